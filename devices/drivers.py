@@ -1,0 +1,99 @@
+"""The seam between Ophyd and the hardware: what a lab has to write to put its own instrument under these devices.
+
+A driver is a few blocking calls. ``get`` and ``put`` name quantities with their unit (``"current_na"``); ``put``
+returns when the hardware is there and has said so, and raises ``ValueError`` (refused) or ``RuntimeError`` (failed)
+with one sentence. Devices call drivers from a worker thread, never from two threads at once, except ``stop``, which
+may come from anywhere at any time and must make a blocking call return early. The digital twin fulfils the same
+protocols.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a detector or a scan generator hands back, with the instrument's own time and beam current."""
+
+    counts: NDArray[np.generic]
+    started_s: float
+    stopped_s: float
+    current_na: float
+
+
+class Driver(Protocol):
+    """Named quantities. Which names exist is listed per device in ``Drivers``."""
+
+    def get(self, name: str) -> Value: ...
+
+    def put(self, name: str, value: Value) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class DetectorDriver(Driver, Protocol):
+    """WidePIX: counts (rows, columns) after binning, uint32."""
+
+    def expose(self) -> Frame: ...
+
+    def bad_pixels(self) -> NDArray[np.bool_]: ...
+
+
+class IonBeamDriver(Driver, Protocol):
+    """Gallium FIB: draws one pass of a milling pattern and says the dose it took."""
+
+    def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]: ...
+
+
+class SectorDriver(Driver, Protocol):
+    """Magnetic sector: one raster frame, counts (channel, row, column), uint32; erodes what it measures."""
+
+    def raster_frame(self) -> Frame: ...
+
+
+class ImageDriver(Driver, Protocol):
+    """SE: (row, column) counts; EDS: (element, row, column) counts, uint32."""
+
+    def image(self) -> Frame: ...
+
+
+class Drivers(Protocol):
+    """One instrument.
+
+    ================ =====================================================================================
+    attribute        quantities (ro: read only)
+    ================ =====================================================================================
+    instrument       mode ("xray", "sem", "fib"), time_s (ro), specimen (ro, name), chamber_pressure_pa (ro)
+    beam             voltage_kv, current_na, measured_current_na (ro), blanked, probe_nm,
+                     position_y_um, position_z_um (on the target)
+    target           x_um, y_um, z_um (laboratory frame, tip of the target), material
+    stage            x_um, y_um, z_um, tilt_deg, bias_v
+    rotation         angle_deg
+    widepix          exposure_s, threshold_kev, counter_depth_bits, binning, rows (ro), columns (ro)
+    fib              voltage_kv, current_pa, blanked, fov_um, rows, columns, dwell_ms, centre_u_um,
+                     centre_v_um, dose_nc (ro, total on the specimen)
+    sector           field_t, extraction_v, slit_mm, collector_1_radius_mm ... collector_4_radius_mm,
+                     collector_1_dead_time_ns (ro) ..., collector_1_dark_rate_cps (ro) ...
+    se               source ("electron", "ion"), fov_um, rows, columns, dwell_us, centre_u_um, centre_v_um
+    eds              elements (comma-separated, e.g. "Ni,Co,C"), fov_um, rows, columns, dwell_ms,
+                     centre_u_um, centre_v_um
+    ================ =====================================================================================
+    """
+
+    instrument: Driver
+    beam: Driver
+    target: Driver
+    stage: Driver
+    rotation: Driver
+    widepix: DetectorDriver
+    fib: IonBeamDriver
+    sector: SectorDriver
+    se: ImageDriver
+    eds: ImageDriver

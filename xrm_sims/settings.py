@@ -1,0 +1,207 @@
+"""The instrument's fixed facts: one frozen model, every length, time and voltage with its unit in the name.
+
+Defaults are the instrument of the paper (30 keV electrons on tungsten, WidePIX, Ga-FIB, magnetic-sector SIMS). A lab
+writes a TOML file with the values that differ, section by section, and loads it with :func:`load_settings`. Defaults
+marked *assumed* stand for values that nobody has measured on such an instrument yet.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class XrayGeometry(_Section):
+    """Where source, rotation axis and detector stand (magnification 440 mm / 0.4 mm = 1100)."""
+
+    source_object_mm: float = 0.4
+    source_detector_mm: float = 440.0
+
+
+class Detector(_Section):
+    """WidePIX 1 x 5 of Medipix3 chips with silicon sensors."""
+
+    rows: int = 256
+    columns: int = 1280
+    pixel_mm: float = 0.055
+    chip_columns: int = 256
+    seam_width_factor: float = 1.5  # assumed: columns beside a chip seam collect over a wider sensor
+    sensor_um: float = 300.0
+    threshold_kev: float = 4.0
+    threshold_noise_kev: float = 0.29
+    dead_time_ns: float = 100.0
+    counter_depth_bits: int = 24  # 12 clips at 4095
+    dark_rate_cps: float = 1e-4  # per pixel; a photon counter above threshold is almost dark
+    bad_pixel_fraction: float = 0.003
+    gain_dispersion: float = 0.03
+    max_exposure_s: float = 3600.0
+
+
+class ElectronColumn(_Section):
+    """The SEM column as it drives the X-ray target."""
+
+    voltage_kv: float = 30.0
+    current_na: float = 400.0
+    probe_nm: float = 90.0
+    voltage_limits_kv: tuple[float, float] = (0.5, 30.0)
+    current_limits_na: tuple[float, float] = (0.001, 500.0)
+    current_decay_per_h: float = 0.01  # assumed
+    max_scan_field_um: float = 500.0
+
+
+class Source(_Section):
+    """X-ray source spot and spectrum on a bulk target (electron Monte Carlo; spekpy 2.5 casim)."""
+
+    spot_core_sigma_nm: float = 60.0
+    spot_core_fraction: float = 0.26
+    spot_tail_sigma_nm: float = 259.0
+    spot_vertical_stretch: float = 1.2  # assumed: the spot is wider along z
+    wear_per_c: float = 0.0  # assumed: flux lost per coulomb on one spot of the target
+
+
+class Motion(_Section):
+    """What moves although nobody asked for it; every path hangs on the seed."""
+
+    drift_nm_per_h: float = 60.0
+    thermal_drift_um: float = 0.3  # assumed: amplitude of the exponential after start-up
+    thermal_time_h: float = 3.0  # assumed
+    runout_nm: float = 150.0
+
+
+class StageLimits(_Section):
+    xy_um: tuple[float, float] = (-500.0, 500.0)
+    z_um: tuple[float, float] = (-200.0, 200.0)
+    tilt_deg: tuple[float, float] = (-10.0, 60.0)
+    bias_v: tuple[float, float] = (0.0, 1000.0)
+    flat_lowering_um: float = 30.0
+
+
+class TargetLimits(_Section):
+    """Target manipulator in the laboratory frame; the working position puts the focal spot at x = -source_object."""
+
+    x_um: tuple[float, float] = (-10000.0, 0.0)
+    y_um: tuple[float, float] = (-2000.0, 2000.0)
+    z_um: tuple[float, float] = (-500.0, 2000.0)
+    park_x_um: float = -8000.0
+    clearance_um: float = 100.0  # never closer to the pillar's swept cylinder or the disk
+    disk_clearance_um: float = 20.0
+    materials: tuple[str, ...] = ("W", "Cu", "Cr")
+
+
+class IonColumn(_Section):
+    """Gallium FIB."""
+
+    voltage_kv: float = 30.0
+    current_pa: float = 50.0
+    current_limits_pa: tuple[float, float] = (1.5, 65000.0)
+    voltage_limits_kv: tuple[float, float] = (2.0, 30.0)
+    core_fwhm_nm: float = 20.0  # at 50 pA; grows with current as (I / 50 pA)^0.4, assumed
+    tail_sigma_nm: float = 150.0
+    tail_fraction: float = 0.03
+    max_scan_field_um: float = 200.0
+
+
+class Sputtering(_Section):
+    """Atoms per 29.5 keV gallium ion at normal incidence (binary-collision code)."""
+
+    yield_lco: float = 2.9
+    yield_nca: float = 2.86
+    yield_binder: float = 1.6
+    yield_metal: float = 5.0  # assumed: platinum deposit and steel
+    rate_lco_um3_per_nc: float = 0.146
+    rate_nca_um3_per_nc: float = 0.150
+    rate_binder_um3_per_nc: float = 0.105
+    rate_metal_um3_per_nc: float = 0.30  # assumed
+    useful_yield_li: float = 4.0e-3
+    useful_yield_scale_ev: float = 0.6
+    binder_useful_yield_factor: float = 1.0  # 0.1 to 1 in an oxygen-poor matrix; FACTS' table is at 1
+
+
+class Sector(_Section):
+    """Double-focusing magnetic sector with four collectors detecting in parallel."""
+
+    field_t: float = 0.5
+    field_limits_t: tuple[float, float] = (0.05, 1.2)
+    extraction_v: float = 2500.0
+    extraction_limits_v: tuple[float, float] = (0.0, 5000.0)
+    bias_v: float = 500.0
+    slit_mm: float = 0.19  # image width for a mass resolving power of 450 at mass 59 on the focal plane
+    radius_limits_mm: tuple[float, float] = (30.0, 130.0)
+    min_collector_spacing_mm: float = 1.0
+    dead_time_ns: float = 25.0
+    dark_rate_cps: float = 5.0
+    hydrocarbon_on_al_counts: float = 1.0  # C2H3+ per binder pixel at 0.55 ms and 50 pA before the slit
+    hydrocarbon_on_al: bool = True
+    channels: tuple[str, ...] = ("7Li", "27Al", "58Ni", "59Co")
+
+
+class ModeChange(_Section):
+    """How badly the scan frame of a newly chosen mode agrees with the specimen frame; drawn anew at each change."""
+
+    offset_um: tuple[float, float] = (2.0, 5.0)
+    rotation_deg: float = 1.0
+    scale: float = 0.01
+    shear_deg: float = 0.5
+    drift_nm_per_min: float = 5.0
+
+
+class Specimen(_Section):
+    """The cathode pillar; z is counted in the specimen frame, whose origin is the centre of the CT window."""
+
+    diameter_um: float = 40.0
+    top_um: float = 4.5  # two micrometres of window stay free above the pillar
+    height_um: float = 170.0
+    detail_depth_um: float = 40.0  # below that the pillar is its own average
+    pedestal_um: float = 100.0
+    disk_below_top_um: float = 280.0  # the disk's surface lies this far under the pillar's top
+
+
+class Settings(_Section):
+    """Everything fixed about one instrument."""
+
+    name: str = "digital twin"
+    xray: XrayGeometry = XrayGeometry()
+    detector: Detector = Detector()
+    electron: ElectronColumn = ElectronColumn()
+    source: Source = Source()
+    motion: Motion = Motion()
+    stage: StageLimits = StageLimits()
+    target: TargetLimits = TargetLimits()
+    ion: IonColumn = IonColumn()
+    sputtering: Sputtering = Sputtering()
+    sector: Sector = Sector()
+    mode_change: ModeChange = ModeChange()
+    specimen: Specimen = Specimen()
+
+    @property
+    def magnification(self) -> float:
+        return self.xray.source_detector_mm / self.xray.source_object_mm
+
+    @property
+    def voxel_um(self) -> float:
+        """Pixel pitch demagnified to the rotation axis: 0.05 um."""
+        return self.detector.pixel_mm * 1e3 / self.magnification
+
+
+def load_settings(path: str | Path) -> Settings:
+    """Settings from a TOML file; keys that are missing keep their defaults.
+
+    Raises ValueError naming the file and the offending key.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text())
+        return Settings(**table)
+    except OSError as error:
+        raise ValueError(f"settings file {path}: cannot be read ({error.strerror})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"settings file {path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"settings file {path}: {where}: {first['msg']}") from error
