@@ -39,8 +39,13 @@ class Detector(_Section):
     counter_depth_bits: int = 24  # 12 clips at 4095
     dark_rate_cps: float = 1e-4  # per pixel; a photon counter above threshold is almost dark
     bad_pixel_fraction: float = 0.003
+    hot_share_of_bad: float = 0.3  # assumed; the others are dead
+    hot_rate_cps: float = 500.0  # assumed
     gain_dispersion: float = 0.03
     max_exposure_s: float = 3600.0
+    min_exposure_s: float = 1e-3
+    threshold_limits_kev: tuple[float, float] = (2.0, 30.0)  # assumed
+    binnings: tuple[int, ...] = (1, 2, 4, 8)
 
 
 class ElectronColumn(_Section):
@@ -52,6 +57,7 @@ class ElectronColumn(_Section):
     voltage_limits_kv: tuple[float, float] = (0.5, 30.0)
     current_limits_na: tuple[float, float] = (0.001, 500.0)
     current_decay_per_h: float = 0.01  # assumed
+    probe_limits_nm: tuple[float, float] = (1.0, 1000.0)  # assumed
     max_scan_field_um: float = 500.0
 
 
@@ -79,7 +85,11 @@ class StageLimits(_Section):
     z_um: tuple[float, float] = (-200.0, 200.0)
     tilt_deg: tuple[float, float] = (-10.0, 60.0)
     bias_v: tuple[float, float] = (0.0, 1000.0)
+    bias_off_below_v: float = 1.0  # a stage under this counts as grounded
     flat_lowering_um: float = 30.0
+    speed_um_per_s: float = 100.0  # assumed
+    tilt_deg_per_s: float = 1.0  # assumed
+    rotation_deg_per_s: float = 10.0  # assumed
 
 
 class TargetLimits(_Section):
@@ -92,6 +102,10 @@ class TargetLimits(_Section):
     clearance_um: float = 100.0  # never closer to the pillar's swept cylinder or the disk
     disk_clearance_um: float = 20.0
     materials: tuple[str, ...] = ("W", "Cu", "Cr")
+    speed_um_per_s: float = 500.0  # assumed
+    exchange_s: float = 120.0  # assumed: to bring another material to the tip
+    working_tolerance_um: float = 25.0  # assumed: further off the working position nothing shines on the detector
+    tip_um: float = 100.0  # assumed: edge of the square face that the electron beam can hit
 
 
 class IonColumn(_Section):
@@ -101,7 +115,9 @@ class IonColumn(_Section):
     current_pa: float = 50.0
     current_limits_pa: tuple[float, float] = (1.5, 65000.0)
     voltage_limits_kv: tuple[float, float] = (2.0, 30.0)
-    core_fwhm_nm: float = 20.0  # at 50 pA; grows with current as (I / 50 pA)^0.4, assumed
+    core_fwhm_nm: float = 20.0  # at core_current_pa
+    core_current_pa: float = 50.0
+    core_growth: float = 0.4  # assumed: FWHM grows as current to this power
     tail_sigma_nm: float = 150.0
     tail_fraction: float = 0.03
     max_scan_field_um: float = 200.0
@@ -120,7 +136,9 @@ class Sputtering(_Section):
     rate_metal_um3_per_nc: float = 0.30  # assumed
     useful_yield_li: float = 4.0e-3
     useful_yield_scale_ev: float = 0.6
-    binder_useful_yield_factor: float = 1.0  # 0.1 to 1 in an oxygen-poor matrix; FACTS' table is at 1
+    binder_useful_yield_factor: float = 1.0  # 0.1 to 1 in an oxygen-poor matrix
+    tilt_exponent: float = 0.0  # signal ~ 1/cos(tilt)^exponent; 0: a facet's higher yield leaves off axis, assumed
+    tilt_gain_limit: float = 4.0  # sputter yields rise 3-6 times towards 75-80 degrees
 
 
 class Sector(_Section):
@@ -132,13 +150,50 @@ class Sector(_Section):
     extraction_limits_v: tuple[float, float] = (0.0, 5000.0)
     bias_v: float = 500.0
     slit_mm: float = 0.19  # image width for a mass resolving power of 450 at mass 59 on the focal plane
+    slit_reference_radius_mm: float = 121.07  # slits elsewhere are scaled with their radius
+    resolving_power: float = 450.0  # M / FWHM of the image of one mass
+    full_transmission_bias_v: float = 400.0  # assumed: below that the extraction field collects in proportion
     radius_limits_mm: tuple[float, float] = (30.0, 130.0)
     min_collector_spacing_mm: float = 1.0
+    min_bias_v: float = 100.0  # assumed: with less on the stage a raster would only erode
+    slit_limits_mm: tuple[float, float] = (0.01, 2.0)  # assumed
     dead_time_ns: float = 25.0
     dark_rate_cps: float = 5.0
-    hydrocarbon_on_al_counts: float = 1.0  # C2H3+ per binder pixel at 0.55 ms and 50 pA before the slit
+    hydrocarbon_on_al_per_ion: float = 5.83e-6  # C2H3+ from binder before the slit: 1 per pixel at 0.55 ms and 50 pA
     hydrocarbon_on_al: bool = True
     channels: tuple[str, ...] = ("7Li", "27Al", "58Ni", "59Co")
+
+
+class SurfaceGrid(_Section):
+    """Height map over the pillar's top, and what a hole hides."""
+
+    pitch_um: float = 0.03
+    width_um: float = 44.0
+    milling_columns: int = 96  # per side of a milled box: columns on which a pass finds out how deep it gets
+    probe_depth_nm: float = 1.0  # what a beam meets: the material this far under the surface
+    horizon_um: tuple[float, ...] = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # distances at which walls are looked for
+
+
+class Electrons(_Section):
+    """What the SEM sees: secondary electrons by material and tilt, characteristic X-rays by composition."""
+
+    voltage_kv: float = 15.0
+    current_na: float = 1.0
+    se_counts_per_electron: float = 0.05  # assumed: detected per incident electron on flat LCO
+    se_counts_per_ion: float = 0.5  # assumed: an ion frees more electrons
+    se_lco: float = 1.0
+    se_nca: float = 0.98
+    se_binder: float = 0.5
+    se_metal: float = 1.3
+    se_dark_fraction: float = 0.01  # assumed: signal where nothing is hit
+    channelling: float = 0.1  # assumed: grain to grain contrast in NCA
+    tilt_exponent: float = 1.0  # SE yield rises as 1/cos(tilt)^exponent
+    tilt_gain_limit: float = 3.0
+    focus_depth_um: float = 30.0  # assumed: what lies deeper is dim and out of focus
+    probe_fwhm_nm: float = 5.0
+    eds_counts_per_electron: float = 2.0e-6  # assumed: pure nickel at twice its K edge
+    eds_background: float = 0.01  # assumed: bremsstrahlung under a line, relative to the pure element
+    eds_blur_per_range: float = 0.25  # lateral sigma of the interaction volume over the electron range
 
 
 class ModeChange(_Section):
@@ -149,6 +204,24 @@ class ModeChange(_Section):
     scale: float = 0.01
     shear_deg: float = 0.5
     drift_nm_per_min: float = 5.0
+    duration_s: float = 60.0  # assumed
+
+
+class Scan(_Section):
+    """What the scan generators of both columns can be told."""
+
+    pixels: tuple[int, int] = (2, 4096)  # per side
+    min_field_um: float = 0.1
+    dwell_limits_ms: tuple[float, float] = (1e-4, 1000.0)
+    fov_um: float = 20.7  # what they start with
+    side_px: int = 512
+    sims_dwell_ms: float = 0.55
+    sem_dwell_us: float = 1.0
+    eds_dwell_ms: float = 5.0  # assumed
+
+
+class Chamber(_Section):
+    pressure_pa: float = 1e-4  # assumed
 
 
 class Specimen(_Section):
@@ -158,8 +231,33 @@ class Specimen(_Section):
     top_um: float = 4.5  # two micrometres of window stay free above the pillar
     height_um: float = 170.0
     detail_depth_um: float = 40.0  # below that the pillar is its own average
-    pedestal_um: float = 100.0
+    pedestal_um: float = 100.0  # diameter; it stands on the disk and reaches up to the pillar's foot
     disk_below_top_um: float = 280.0  # the disk's surface lies this far under the pillar's top
+    disk_diameter_um: float = 3000.0  # assumed
+    disk_thickness_um: float = 1000.0  # assumed
+    deposit_diameter_um: float = 56.0  # assumed: platinum collar around the pillar's foot
+    deposit_height_um: float = 12.0  # assumed
+    fraction_lco: float = 0.31  # of the pillar's volume; what the three leave is pores
+    fraction_nca: float = 0.31
+    fraction_binder: float = 0.13
+    lco_diameter_um: tuple[float, float] = (4.0, 12.0)  # of the sphere of equal volume
+    lco_aspect: tuple[float, float] = (1.0, 1.6)
+    nca_diameter_um: tuple[float, float] = (6.0, 12.0)
+    void_radius_um: tuple[float, float] = (0.8, 2.2)  # assumed: interstitial voids, overlapping one another
+    pore_diameter_um: tuple[float, float] = (0.3, 1.0)
+    nanopore_diameter_um: tuple[float, float] = (0.05, 0.2)
+    pores_per_um3_nca: float = 0.025  # assumed: about ten per secondary particle
+    pores_per_um3_lco: float = 0.005  # assumed
+    nanopores_per_um3_nca: float = 0.02  # assumed
+    cracks_per_nca: float = 2.0  # assumed: mean of a Poisson number
+    cracks_per_lco: float = 1.0  # assumed
+    crack_opening_um: tuple[float, float] = (0.05, 0.5)
+    crack_length_um: tuple[float, float] = (1.5, 4.0)
+    grain_um: float = 0.5  # pitch of the jittered lattice behind the Voronoi grains (300 to 800 nm)
+    grain_boundary_um: tuple[float, float] = (0.02, 0.04)
+    decorated_boundary_share: float = 0.11  # of grain facets rich in aluminium; all of them would be 18 % of NCA
+    binder_al_fraction: tuple[float, float] = (0.002, 0.01)  # at contact with NCA, drawn per NCA particle
+    binder_al_length_um: float = 1.5
 
 
 class Settings(_Section):
@@ -177,6 +275,10 @@ class Settings(_Section):
     sputtering: Sputtering = Sputtering()
     sector: Sector = Sector()
     mode_change: ModeChange = ModeChange()
+    scan: Scan = Scan()
+    chamber: Chamber = Chamber()
+    surface: SurfaceGrid = SurfaceGrid()
+    electrons: Electrons = Electrons()
     specimen: Specimen = Specimen()
 
     @property

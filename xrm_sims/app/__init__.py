@@ -1,0 +1,1 @@
+"""The composition root: session, command line, console, demo."""

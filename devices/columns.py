@@ -1,0 +1,91 @@
+"""The two beams and the X-ray target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ophyd import Kind
+from ophyd.status import Status
+
+from devices.quantity import DriverDevice, done, quantity, readback, setting
+
+
+class ElectronBeam(DriverDevice):
+    """SEM column: probe current and voltage, blanker, position of the probe on the target."""
+
+    voltage_kv = quantity("voltage_kv", egu="kV", limits=lambda s: s.electron.voltage_limits_kv)
+    current_na = quantity(
+        "current_na", egu="nA", limits=lambda s: s.electron.current_limits_na, key="beam_current_setpoint_na"
+    )
+    measured_current_na = readback("measured_current_na", egu="nA", key="beam_current_na")
+    blanked = quantity("blanked")
+    probe_nm = setting("probe_nm", egu="nm", limits=lambda s: (1.0, 1e3 * s.electron.max_scan_field_um))
+    position_y_um = quantity("position_y_um", egu="um", limits=lambda s: _half(s.electron.max_scan_field_um))
+    position_z_um = quantity("position_z_um", egu="um", limits=lambda s: _half(s.electron.max_scan_field_um))
+
+
+class TargetManipulator(DriverDevice):
+    """Where the tip of the X-ray target stands, in the laboratory frame, and what it is made of."""
+
+    x_um = quantity("x_um", egu="um", limits=lambda s: s.target.x_um)
+    y_um = quantity("y_um", egu="um", limits=lambda s: s.target.y_um)
+    z_um = quantity("z_um", egu="um", limits=lambda s: s.target.z_um)
+    material = quantity("material", choices=lambda s: s.target.materials)
+
+
+@dataclass(frozen=True)
+class MillingPass:
+    """Pass ``index`` (from 0) of a milling pattern, given as ``pattern.as_dict()``."""
+
+    pattern: Mapping[str, Any] = field(hash=False)
+    index: int = 0
+
+
+class GalliumFIB(DriverDevice):
+    """Ion column with its scan generator. ``trigger`` draws the prepared milling pass, once."""
+
+    voltage_kv = quantity("voltage_kv", egu="kV", limits=lambda s: s.ion.voltage_limits_kv)
+    current_pa = quantity("current_pa", egu="pA", limits=lambda s: s.ion.current_limits_pa)
+    blanked = quantity("blanked")
+    dose_nc = readback("dose_nc", egu="nC", kind=Kind.hinted)
+    fov_um = setting("fov_um", egu="um", limits=lambda s: (0.01, s.ion.max_scan_field_um))
+    rows = setting("rows", limits=lambda s: (2, 16384))
+    columns = setting("columns", limits=lambda s: (2, 16384))
+    dwell_ms = setting("dwell_ms", egu="ms", limits=lambda s: (1e-5, 1e4))
+    centre_u_um = setting("centre_u_um", egu="um", limits=lambda s: _half(s.ion.max_scan_field_um))
+    centre_v_um = setting("centre_v_um", egu="um", limits=lambda s: _half(s.ion.max_scan_field_um))
+
+    def __init__(self, prefix: str = "", **kwargs: Any) -> None:
+        super().__init__(prefix, **kwargs)
+        self._prepared: MillingPass | None = None
+        self._passes_done = 0
+
+    def stage(self) -> list[object]:
+        self._prepared, self._passes_done = None, 0
+        return super().stage()
+
+    def prepare(self, milling: MillingPass) -> Status:
+        """Say which pass is next. ValueError when passes before it are missing."""
+        if milling.index > self._passes_done:
+            raise ValueError(f"{self.name}: pass {milling.index} cannot follow {self._passes_done} passes")
+        self._prepared = milling
+        return done(self)
+
+    def trigger(self) -> Status:
+        """Mill the prepared pass; nothing when none is prepared or a rewound plan asks again for one that is done."""
+        milling = self._prepared
+        if milling is None or milling.index < self._passes_done:
+            return done(self)
+        self.interlocks.check_action("milling pass")
+        return self.channel.submit(self, lambda: self._mill(milling))
+
+    def _mill(self, milling: MillingPass) -> None:
+        self.interlocks.check_action("milling pass")
+        self.channel.driver.mill_pass(dict(milling.pattern))
+        self._passes_done = milling.index + 1
+
+
+def _half(field_um: float) -> tuple[float, float]:
+    return -0.5 * field_um, 0.5 * field_um

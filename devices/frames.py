@@ -1,0 +1,219 @@
+"""Detectors whose frames go to HDF5: one file and one stream resource per stream of a run.
+
+A plan says which frame of which stream comes next with ``prepare(Slot(stream, index))``. When the RunEngine rewinds
+after a pause it asks for the same slot again; a frame that is already on disk is then not taken twice, so that frame
+``index`` of a file always belongs to ``seq_num`` ``index + 1`` and the specimen gets its dose once.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from event_model import ComposeStreamResourceBundle, StreamRange, compose_stream_resource
+from numpy.typing import NDArray
+from ophyd import Component, Kind, Signal
+from ophyd.status import Status
+
+from devices.drivers import Frame
+from devices.quantity import DriverDevice, done
+from xrm_sims.data.frames import FrameWriter
+
+DATASET = "/entry/data/data"
+DTYPE = np.dtype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Which frame comes next: ``index`` counts from 0 within ``stream``."""
+
+    stream: str = "primary"
+    index: int = 0
+
+
+@dataclass
+class _Stream:
+    writer: FrameWriter
+    bundle: ComposeStreamResourceBundle
+    count: int = 0
+    unsaved: dict[int, Any] = field(default_factory=dict)
+
+
+class FrameStore:
+    """The frame files of one detector from ``open`` to ``close``; a stream's file appears with its first frame."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        self.key = key
+        self._streams: dict[str, _Stream] | None = None
+        self._stem = ""
+
+    def open(self) -> None:
+        self._streams = {}
+        self._stem = f"{time.strftime('%Y-%m-%d')}/{uuid.uuid4().hex[:12]}-{self.key}"
+
+    def close(self) -> None:
+        for stream in (self._streams or {}).values():
+            stream.writer.close()
+        self._streams = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._streams is not None
+
+    def count(self, stream: str) -> int:
+        """Frames on disk."""
+        known = (self._streams or {}).get(stream)
+        return known.count if known else 0
+
+    def append(self, name: str, frame: NDArray[Any]) -> None:
+        """Put a frame on disk and compose its stream datum."""
+        if self._streams is None:
+            raise RuntimeError(f"{self.key}: stage the detector before it takes frames")
+        if name not in self._streams:
+            self._streams[name] = self._new_stream(name, frame.shape)
+        stream = self._streams[name]
+        index = stream.writer.append(frame)
+        stream.count = index + 1
+        stream.unsaved = {i: doc for i, doc in stream.unsaved.items() if not doc["descriptor"]}
+        stream.unsaved[index] = stream.bundle.compose_stream_datum(StreamRange(start=index, stop=index + 1))
+
+    def documents(self, slot: Slot) -> Iterator[tuple[str, Any]]:
+        """What the run does not know yet of this frame. The RunEngine fills in ``run_start`` and ``descriptor`` as it
+        saves, so documents that a rewind threw away are recognised and given again."""
+        stream = (self._streams or {}).get(slot.stream)
+        if stream is None:
+            return
+        if "run_start" not in stream.bundle.stream_resource_doc:
+            yield "stream_resource", stream.bundle.stream_resource_doc
+        datum = stream.unsaved.get(slot.index)
+        if datum is not None and not datum["descriptor"]:
+            yield "stream_datum", datum
+
+    def _new_stream(self, name: str, shape: tuple[int, ...]) -> _Stream:
+        path = self.folder / f"{self._stem}-{name}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = FrameWriter(path, DATASET, shape, DTYPE)
+        bundle = compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=writer.uri,
+            data_key=self.key,
+            parameters={"dataset": DATASET, "chunk_shape": [1, *shape], "swmr": True},
+        )
+        return _Stream(writer, bundle)
+
+
+class FrameDevice(DriverDevice):
+    """A driver that hands back frames. Subclasses name the document key and say how a frame is taken."""
+
+    frame_key = ""
+    time_s = Component(Signal, value=0.0, kind=Kind.omitted)
+    current_na = Component(Signal, value=0.0, kind=Kind.omitted)
+
+    def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
+        super().__init__(prefix, name=name, parent=parent, **kwargs)
+        self.store = FrameStore(parent.frames_dir, self.frame_key)
+        self._prepared: Slot | None = None
+        self._slot = Slot()
+        self._frame: Frame | None = None
+
+    def frame_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def acquire(self) -> Frame:
+        raise NotImplementedError
+
+    def stage(self) -> list[object]:
+        staged = super().stage()
+        self.store.open()
+        self._prepared = self._frame = None
+        return staged
+
+    def unstage(self) -> list[object]:
+        self.store.close()
+        return super().unstage()
+
+    def prepare(self, slot: Slot) -> Status:
+        """Say which frame is next. ValueError when frames before it are missing."""
+        if slot.index > self.store.count(slot.stream):
+            raise ValueError(
+                f"{self.name}: frame {slot.index} of {slot.stream!r} cannot follow "
+                f"{self.store.count(slot.stream)} frames"
+            )
+        if slot != self._slot:
+            self._frame = None
+        self._prepared = self._slot = slot
+        return done(self)
+
+    def take(self) -> Status:
+        """Take the prepared frame (the next of ``primary`` when none was), or nothing if it is there already."""
+        if not self.store.is_open:
+            raise RuntimeError(f"{self.name}: stage the detector before it takes frames")
+        if self._prepared is None:
+            self._slot, self._frame = Slot("primary", self.store.count("primary")), None
+        elif self._frame is not None or self._slot.index < self.store.count(self._slot.stream):
+            return done(self)
+        return self.channel.submit(self, self._take)
+
+    def _take(self) -> None:
+        frame = self.acquire()
+        if frame.counts.shape != self.frame_shape():
+            raise RuntimeError(f"{self.name}: a frame has shape {frame.counts.shape}, expected {self.frame_shape()}")
+        self.time_s.put(0.5 * (frame.started_s + frame.stopped_s))
+        self.current_na.put(frame.current_na)
+        self._frame = frame
+
+    def frame_documents(self) -> Iterator[tuple[str, Any]]:
+        """Puts the frame on disk, then says so: a stream datum never precedes its frame."""
+        if self._frame is not None:
+            self.store.append(self._slot.stream, self._frame.counts.astype(DTYPE, copy=False))
+            self._frame = None
+        self._prepared = None
+        yield from self.store.documents(self._slot)
+
+    def describe_frames(self) -> dict[str, Any]:
+        return {
+            self.frame_key: {
+                "source": f"driver:{self.name}",
+                "dtype": "array",
+                "dtype_numpy": DTYPE.str,
+                "shape": list(self.frame_shape()),
+                "external": "STREAM:",
+                "units": "counts",
+            }
+        }
+
+
+class FrameDetector(FrameDevice):
+    """A frame device that is triggered and read, one event per frame.
+
+    The event carries the middle of the exposure on the instrument's clock and the beam current during it.
+    """
+
+    time_key = "instrument_time_s"
+    current_key = ""
+
+    def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
+        super().__init__(prefix, name=name, parent=parent, **kwargs)
+        for signal, key in ((self.time_s, self.time_key), (self.current_na, self.current_key)):
+            signal.name = key
+
+    def trigger(self) -> Status:
+        return self.take()
+
+    def collect_asset_docs(self) -> Iterator[tuple[str, Any]]:
+        yield from self.frame_documents()
+
+    def read(self) -> dict[str, Any]:
+        return super().read() | self.time_s.read() | self.current_na.read()
+
+    def describe(self) -> dict[str, Any]:
+        described = self.describe_frames() | super().describe()
+        for signal, unit in ((self.time_s, "s"), (self.current_na, "nA")):
+            described |= {signal.name: signal.describe()[signal.name] | {"units": unit}}
+        return described

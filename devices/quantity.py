@@ -1,0 +1,240 @@
+"""Named quantities of a driver as Ophyd signals, and the one thread that calls the drivers."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ophyd import Component, Device, Kind, Signal
+from ophyd.status import Status
+from ophyd.utils import LimitError, ReadOnlyError
+
+from devices.drivers import Value
+from xrm_sims.settings import Settings
+
+Limits = Callable[[Settings], tuple[float, float]]
+Choices = Callable[[Settings], Sequence[str]]
+
+
+class Worker:
+    """Calls all drivers of one instrument, one call at a time, away from the RunEngine's thread."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="instrument")
+        self.lock = threading.RLock()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        self._pool.submit(job)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Channel:
+    """One driver behind the worker: submits calls, reads without waiting, stops from anywhere."""
+
+    def __init__(self, driver: Any, worker: Worker) -> None:
+        self.driver = driver
+        self._worker = worker
+        self._under_way = 0
+        self._stops = 0
+        self._forgiven = True
+
+    def submit(self, owner: Any, call: Callable[[], None]) -> Status:
+        """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it."""
+        status = Status(owner)
+        stops = self._stops
+        self._under_way += 1
+
+        def job() -> None:
+            error: Exception | None = None
+            try:
+                with self._worker.lock:
+                    if self._stops == stops:
+                        call()
+                    else:
+                        error = RuntimeError(f"{owner.name}: stopped before it began")
+            except Exception as raised:
+                error = raised
+            self._under_way -= 1
+            if error is None or (self._stops != stops and self._forgiven):
+                status.set_finished()
+            else:
+                status.set_exception(error)
+
+        self._worker.submit(job)
+        return status
+
+    def read(self, call: Callable[[], Any], last: Any) -> Any:
+        """The driver's answer, or the last one known while the worker is busy: reading never waits for an exposure."""
+        if not self._worker.lock.acquire(blocking=False):
+            return last
+        try:
+            return call()
+        finally:
+            self._worker.lock.release()
+
+    def stop(self, success: bool) -> None:
+        """End what is under way; with ``success`` its status finishes instead of failing."""
+        if self._under_way:
+            self._forgiven = success
+            self._stops += 1
+            self.driver.stop()
+
+
+class DriverDevice(Device):
+    """A device over the driver that its instrument keeps under the name ``prefix``; its own name has no ancestor's."""
+
+    def __init__(self, prefix: str = "", *, name: str, parent: Any, attr_name: str = "", **kwargs: Any) -> None:
+        self.settings: Settings = parent.settings
+        self.interlocks = parent.interlocks
+        self.worker: Worker = parent.worker
+        self.channel = Channel(getattr(parent.drivers, prefix), parent.worker)
+        super().__init__(prefix, name=attr_name or name, parent=parent, attr_name=attr_name, **kwargs)
+
+    def stop(self, *, success: bool = False) -> None:
+        self.channel.stop(success)
+
+
+def done(owner: Any) -> Status:
+    """A status that has finished."""
+    status = Status(owner)
+    status.set_finished()
+    return status
+
+
+class Quantity(Signal):
+    """One quantity of a driver, with unit, limits and interlocks.
+
+    Parameters
+    ----------
+    quantity : the driver's name for it, unit included ("current_na").
+    egu : unit as people read it; empty for text and switches.
+    limits : settings -> (low, high), inclusive.
+    choices : settings -> the words allowed.
+    key : name in documents when it is not ``<device>_<attribute>``.
+
+    ``set`` raises LimitError, ValueError or InterlockError before anything moves; the status fails with the driver's
+    sentence.
+    """
+
+    def __init__(
+        self,
+        quantity: str,
+        *,
+        name: str,
+        parent: Any,
+        egu: str = "",
+        limits: Limits | None = None,
+        choices: Choices | None = None,
+        key: str = "",
+        read_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.quantity = quantity
+        self.channel: Channel = parent.channel
+        self.interlocks = parent.interlocks
+        self.egu = egu
+        self._span = limits(parent.settings) if limits else None
+        self.choices = tuple(choices(parent.settings)) if choices else ()
+        value = self.channel.driver.get(quantity)
+        super().__init__(name=key or name, parent=parent, value=value, **kwargs)
+        self._metadata["write_access"] = not read_only
+
+    def get(self, **kwargs: Any) -> Any:
+        self._readback = self.channel.read(lambda: self.channel.driver.get(self.quantity), self._readback)
+        self._metadata["timestamp"] = time.time()
+        return self._readback
+
+    @property
+    def position(self) -> Any:
+        return self.get()
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return self._span or (0, 0)
+
+    def check_value(self, value: Any) -> Value:
+        """The value as the driver wants it; one sentence with the unit when it cannot be."""
+        if not self.write_access:
+            raise ReadOnlyError(f"{self.name}: can only be read")
+        if isinstance(self._readback, bool):
+            if value not in (True, False):
+                raise ValueError(f"{self.name}: needs True or False, got {value!r}")
+            return bool(value)
+        if isinstance(self._readback, str):
+            if not isinstance(value, str) or (self.choices and value not in self.choices):
+                raise ValueError(f"{self.name}: needs {_one_of(self.choices)}, got {value!r}")
+            return value
+        return self._check_number(value)
+
+    def _check_number(self, value: Any) -> float | int:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.name}: needs a number{self._in_unit}, got {value!r}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{self.name}: needs a finite number{self._in_unit}, got {value}")
+        if self._span and not self._span[0] <= number <= self._span[1]:
+            low, high = self._span
+            raise LimitError(f"{self.name}: {number:g} {self.egu} is outside {low:g} to {high:g} {self.egu}".strip())
+        if isinstance(self._readback, int):
+            if number != int(number):
+                raise ValueError(f"{self.name}: needs a whole number, got {value}")
+            return int(number)
+        return number
+
+    @property
+    def _in_unit(self) -> str:
+        return f" in {self.egu}" if self.egu else ""
+
+    def set(self, value: Any, **_: Any) -> Status:
+        value = self.check_value(value)
+        self.interlocks.check_change(self, value)
+        return self.channel.submit(self, lambda: self._move(value))
+
+    def _move(self, value: Value) -> None:
+        self.interlocks.check_change(self, value)  # moves queued before this one may have changed the picture
+        self.channel.driver.put(self.quantity, value)
+        Signal.put(self, self.channel.driver.get(self.quantity), force=True)
+
+    def put(self, value: Any, **_: Any) -> None:
+        self.set(value).wait()
+
+    def stop(self, *, success: bool = False) -> None:
+        self.channel.stop(success)
+
+    def describe(self) -> dict[str, Any]:
+        described = super().describe()
+        entry = described[self.name]
+        entry["source"] = f"driver:{self.parent.name}.{self.quantity}"
+        if self.egu:
+            entry["units"] = self.egu
+        if self._span:
+            entry["limits"] = {"control": {"low": float(self._span[0]), "high": float(self._span[1])}}
+        if self.choices:
+            entry["choices"] = list(self.choices)
+        return described
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"one of {', '.join(choices)}" if choices else "text"
+
+
+def quantity(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component:
+    """A Quantity as a component of a DriverDevice."""
+    return Component(Quantity, name, kind=kind, add_prefix=(), **kwargs)
+
+
+def setting(name: str, **kwargs: Any) -> Component:
+    """A quantity that belongs to the configuration of its device."""
+    return quantity(name, kind=Kind.config, **kwargs)
+
+
+def readback(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component:
+    """A quantity that can only be read."""
+    return quantity(name, kind=kind, read_only=True, **kwargs)

@@ -1,0 +1,33 @@
+"""What carries the specimen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ophyd import Kind
+from ophyd.status import Status
+
+from devices.quantity import DriverDevice, quantity
+
+
+class SampleStage(DriverDevice):
+    """Position of the specimen under the rotation axis, tilt and bias."""
+
+    x_um = quantity("x_um", egu="um", limits=lambda s: s.stage.xy_um)
+    y_um = quantity("y_um", egu="um", limits=lambda s: s.stage.xy_um)
+    z_um = quantity("z_um", egu="um", limits=lambda s: s.stage.z_um)
+    tilt_deg = quantity("tilt_deg", egu="deg", limits=lambda s: s.stage.tilt_deg)
+    bias_v = quantity("bias_v", egu="V", limits=lambda s: s.stage.bias_v)
+
+
+class RotationStage(DriverDevice):
+    """Rotation of the specimen, counter-clockwise seen from above; it turns without end. ``set`` takes degrees."""
+
+    angle_deg = quantity("angle_deg", egu="deg", kind=Kind.hinted)
+
+    def set(self, angle_deg: float) -> Status:
+        return self.angle_deg.set(angle_deg)
+
+    @property
+    def position(self) -> Any:
+        return self.angle_deg.get()

@@ -1,0 +1,202 @@
+"""The command line. Each command opens a session, runs one plan or one job, and ends with what to do next.
+
+Imports of the heavy rooms stand inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from xrm_sims.app.errors import Interrupted, sentence
+
+app = typer.Typer(
+    name="xrm-sims",
+    help="Correlative X-ray nanoCT and SIMS on one FIB-SEM. Start with: xrm-sims demo --out demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    Optional[Path],  # noqa: UP007 - typer reads the annotation at run time
+    typer.Option("--data", help="Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the specimen and of everything random in the twin.")]
+Sample = Annotated[str, typer.Option("--sample", help="Specimen to mount.")]
+Clock = Annotated[
+    str, typer.Option("--clock", help="Twin time: fast (as it computes), real, or a factor such as 3600.")
+]
+Operator = Annotated[str, typer.Option("--operator", help="Who measures; recorded in every run.")]
+
+
+def _session(data: Path | None, seed: int | None, sample: str | None, clock: str = "fast", operator: str = ""):
+    from xrm_sims.app.session import open_session
+
+    return open_session(data, seed=seed, sample=sample, clock=clock, operator=operator)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, summary.json and data.")] = Path("demo"),
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Run the whole correlative experiment on the digital twin, at demo scale.
+
+    Example: xrm-sims demo --out demo --seed 1
+    """
+    from xrm_sims.app.demo import run_demo
+
+    run_demo(out, seed=seed, data=data)
+
+
+@app.command()
+def console(
+    data: Data = None,
+    seed: Annotated[Optional[int], typer.Option("--seed", help="Seed for a fresh specimen.")] = None,  # noqa: UP007
+    sample: Annotated[Optional[str], typer.Option("--sample", help="Specimen to mount.")] = None,  # noqa: UP007
+    clock: Clock = "fast",
+) -> None:
+    """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
+
+    Example: xrm-sims console --data ~/nanoct
+    """
+    from xrm_sims.app.console import start_console
+
+    start_console(data, seed=seed, sample=sample, clock=clock)
+
+
+@app.command()
+def serve(
+    data: Data = None,
+    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the catalogue with Tiled; the browser finds it at /ui/.
+
+    Example: xrm-sims serve --data demo/data
+    """
+    from xrm_sims.data.server import serve_forever
+
+    serve_forever(data, port=port, announce=typer.echo)
+
+
+@app.command()
+def tomography(
+    num: Annotated[int, typer.Option("--num", help="Number of projections.")] = 1200,
+    step_deg: Annotated[float, typer.Option("--step-deg", help="Angle between projections.")] = 0.3,
+    exposure_s: Annotated[float, typer.Option("--exposure-s", help="Exposure of one projection.")] = 90.0,
+    binning: Annotated[int, typer.Option("--binning", help="Detector binning, 1 to 8.")] = 1,
+    target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
+    preflight: Annotated[bool, typer.Option("--preflight", help="Print time, disk and limits; no beam.")] = False,
+    seed: Seed = 1,
+    sample: Sample = "cathode_pillar",
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: Data = None,
+) -> None:
+    """Take a tomogram: darks, flats, projections, reference images.
+
+    Example: xrm-sims tomography --num 1200 --step-deg 0.3 --exposure-s 90 --binning 4
+    """
+    import plans
+
+    with _session(data, seed, sample, clock, operator) as session:
+        settings = dict(
+            num=num, step_deg=step_deg, exposure_s=exposure_s, binning=binning, target=target
+        )
+        if preflight:
+            typer.echo(plans.preflight_tomography(session.scope, **settings))
+            return
+        typer.echo(session.run(plans.tomography(session.scope, **settings))[-1])
+
+
+@app.command()
+def sims(
+    fov_um: Annotated[float, typer.Option("--fov-um", help="Width of the field.")] = 11.8,
+    dwell_ms: Annotated[float, typer.Option("--dwell-ms", help="Dwell per pixel.")] = 0.55,
+    frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
+    pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
+    preflight: Annotated[bool, typer.Option("--preflight", help="Print time, dose and depth; no beam.")] = False,
+    seed: Seed = 1,
+    sample: Sample = "cathode_pillar",
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: Data = None,
+) -> None:
+    """Map 7Li, 27Al, 58Ni and 59Co at once by a dwell-timed raster of the gallium beam.
+
+    Example: xrm-sims sims --fov-um 11.8 --dwell-ms 0.55 --frames 1
+    """
+    import plans
+
+    with _session(data, seed, sample, clock, operator) as session:
+        settings = dict(shape=(pixels, pixels), fov_um=fov_um, dwell_ms=dwell_ms, frames=frames)
+        if preflight:
+            typer.echo(plans.preflight_sims(session.scope, **settings))
+            return
+        typer.echo(session.run(session.prepared_for_sims(plans.sims_raster(session.scope, **settings)))[-1])
+
+
+@app.command()
+def reconstruct(
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
+    sweeps: Annotated[int, typer.Option("--sweeps", help="Passes over all views.")] = 2,
+    out: Annotated[Optional[Path], typer.Option("--out", help="Folder for pictures.")] = None,  # noqa: UP007
+    data: Data = None,
+) -> None:
+    """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
+
+    Example: xrm-sims reconstruct 3f2a --out pictures
+    """
+    from xrm_sims.app.reconstruction import reconstruct_run
+
+    reconstruct_run(run, data=data, sweeps=sweeps, out=out)
+
+
+@app.command()
+def recover(data: Data = None) -> None:
+    """After a crash: blank both beams, park the target, bring the journal into the catalogue.
+
+    Example: xrm-sims recover --data demo/data
+    """
+    with _session(data, None, None) as session:
+        for line in session.recover():
+            typer.echo(line)
+
+
+@app.command()
+def doctor(data: Data = None) -> None:
+    """Check this machine: Python, libraries, threads, disk, data root, server.
+
+    Example: xrm-sims doctor
+    """
+    from xrm_sims.app.doctor import examine
+
+    findings = examine(data)
+    for finding in findings:
+        typer.echo(str(finding))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: whatever goes wrong leaves as one sentence on stderr and a non-zero exit."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit("xrm-sims: interrupted before anything was started")
+    except Interrupted as interruption:
+        print(f"xrm-sims: {interruption}", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        print(f"xrm-sims: {sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

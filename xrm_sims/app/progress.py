@@ -1,0 +1,86 @@
+"""Progress with time left: of a run, from its documents; of a computation, from its callback."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+_UNITS = {"tomography": "view", "sims_raster": "frame", "milling": "pass", "se_image": "image", "eds_map": "map"}
+
+
+def _bar(total: int, label: str, unit: str) -> tqdm:
+    # a log file gets a line every few seconds, a terminal a moving bar
+    quiet = not sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=f"{label:<22}",
+        unit=unit,
+        file=sys.stderr,
+        mininterval=5.0 if quiet else 0.2,
+        ncols=100,
+        leave=True,
+    )
+
+
+class RunProgress:
+    """A callback for the RunEngine: one bar per run, one step per projection, frame or milling pass."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._primary: set[str] = set()
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            kind = doc.get("scan_type", doc.get("plan_name", "run"))
+            total = doc.get("num_projections") or doc.get("num_frames") or doc.get("num_points") or 1
+            self._primary.clear()
+            self._bar = _bar(int(total), str(kind).replace("_", " "), _UNITS.get(kind, "point"))
+        elif name == "descriptor" and doc.get("name") == "primary":
+            self._primary.add(doc["uid"])
+        elif self._bar is not None and name == "event" and doc["descriptor"] in self._primary:
+            self._step(doc["seq_num"])
+        elif self._bar is not None and name == "event_page" and doc["descriptor"] in self._primary:
+            self._step(max(doc["seq_num"]))
+        elif name == "stop" and self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _step(self, seq_num: int) -> None:
+        # a point taken again after a pause carries the number it had
+        assert self._bar is not None
+        self._bar.update(max(0, seq_num - self._bar.n))
+
+
+@contextmanager
+def task(label: str) -> Iterator[Callable[[int, int], None]]:
+    """``with task("SART") as progress: compute(progress=progress)``, called with (done, total)."""
+    bar: list[tqdm] = []
+
+    def report(done: int, total: int) -> None:
+        if not bar:
+            bar.append(_bar(total, label, "step"))
+        if bar[0].total != total:
+            bar[0].reset(total)
+        bar[0].update(done - bar[0].n)
+
+    try:
+        yield report
+    finally:
+        if bar:
+            bar[0].close()
+
+
+@contextmanager
+def stage(label: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Announce a stage and record how long it took on the wall."""
+    began = time.perf_counter()
+    print(f"== {label}", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        seconds[label] = round(seconds.get(label, 0.0) + time.perf_counter() - began, 2)

@@ -1,0 +1,174 @@
+"""The composition root: a data folder, the instrument, a RunEngine and the catalogue, wired together once.
+
+Here, and nowhere else, the digital twin is chosen as the hardware behind the devices.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bluesky import RunEngine
+from bluesky.utils import PersistentDict, RunEngineInterrupted
+
+from devices import Instrument
+from xrm_sims.app.errors import Interrupted
+from xrm_sims.app.progress import RunProgress
+from xrm_sims.data.layout import data_root
+from xrm_sims.data.recorder import Recorder
+from xrm_sims.settings import Settings, load_settings
+
+TWIN = "twin"
+DEFAULT_SAMPLE = "cathode_pillar"
+_VERSIONS = ("bluesky", "ophyd", "tiled", "databroker", "event-model", "numpy", "numba", "xrm-sims")
+
+
+class Session:
+    """One person at one instrument: ``RE``, ``scope``, ``recorder``, and the catalogue behind ``catalog`` and ``db``.
+
+    Use it as a context manager: leaving it waits until the catalogue has everything and lets go of the instrument.
+    """
+
+    def __init__(self, data: Path, drivers: Any, settings: Settings, *, operator: str = "") -> None:
+        self.data = data
+        self.settings = settings
+        self.drivers = drivers
+        self.scope = Instrument(drivers, settings, data / "frames")
+        self.RE = RunEngine(PersistentDict(str(data / "run_engine")))
+        self.RE.md.update(run_metadata(operator))
+        self.recorder = Recorder(data)
+        self.RE.subscribe(self.recorder)
+        self.RE.subscribe(RunProgress())
+
+    @property
+    def catalog(self) -> Any:
+        """Tiled client of all runs."""
+        from xrm_sims.data import open_catalog
+
+        return open_catalog(self.data)
+
+    @property
+    def db(self) -> Any:
+        """databroker's Broker over the same runs; a client of its own, as both views keep state in theirs."""
+        from xrm_sims.data import open_catalog
+
+        return open_catalog(self.data).v1
+
+    def run(self, plan: Generator, *callbacks: Callable) -> Any:
+        """Run a plan to its end; its return value if it has one, else the run uids.
+
+        Ctrl-C stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
+        """
+        subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
+        try:
+            with _termination_as_interrupt():
+                outcome = self.RE(plan)
+        except RunEngineInterrupted:
+            outcome = self.RE.abort("stopped by the user")
+            raise Interrupted(
+                f"stopped: beams blanked, target parked, what was acquired is kept{_kept(outcome)}"
+            ) from None
+        finally:
+            for subscription in subscriptions:
+                self.RE.unsubscribe(subscription)
+            self.recorder.flush()
+        return getattr(outcome, "plan_result", None) or getattr(outcome, "run_start_uids", outcome)
+
+    def recover(self) -> list[str]:
+        """Make the instrument safe and bring what a crash left in the journal into the catalogue; what was done."""
+        done = self.scope.make_safe()
+        replayed = self.recorder.replay()
+        done.append(f"catalogue: {len(replayed)} runs brought in from the journal")
+        return done
+
+    def close(self) -> None:
+        self.recorder.close()
+        self.scope.close()
+        self.drivers.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_session(
+    data: Path | str | None = None,
+    *,
+    seed: int | None = None,
+    sample: str | None = None,
+    clock: str | float = "fast",
+    operator: str = "",
+    fresh: bool = False,
+    settings: Settings | None = None,
+) -> Session:
+    """A session on the digital twin whose memory lies under the data root.
+
+    ``seed`` and ``sample`` choose the specimen when none is mounted yet; None takes what is mounted. ``fresh`` mounts
+    a new one and forgets the old. Settings come from the argument, else from ``settings.toml`` in the data root.
+
+    Raises ValueError for an unknown sample or another specimen than the mounted one, and RuntimeError naming the
+    holder when another process drives this instrument.
+    """
+    from xrm_sims.twin import Microscope
+
+    root = data_root(data)
+    root.mkdir(parents=True, exist_ok=True)
+    if settings is None:
+        settings = load_settings(root / "settings.toml") if (root / "settings.toml").exists() else Settings()
+    twin = Microscope(
+        root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh
+    )
+    try:
+        return Session(root, twin, settings, operator=operator)
+    except BaseException:
+        twin.close()
+        raise
+
+
+def clock_pace(text: str | float) -> str | float:
+    """ "fast", "real" or a factor; ValueError for anything else."""
+    if text in ("fast", "real"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"clock: needs fast, real or a factor such as 3600, got {text!r}") from None
+
+
+def run_metadata(operator: str = "") -> dict[str, Any]:
+    """What every run says about where it was made: operator, host, versions."""
+    return {
+        "operator": operator or getpass.getuser(),
+        "host": platform.node(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
+        | {"python": ".".join(str(part) for part in sys.version_info[:3])},
+    }
+
+
+@contextmanager
+def _termination_as_interrupt():
+    """A polite kill (SIGTERM) stops a run as Ctrl-C does, so that the night ends with blanked beams."""
+    def forward(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _kept(outcome: Any) -> str:
+    uids = getattr(outcome, "run_start_uids", outcome) or ()
+    return f" in run {uids[-1]}" if uids else ""

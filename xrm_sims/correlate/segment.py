@@ -1,0 +1,284 @@
+"""What in a CT volume is active material, where the pillar stands, and which voxels belong to which particle.
+
+Binder is as dark as air in nanoCT, so there are two classes only. Volumes are (z, y, x) attenuation in 1/um in the
+specimen frame; voxel (k, j, i) is centred at ((i, j, k) - (n - 1) / 2) * voxel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+from skimage import feature, filters, segmentation
+
+Volume = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How a volume is divided; lengths in micrometres."""
+
+    denoise_um: float = 0.15  # Gaussian sigma before thresholding
+    cupping_order: int = 2  # powers of r^2 fitted to the active material's level
+    closing_um: float = 0.5  # slits up to twice this are bridged before particles are separated
+    particle_spacing_um: float = 2.0  # two particle centres lie further apart than this
+    neck_um: float = 0.35  # two cores become two particles when the neck is narrower by this in radius
+    outline_bins: int = 180
+    smallest_pillar_um: float = 1.0
+    least_separation: float = 3.5  # class means over pooled spread; noise cut in halves gives 2.65
+
+
+@dataclass(frozen=True)
+class PillarFit:
+    """The vertical cylinder that envelops the active material."""
+
+    centre_um: tuple[float, float]
+    radius_um: float
+    top_z_um: float
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """``normalised``: attenuation / active level, cupping removed (0 void or binder, 1 active material), clipped to
+    the pillar; ``active``: bool; ``particles``: int32 labels, 0 outside, closed pores and cracks filled."""
+
+    normalised: Volume
+    active: NDArray[np.bool_]
+    particles: NDArray[np.int32]
+    pillar: PillarFit
+    level_per_um: float
+    noise: float
+    voxel_um: float
+
+
+def check_volume(volume: Volume, voxel_um: float) -> Volume:
+    """The volume as float32; ValueError for a wrong shape, NaN, or a voxel that is not a length."""
+    array = np.asarray(volume, dtype=np.float32)
+    if array.ndim != 3 or min(array.shape) < 4:
+        raise ValueError(f"volume: got shape {array.shape}, needs (z, y, x) with at least 4 voxels each way")
+    if not np.isfinite(array).all():
+        raise ValueError(f"volume: {np.count_nonzero(~np.isfinite(array))} voxels are not finite numbers")
+    if not (np.isfinite(voxel_um) and voxel_um > 0):
+        raise ValueError(f"voxel_um: needs a positive length, got {voxel_um}")
+    return array
+
+
+def coordinates_um(shape: tuple[int, int, int], voxel_um: float) -> tuple[NDArray[np.float64], ...]:
+    """Voxel centres along z, y and x."""
+    return tuple((np.arange(n) - (n - 1) / 2) * voxel_um for n in shape)
+
+
+def voxel_to_um(index: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
+    """Fractional (k, j, i) to (x, y, z) in the specimen frame, along the last axis."""
+    return ((np.asarray(index, float) - (np.array(shape) - 1) / 2) * voxel_um)[..., ::-1]
+
+
+def um_to_voxel(point_um: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
+    """(x, y, z) in the specimen frame to fractional (k, j, i), along the last axis."""
+    return np.asarray(point_um, float)[..., ::-1] / voxel_um + (np.array(shape) - 1) / 2
+
+
+def fit_circle(points: NDArray[np.float64], scatter: float) -> tuple[float, float, float]:
+    """(u, v, radius) of the circle through (n, 2) points; points off by many ``scatter`` hardly count (soft L1)."""
+
+    def misfit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.hypot(points[:, 0] - p[0], points[:, 1] - p[1]) - p[2]
+
+    middle = points.mean(axis=0)
+    start = [*middle, np.hypot(*(points - middle).T).mean()]
+    fit = optimize.least_squares(misfit, start, loss="soft_l1", f_scale=scatter)
+    return float(fit.x[0]), float(fit.x[1]), float(abs(fit.x[2]))
+
+
+def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tuple[Volume, float]:
+    """The volume over the active material's local level, and that level at the axis.
+
+    A polynomial in the squared distance from the mask's axis is fitted to the voxels of the mask (beam hardening
+    darkens the middle of a round sample).
+    """
+    _, j, i = np.nonzero(mask)
+    mid = np.array([j.mean(), i.mean()])
+    reach = max(volume.shape[1:]) / 2
+    yy, xx = np.indices(volume.shape[1:])
+    r2 = (((yy - mid[0]) ** 2 + (xx - mid[1]) ** 2) / reach**2).astype(np.float32)
+    fit = np.polynomial.Polynomial.fit(r2[j, i], volume[mask], order)
+    limit = r2[j, i].max()
+    level = fit(np.minimum(r2, limit)).astype(np.float32)
+    return volume / level, float(fit(0.0))
+
+
+def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> PillarFit:
+    """Cylinder around the active material of a normalised volume.
+
+    The side face is FIB-cut: whatever reaches it ends on one circle, what does not lies inside. So the outline is
+    where the shadow along z falls to one half, and points that lie inside the circle are dropped in turn.
+    Raises ValueError when there is no round outline.
+    """
+    shadow = np.quantile(normalised, 0.9, axis=0)
+    solid = ndimage.binary_fill_holes(shadow > 0.5)
+    labels, count = ndimage.label(solid)
+    if not count:
+        raise ValueError("volume: no active material found, so there is no pillar to fit")
+    sizes = np.bincount(labels.ravel())[1:]
+    body = labels == 1 + int(np.argmax(sizes))
+    mid = np.array(ndimage.center_of_mass(body))
+    angles = np.linspace(0, 2 * np.pi, settings.outline_bins, endpoint=False)
+    reach = np.arange(0, min(body.shape) * 0.75, 0.25)
+    rows = mid[0] + np.sin(angles)[:, None] * reach
+    columns = mid[1] + np.cos(angles)[:, None] * reach
+    profile = ndimage.map_coordinates(normalised.max(axis=0) * body, [rows, columns], order=1)
+    outer = np.array([_last_crossing(line, reach, 0.5) for line in profile])
+    points = np.column_stack([mid[1] + np.cos(angles) * outer, mid[0] + np.sin(angles) * outer])
+    points = points[np.isfinite(outer)]
+    if len(points) < settings.outline_bins // 2:
+        raise ValueError("volume: the active material has no closed outline, so there is no pillar to fit")
+    kept = points
+    for _ in range(8):
+        x, y, radius = fit_circle(kept, scatter=0.5)
+        inside = radius - np.hypot(points[:, 0] - x, points[:, 1] - y)
+        kept = points[(inside < 0.75) & (inside > -2)] if ((inside < 0.75) & (inside > -2)).sum() > 12 else kept
+    if radius * voxel_um < settings.smallest_pillar_um:
+        raise ValueError(
+            f"volume: the outline found has a radius of {radius * voxel_um:.2f} um, too small for a pillar"
+        )
+    centre = voxel_to_um(np.array([0.0, y, x]), normalised.shape, voxel_um)
+    return PillarFit(
+        (float(centre[0]), float(centre[1])), radius * voxel_um, _top_um(normalised, (y, x, radius), voxel_um)
+    )
+
+
+def _last_crossing(line: NDArray[np.float64], reach: NDArray[np.float64], level: float) -> float:
+    above = np.flatnonzero(line >= level)
+    if not above.size or above[-1] + 1 >= line.size:
+        return float("nan")
+    n = above[-1]
+    return float(reach[n] + (line[n] - level) / (line[n] - line[n + 1]) * (reach[n + 1] - reach[n]))
+
+
+def _top_um(normalised: Volume, circle: tuple[float, float, float], voxel_um: float) -> float:
+    """Where the share of active material inside the circle falls to half of what it is below."""
+    y, x, radius = circle
+    yy, xx = np.indices(normalised.shape[1:])
+    share = normalised[:, np.hypot(yy - y, xx - x) < radius - 1].mean(axis=1)
+    plateau = np.median(share[share > 0.5 * share.max()])
+    index = _last_crossing(share, np.arange(share.size, dtype=float), 0.5 * plateau)
+    z = coordinates_um(normalised.shape, voxel_um)[0]
+    return float(z[-1] + voxel_um / 2) if np.isnan(index) else float(z[0] + index * voxel_um)
+
+
+def label_particles(
+    active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings = SegmentSettings()
+) -> NDArray[np.int32]:
+    """Particles by watershed on the distance to the surface, with closed holes and slits filled first."""
+    solid = fill_defects(active, voxel_um, settings)
+    distance = ndimage.distance_transform_edt(solid, sampling=voxel_um).astype(np.float32)
+    smooth = ndimage.gaussian_filter(distance, 1.0)
+    spacing = max(1, round(settings.particle_spacing_um / 2 / voxel_um))
+    peaks = feature.peak_local_max(smooth, min_distance=spacing, threshold_abs=2 * voxel_um, exclude_border=False)
+    markers = np.zeros(active.shape, np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    labels = segmentation.watershed(-smooth, markers, mask=solid)
+    return _merge_shallow(labels, smooth, peaks, settings.neck_um)
+
+
+def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings) -> NDArray[np.bool_]:
+    """Active material with thin slits bridged (closing by a ball) and everything enclosed filled.
+
+    The volume's own faces count as open: what is cut by them is not enclosed.
+    """
+    steps = settings.closing_um / voxel_um
+    pad = int(np.ceil(steps)) + 1
+    void = np.pad(~active, pad, constant_values=True)
+    grown = ndimage.distance_transform_edt(void) <= steps
+    closed = ndimage.distance_transform_edt(grown) > steps
+    inner = tuple(slice(pad, -pad) for _ in range(3))
+    return ndimage.binary_fill_holes(closed[inner] | active)
+
+
+def _merge_shallow(
+    labels: NDArray[np.int32], distance: NDArray[np.float32], peaks: NDArray[np.intp], neck_um: float
+) -> NDArray[np.int32]:
+    """Joins neighbours whose pass (the largest distance on their common face) is nearly as deep as the lesser core."""
+    count = len(peaks)
+    if count < 2:
+        return labels
+    keys, depth = [], []
+    for axis in range(3):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        face = (labels[low] != labels[high]) & (labels[low] > 0) & (labels[high] > 0)
+        a, b = labels[low][face], labels[high][face]
+        keys.append(np.minimum(a, b).astype(np.int64) * (count + 1) + np.maximum(a, b))
+        depth.append(np.minimum(distance[low][face], distance[high][face]))
+    key, where = np.unique(np.concatenate(keys), return_inverse=True)
+    passes = np.zeros(len(key))
+    np.maximum.at(passes, where, np.concatenate(depth))
+    core = np.concatenate([[0.0], distance[tuple(peaks.T)]])
+    parent = np.arange(count + 1)
+
+    def root(n: int) -> int:
+        while parent[n] != n:
+            n = parent[n]
+        return n
+
+    for n in np.argsort(-passes):
+        a, b = (root(int(m)) for m in divmod(int(key[n]), count + 1))
+        if a != b and min(core[a], core[b]) - passes[n] < neck_um:
+            low_core, high_core = sorted((a, b), key=lambda m: core[m])
+            parent[low_core] = high_core
+    roots = np.array([root(n) for n in range(count + 1)])
+    _, renumbered = np.unique(roots, return_inverse=True)
+    return renumbered[labels].astype(np.int32)
+
+
+def segment(volume: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> Segmentation:
+    """Divide a reconstructed volume (z, y, x) in 1/um into active material and the rest, and into particles.
+
+    Raises ValueError when the volume has no contrast between the two.
+    """
+    flat, level, core = _flatten(check_volume(volume, voxel_um), voxel_um, settings)
+    active = flat > filters.threshold_otsu(np.clip(flat, -0.5, 1.5))
+    pillar = fit_pillar(flat, voxel_um, settings)
+    active &= inside_pillar(active.shape, voxel_um, pillar)
+    noise = float(1.4826 * np.median(np.abs(flat[core] - np.median(flat[core]))))
+    return Segmentation(flat, active, label_particles(active, voxel_um, settings), pillar, level, noise, voxel_um)
+
+
+def normalise(volume: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> Volume:
+    """The volume denoised and over the active material's level, cupping removed: 0 void or binder, 1 active material.
+
+    Raises ValueError when the volume has no contrast between the two.
+    """
+    return _flatten(check_volume(volume, voxel_um), voxel_um, settings)[0]
+
+
+def _flatten(raw: Volume, voxel_um: float, settings: SegmentSettings) -> tuple[Volume, float, NDArray[np.bool_]]:
+    """Normalised volume, the level of active material at the axis in 1/um, and voxels surely active."""
+    smooth = ndimage.gaussian_filter(raw, settings.denoise_um / voxel_um)
+    if np.ptp(smooth) <= 0:
+        raise ValueError(f"volume: every voxel is {raw.flat[0]:.4g} 1/um, so nothing can be told apart")
+    first = smooth > filters.threshold_otsu(smooth)
+    if _separation(smooth, first) < settings.least_separation:
+        raise ValueError("volume: no contrast between active material and void; is the reconstruction empty or failed?")
+    core = ndimage.binary_erosion(first)
+    if not core.any():
+        core = first
+    flat, level = flatten_cupping(smooth, core, settings.cupping_order)
+    return flat, level, core
+
+
+def _separation(values: Volume, mask: NDArray[np.bool_]) -> float:
+    """Distance of the two class means over their pooled spread; a Gaussian cut at its mean gives 1.6 / 0.6."""
+    high, low = values[mask], values[~mask]
+    return float((high.mean() - low.mean()) / np.sqrt(0.5 * (high.var() + low.var())))
+
+
+def inside_pillar(
+    shape: tuple[int, ...], voxel_um: float, pillar: PillarFit, grow_um: float = 0.0
+) -> NDArray[np.bool_]:
+    """Voxels (z, y, x) within the cylinder, ``grow_um`` wider and higher."""
+    z, y, x = coordinates_um((shape[0], shape[1], shape[2]), voxel_um)
+    disc = np.hypot(x[None, :] - pillar.centre_um[0], y[:, None] - pillar.centre_um[1]) <= pillar.radius_um + grow_um
+    return disc[None] & (z <= pillar.top_z_um + grow_um)[:, None, None]

@@ -1,0 +1,200 @@
+"""Frame files: one HDF5 dataset per stream of a run, appended frame by frame and readable while it grows.
+
+A frame is one chunk, ``(1, *frame_shape)``. The file is in single-writer-multiple-reader mode from its first moment,
+so that another process, or another thread, reads what has been appended without disturbing the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlparse
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+MIMETYPE = "application/x-hdf5"
+_HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames to close a file in order
+_SUPERBLOCK = struct.Struct("<8s4B3Q")  # version 3: signature, version, sizes, flags, base, extension, end of file
+
+
+class FrameWriter:
+    """A new HDF5 file with one growing dataset ``(frame, *frame_shape)``.
+
+    Parameters
+    ----------
+    path : file to make; it must not exist yet.
+    dataset : name of the dataset in the file, e.g. ``"/entry/data/data"``.
+    frame_shape : shape of one frame, e.g. (rows, columns).
+    dtype : machine type of the counts.
+    attributes : what the dataset says about itself, e.g. ``{"units": "counts"}``.
+
+    Raises
+    ------
+    RuntimeError naming the file when it cannot be made.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dataset: str,
+        frame_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path).resolve()
+        self.dataset = dataset
+        self.frame_shape = tuple(int(n) for n in frame_shape)
+        self.dtype = np.dtype(dtype)
+        self.count = 0
+        self._failed = False
+        chunk = (1, *self.frame_shape)
+        try:
+            self._file = h5py.File(self.path, "x", libver="latest")
+            self._data = self._file.create_dataset(
+                dataset, (0, *self.frame_shape), self.dtype, maxshape=(None, *self.frame_shape), chunks=chunk
+            )
+            self._data.attrs.update(attributes or {})
+            self._file.swmr_mode = True
+        except OSError as error:
+            raise RuntimeError(f"frames file {self.path}: cannot be made ({_reason(error)})") from error
+
+    @property
+    def uri(self) -> str:
+        return "file://localhost" + quote(self.path.as_posix())
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a stream resource says about this file, beside mimetype and uri."""
+        return {"dataset": self.dataset, "chunk_shape": [1, *self.frame_shape], "swmr": True}
+
+    def append(self, frame: NDArray[Any]) -> int:
+        """Put a frame on disk; its index. It is synchronised to the disk when this returns.
+
+        Raises ValueError for a frame of another shape, and RuntimeError naming file and frame when the disk is full
+        or refuses; frames appended before stay readable, and no further frame is taken.
+        """
+        if np.shape(frame) != self.frame_shape:
+            raise ValueError(
+                f"frames file {self.path}: needs frames of shape {self.frame_shape}, got {np.shape(frame)}"
+            )
+        if self._failed:
+            raise RuntimeError(f"frames file {self.path}: an earlier frame failed; start a new run")
+        index = self.count
+        self._need_space(index)
+        try:
+            self._data.resize(index + 1, axis=0)
+            self._data[index] = frame
+            self._data.flush()
+            os.fsync(self._file.id.get_vfd_handle())
+        except OSError as error:
+            self._failed = True
+            raise RuntimeError(
+                f"frames file {self.path}: frame {index} could not be written ({_reason(error)})"
+            ) from error
+        self.count = index + 1
+        return index
+
+    def close(self) -> None:
+        """Finish the file; closing twice does no harm."""
+        if self._failed:  # what could not be written cannot be flushed either
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
+            return
+        self._file.close()
+
+    def __enter__(self) -> FrameWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _need_space(self, index: int) -> None:
+        """HDF5 leaves a damaged file when the disk fills in mid-write, so it is asked before."""
+        needed = self.dtype.itemsize * int(np.prod(self.frame_shape)) + _HEADROOM_BYTES
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise RuntimeError(
+                f"frames file {self.path}: disk full, frame {index} needs {needed / 1e6:.1f} MB and "
+                f"{free / 1e6:.1f} MB are free"
+            )
+
+
+def resource_path(resource: Mapping[str, Any]) -> Path:
+    """Local file behind a stream resource. ValueError for anything but a file URI."""
+    uri = urlparse(resource["uri"])
+    if uri.scheme != "file":
+        raise ValueError(f"stream resource {resource['uri']}: needs a file:// URI")
+    return Path(unquote(uri.path))
+
+
+def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[Any]:
+    """Frames ``start`` to ``stop - 1`` of a stream resource, ``(stop - start, *frame_shape)``.
+
+    Raises ValueError naming the file and the frames that are missing or cannot be read.
+    """
+    path = resource_path(resource)
+    wanted = _span(start, stop)
+    if not path.exists():
+        raise ValueError(f"frames file {path} is missing: {wanted} cannot be read")
+    if cut := _cut_short(path):
+        raise ValueError(f"frames file {path} is truncated ({cut}): {wanted} cannot be read")
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            data = file[resource["parameters"]["dataset"]]
+            if stop > len(data):
+                missing = _span(max(start, len(data)), stop)
+                raise ValueError(f"frames file {path} ends after {len(data)} frames: {missing} missing")
+            return data[start:stop]
+    except (OSError, KeyError) as error:
+        raise ValueError(f"frames file {path}: {wanted} cannot be read ({_reason(error)})") from error
+
+
+def read_frames(
+    resource: Mapping[str, Any], datums: Iterable[Mapping[str, Any]], block: int = 32
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """The frames of stream datums, at most ``block`` at a time: ``(seq_nums, frames)``.
+
+    ``seq_nums`` (n,) counts from 1 as in the events, ``frames`` is (n, *frame_shape). Nothing is opened before it is
+    asked for, and no file stays open in between.
+
+    Raises ValueError naming the file and the frames that are missing or cannot be read.
+    """
+    for datum in datums:
+        start, stop = datum["indices"]["start"], datum["indices"]["stop"]
+        first_seq_num = datum["seq_nums"]["start"]
+        for low in range(start, stop, block):
+            high = min(low + block, stop)
+            yield np.arange(low, high) - start + first_seq_num, read_block(resource, low, high)
+
+
+def _cut_short(path: Path) -> str:
+    """How far a file falls short of the end its superblock records, or ''.
+
+    A reader in SWMR mode would wait for the lost bytes for ever (HDF5 retries with growing pauses). The writer moves
+    the recorded end and the file's real end one after the other, so a file that still grows deserves a second look.
+    """
+    for _ in range(100):
+        with open(path, "rb") as file:
+            head = file.read(_SUPERBLOCK.size)
+            if len(head) < _SUPERBLOCK.size:
+                return f"{len(head)} bytes"
+            end = _SUPERBLOCK.unpack(head)[-1]
+            size = os.fstat(file.fileno()).st_size
+        if size >= end or not head.startswith(b"\x89HDF"):
+            return ""
+    return f"{size} of {end} bytes"
+
+
+def _span(start: int, stop: int) -> str:
+    return f"frame {start}" if stop - start == 1 else f"frames {start} to {stop - 1}"
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).strip("'\"")

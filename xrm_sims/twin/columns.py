@@ -1,0 +1,144 @@
+"""The two beams: the electron column and the gallium column with its scan generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from xrm_sims.patterns import Raster, Rectangle, check_within_field, pattern_from_dict
+from xrm_sims.settings import Settings
+from xrm_sims.twin.driver import Driver, Quantity
+from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.store import Value
+from xrm_sims.twin.surface import mill_pass
+
+
+class ElectronBeam(Driver):
+    """Electron column. Its current decays from the moment it was set; ``measured_current_na`` is what is left."""
+
+    name = "beam"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        column = settings.electron
+        reach = (-0.5 * column.max_scan_field_um, 0.5 * column.max_scan_field_um)
+        return {
+            "voltage_kv": Quantity(column.voltage_kv, "kV", column.voltage_limits_kv),
+            "current_na": Quantity(column.current_na, "nA", column.current_limits_na),
+            "blanked": Quantity(True),
+            "probe_nm": Quantity(column.probe_nm, "nm", column.probe_limits_nm),
+            "position_y_um": Quantity(0.0, "um", reach),
+            "position_z_um": Quantity(0.0, "um", reach),
+        }
+
+    def readings(self) -> Mapping[str, Callable[[], Value]]:
+        machine, totals = self._machine, self._machine.state.totals
+        return {
+            "measured_current_na": lambda: machine.current_na(machine.time_s),
+            "target_charge_c": lambda: totals.get("target_charge_c", 0.0),
+            "specimen_charge_c": lambda: totals.get("specimen_electron_charge_c", 0.0),
+        }
+
+    def reach(self, name: str, value: Any) -> None:
+        super().reach(name, value)
+        if name == "current_na":
+            self._machine.state.since_s["current_na"] = self._machine.state.time_s
+        elif name.startswith("position"):
+            self._machine.state.totals["target_spot_charge_c"] = 0.0
+
+
+class GalliumFIB(Driver):
+    """Gallium column. Unblanked and not scanning it digs at the scan centre."""
+
+    name = "fib"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        ion, scan = settings.ion, settings.scan
+        return {
+            "voltage_kv": Quantity(ion.voltage_kv, "kV", ion.voltage_limits_kv),
+            "current_pa": Quantity(ion.current_pa, "pA", ion.current_limits_pa),
+            "blanked": Quantity(True),
+            **scan_quantities(settings, ion.max_scan_field_um),
+            "dwell_ms": Quantity(scan.sims_dwell_ms, "ms", scan.dwell_limits_ms),
+        }
+
+    def readings(self) -> Mapping[str, Callable[[], Value]]:
+        totals = self._machine.state.totals
+        return {"dose_nc": lambda: totals.get("fib_dose_nc", 0.0)}
+
+    def raster(self) -> Raster:
+        """The raster that the scan generator is set to; ValueError when it leaves the scan field."""
+        raster = scan_raster(self.values, self.values["dwell_ms"])
+        check_within_field(raster, self._machine.settings)
+        return raster
+
+    def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
+        """One pass of a rectangle; returns the dose on the specimen (``dose_nc``) and the ``seconds`` it took.
+
+        Raises ValueError outside FIB mode, with the beam blanked, the stage tilted or a pattern it cannot draw;
+        RuntimeError when stopped (what was milled until then is gone).
+        """
+        drawn = pattern_from_dict(pattern)
+        if not isinstance(drawn, Rectangle):
+            raise ValueError(f"fib: mills rectangles, got a {drawn.kind}")
+        machine = self._machine
+        check_within_field(drawn, machine.settings)
+        require_mode(machine, "fib", "milling")
+        require_level(machine, "milling")
+        if self.values["blanked"]:
+            raise ValueError("fib: the beam is blanked; unblank it before milling")
+        rate = machine.settings.sputtering.rate_lco_um3_per_nc
+        seconds = drawn.estimated_s(self.values["current_pa"], rate) / drawn.passes
+        with self.command(), machine.scanning(self.name, "mill_pass", pattern):
+            before_nc = machine.state.totals.get("fib_dose_nc", 0.0)
+            self.wait(seconds, lambda share: self._mill(drawn, share), fib_parked=False)
+            self._mill(drawn, 1.0)
+            return {"dose_nc": machine.state.totals["fib_dose_nc"] - before_nc, "seconds": seconds}
+
+    def _mill(self, pattern: Rectangle, fraction: float) -> None:
+        if fraction <= 0:
+            return
+        machine = self._machine
+        milled = mill_pass(
+            machine.specimen,
+            machine.surface,
+            scan_to_specimen=machine.scan_to_specimen(machine.state.time_s),
+            pattern=pattern,
+            current_pa=self.values["current_pa"],
+            fraction=fraction,
+            settings=machine.settings,
+        )
+        machine.add("fib_dose_nc", milled["dose_nc"])
+        machine.touch_surface()
+
+
+def scan_quantities(settings: Settings, max_field_um: float) -> dict[str, Quantity]:
+    """What every scan generator can be told, dwell apart."""
+    scan = settings.scan
+    reach = (-0.5 * max_field_um, 0.5 * max_field_um)
+    return {
+        "fov_um": Quantity(scan.fov_um, "um", (scan.min_field_um, max_field_um)),
+        "rows": Quantity(scan.side_px, "", scan.pixels),
+        "columns": Quantity(scan.side_px, "", scan.pixels),
+        "centre_u_um": Quantity(0.0, "um", reach),
+        "centre_v_um": Quantity(0.0, "um", reach),
+    }
+
+
+def scan_raster(values: Mapping[str, Any], dwell_ms: float) -> Raster:
+    """The raster that a scan generator's quantities describe."""
+    centre = (values["centre_u_um"], values["centre_v_um"])
+    return Raster((values["rows"], values["columns"]), values["fov_um"], dwell_ms, centre)
+
+
+def require_mode(machine: Machine, mode: str, what: str) -> None:
+    """ValueError when the instrument stands in another mode."""
+    now = machine.state.values["instrument"]["mode"]
+    if now != mode:
+        raise ValueError(f'instrument: {what} needs mode "{mode}", it is in "{now}"')
+
+
+def require_level(machine: Machine, what: str) -> None:
+    """ValueError when the stage is tilted: the beams of the twin look along -z, X-rays along x."""
+    tilt_deg = machine.state.values["stage"]["tilt_deg"]
+    if tilt_deg != 0:
+        raise ValueError(f"stage: {what} needs tilt_deg 0, it is at {tilt_deg:.4g} deg")

@@ -1,0 +1,195 @@
+"""What counts: the pixel detector behind the specimen and the four collectors of the magnetic sector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.settings import Settings
+from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode
+from xrm_sims.twin.driver import Driver, Frame, Quantity
+from xrm_sims.twin.ions import dose_field, raster_frame
+from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.sector import collector_radii
+from xrm_sims.twin.store import Value
+from xrm_sims.twin.xray import binned_shape
+
+
+class WidePix(Driver):
+    """Photon-counting pixel detector. With the beam blanked or the target away its frame is a dark."""
+
+    name = "widepix"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        detector = settings.detector
+        return {
+            "exposure_s": Quantity(1.0, "s", (detector.min_exposure_s, detector.max_exposure_s)),
+            "threshold_kev": Quantity(detector.threshold_kev, "keV", detector.threshold_limits_kev),
+            "counter_depth_bits": Quantity(detector.counter_depth_bits, "bit", choices=(12, 24)),
+            "binning": Quantity(1, choices=detector.binnings),
+        }
+
+    def readings(self) -> Mapping[str, Callable[[], Value]]:
+        return {"rows": lambda: self._shape[0], "columns": lambda: self._shape[1]}
+
+    def check(self, name: str, value: Any) -> None:
+        detector = self._machine.settings.detector
+        if name == "binning":
+            binned_shape(detector.rows, detector.columns, value)
+
+    def expose(self) -> Frame:
+        """One frame, (rows, columns) uint32; everything that moves is taken where it is at mid-exposure.
+
+        Raises ValueError outside X-ray mode or with the stage tilted, RuntimeError when stopped.
+        """
+        machine = self._machine
+        require_mode(machine, "xray", "an exposure")
+        require_level(machine, "an exposure")
+        with self.command():
+            values, started_s = self.values, machine.state.time_s
+            middle_s = started_s + 0.5 * values["exposure_s"]
+            expected = self._expected(middle_s)
+            counts = machine.detector.read(
+                expected,
+                exposure_s=values["exposure_s"],
+                counter_depth_bits=values["counter_depth_bits"],
+                binning=values["binning"],
+                rng=machine.rng("exposure"),
+            )
+            self.wait(values["exposure_s"])
+            return Frame(counts, started_s, machine.state.time_s, machine.current_na(middle_s))
+
+    def bad_pixels(self) -> NDArray[np.bool_]:
+        """(rows, columns) after binning: pixels whose counts mean nothing."""
+        return self._machine.detector.bad_pixels(self.values["binning"])
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        detector = self._machine.settings.detector
+        return binned_shape(detector.rows, detector.columns, self.values["binning"])
+
+    def _expected(self, time_s: float) -> NDArray[np.float32]:
+        machine = self._machine
+        beam = machine.state.values["beam"]
+        if beam["blanked"] or not machine.target_in_place:
+            return np.zeros(self._shape, np.float32)
+        return machine.xray.expected_counts(
+            angle_deg=machine.angle_deg,
+            specimen_um=machine.specimen_um,
+            source_um=machine.source_um(time_s),
+            material=str(machine.state.values["target"]["material"]),
+            voltage_kv=float(beam["voltage_kv"]),
+            current_na=machine.current_na(time_s) * machine.target_flux,
+            exposure_s=self.values["exposure_s"],
+            threshold_kev=self.values["threshold_kev"],
+            binning=self.values["binning"],
+        )
+
+
+class MagneticSector(Driver):
+    """Magnetic sector with four collectors; it counts what the FIB's raster sputters."""
+
+    name = "sector"
+    collectors = (1, 2, 3, 4)
+
+    def __init__(self, machine: Machine, fib: GalliumFIB):
+        super().__init__(machine)
+        self._fib = fib
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        sector = settings.sector
+        radii = collector_radii(sector.channels, settings)
+        return {
+            "field_t": Quantity(sector.field_t, "T", sector.field_limits_t),
+            "extraction_v": Quantity(sector.extraction_v, "V", sector.extraction_limits_v),
+            "slit_mm": Quantity(sector.slit_mm, "mm", sector.slit_limits_mm),
+            **{
+                f"collector_{n}_radius_mm": Quantity(radius, "mm", sector.radius_limits_mm)
+                for n, radius in zip(self.collectors, radii, strict=True)
+            },
+        }
+
+    def readings(self) -> Mapping[str, Callable[[], Value]]:
+        sector = self._machine.settings.sector
+        table: dict[str, Callable[[], Value]] = {}
+        for n in self.collectors:
+            table[f"collector_{n}_dead_time_ns"] = lambda: sector.dead_time_ns
+            table[f"collector_{n}_dark_rate_cps"] = lambda: sector.dark_rate_cps
+        return table
+
+    def check(self, name: str, value: Any) -> None:
+        """Collectors stand beside each other in the focal plane: no two can be closer than their width."""
+        if not name.startswith("collector"):
+            return
+        apart_mm = self._machine.settings.sector.min_collector_spacing_mm
+        for n in self.collectors:
+            other = f"collector_{n}_radius_mm"
+            if other != name and abs(self.values[other] - value) < apart_mm:
+                raise ValueError(
+                    f"sector.{name}: {value:.6g} mm lies closer than {apart_mm:.4g} mm "
+                    f"to collector {n} at {self.values[other]:.6g} mm; move that one first"
+                )
+
+    def raster_frame(self) -> Frame:
+        """One raster of the FIB's scan generator, (channel, row, column) uint32, and what it erodes.
+
+        With the FIB blanked the collectors count their darks and nothing is eroded.
+        Raises ValueError outside FIB mode, with the stage tilted or without bias, or with a raster beyond the scan
+        field; RuntimeError when stopped (what was sputtered until then is gone).
+        """
+        machine, fib = self._machine, self._fib.values
+        raster = self._fib.raster()
+        require_mode(machine, "fib", "a SIMS raster")
+        require_level(machine, "a SIMS raster")
+        self._require_bias()
+        current_pa = 0.0 if fib["blanked"] else fib["current_pa"]
+        with self.command(), machine.scanning(self.name, "raster_frame"):
+            started_s = machine.state.time_s
+            at_start = machine.scan_to_specimen(started_s)
+
+            def cut_short(share: float) -> None:
+                passed_s = share * raster.frame_s
+                self._count_dose(current_pa, passed_s)
+                dose_field(
+                    machine.specimen,
+                    machine.surface,
+                    scan_to_specimen=at_start,
+                    raster=raster,
+                    current_pa=current_pa,
+                    seconds=passed_s,
+                    settings=machine.settings,
+                )
+
+            self.wait(raster.frame_s, cut_short, fib_parked=False)
+            counts = raster_frame(
+                machine.specimen,
+                machine.surface,
+                scan_to_specimen=at_start,
+                drift_um_per_s=machine.scan_drift_um_per_s,
+                raster=raster,
+                current_pa=current_pa,
+                bias_v=float(machine.state.values["stage"]["bias_v"]),
+                extraction_v=self.values["extraction_v"],
+                field_t=self.values["field_t"],
+                collector_radii_mm=[self.values[f"collector_{n}_radius_mm"] for n in self.collectors],
+                settings=machine.settings,
+                rng=machine.rng("raster"),
+                slit_mm=self.values["slit_mm"],
+            )
+            self._count_dose(current_pa, raster.frame_s)
+            return Frame(counts, started_s, machine.state.time_s, current_pa * 1e-3)
+
+    def _count_dose(self, current_pa: float, seconds: float) -> None:
+        if current_pa > 0:
+            self._machine.add("fib_dose_nc", current_pa * 1e-3 * seconds)
+            self._machine.touch_surface()
+
+    def _require_bias(self) -> None:
+        bias_v, least_v = self._machine.state.values["stage"]["bias_v"], self._machine.settings.sector.min_bias_v
+        if bias_v < least_v:
+            raise ValueError(
+                f"stage.bias_v: a SIMS raster needs at least {least_v:.4g} V to extract ions, it is at {bias_v:.4g} V"
+            )

@@ -1,0 +1,158 @@
+"""What the SEM sees: secondary-electron images and EDS maps of the surface as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import xraylib
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
+
+from xrm_sims.patterns import E_CHARGE_C, Raster
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material, density_g_cm3, mass_fractions
+from xrm_sims.twin.ions import blur_by_beam, dose_field, pixel_points
+from xrm_sims.twin.sector import FWHM_PER_SIGMA
+from xrm_sims.twin.surface import NUM_MATERIALS, Specimen, Surface, by_material
+
+EDS_ELEMENTS = ("C", "O", "Al", "Fe", "Co", "Ni", "Pt", "F")
+_DEPTHS = (0.1, 0.3, 0.6)  # of the electron range: where the interaction volume is sampled
+_WEIGHTS = (0.4, 0.45, 0.15)  # generation of X-rays there, after Packwood and Brown, X-Ray Spectrom. 10 (1981) 138
+_USABLE_OVERVOLTAGE = 1.2
+
+
+def se_image(
+    specimen: Specimen,
+    surface: Surface,
+    *,
+    scan_to_specimen: ArrayLike,
+    drift_um_per_s: tuple[float, float] = (0.0, 0.0),
+    raster: Raster,
+    source: Literal["electron", "ion"],
+    current_na: float,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> NDArray[np.uint32]:
+    """Secondary-electron counts (row, column) under the electron or the ion beam.
+
+    Contrast by material, local tilt (1 / cos, which also lights up edges), crystal grain (channelling) and by what
+    walls hide; what lies far below the top is dim. An ion image erodes its field.
+
+    Raises
+    ------
+    ValueError for another source or a current that is negative or not finite.
+    """
+    if source not in ("electron", "ion"):
+        raise ValueError(f"source: needs 'electron' or 'ion', got {source!r}")
+    _not_negative("current_na", current_na)
+    e = settings.electrons
+    jitter = rng.random((*raster.shape, 2)) - 0.5
+    xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
+    view = surface.look(specimen, xy.reshape(-1, 2))
+    signal = se_brightness(settings)[view.codes]
+    signal *= np.minimum(view.cos_tilt**-e.tilt_exponent, e.tilt_gain_limit) * view.sky
+    signal *= 1.0 + e.channelling * _grain_contrast(specimen, view.codes, view.points_um)
+    signal *= np.exp(-(settings.specimen.top_um - view.points_um[:, 2]).clip(0.0) / e.focus_depth_um)
+    image = signal.reshape(raster.shape)
+    if source == "electron":
+        per_primary = e.se_counts_per_electron
+        image = gaussian_filter(image, e.probe_fwhm_nm * 1e-3 / FWHM_PER_SIGMA / raster.pixel_um, mode="nearest")
+    else:
+        per_primary = e.se_counts_per_ion
+        image = blur_by_beam(image[None], raster.pixel_um, current_na * 1e3, settings)[0]
+        dose_field(
+            specimen,
+            surface,
+            scan_to_specimen=scan_to_specimen,
+            raster=raster,
+            current_pa=current_na * 1e3,
+            seconds=raster.frame_s,
+            settings=settings,
+        )
+    mean = (image + e.se_dark_fraction) * per_primary * _primaries(current_na, raster)
+    return rng.poisson(mean).astype(np.uint32)
+
+
+def se_brightness(settings: Settings) -> NDArray[np.float64]:
+    """(materials,) signal of a flat surface relative to LCO."""
+    e, share = settings.electrons, settings.specimen
+    fractions = np.array([share.fraction_lco, share.fraction_nca, share.fraction_binder])
+    average = float(fractions @ [e.se_lco, e.se_nca, e.se_binder])
+    return by_material(e.se_lco, e.se_nca, e.se_binder, e.se_metal, average)
+
+
+def eds_map(
+    specimen: Specimen,
+    surface: Surface,
+    *,
+    scan_to_specimen: ArrayLike,
+    drift_um_per_s: tuple[float, float] = (0.0, 0.0),
+    raster: Raster,
+    voltage_kv: float,
+    elements: Sequence[str],
+    current_na: float,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> NDArray[np.uint32]:
+    """Characteristic X-ray counts (element, row, column): composition by mass, averaged over the interaction volume.
+
+    The volume is a lateral Gaussian and three depths, both scaled with the Kanaya-Okayama range in LCO. Line
+    intensity: fluorescence yield x (U - 1)^1.67 / A (Green and Cosslett, Proc. Phys. Soc. 78 (1961) 1206) x escape.
+
+    Raises
+    ------
+    ValueError for an element without a line that EDS sees, or without one that ``voltage_kv`` can excite.
+    """
+    _not_negative("current_na", current_na)
+    intensity = np.array([line_intensity(element, voltage_kv, settings) for element in elements])
+    range_um = electron_range_um(Material.LCO, voltage_kv, settings)
+    density = np.array([density_g_cm3(m, settings.specimen) for m in Material])
+    weight = np.array([[mass_fractions(m, settings.specimen).get(e, 0.0) for e in elements] for m in Material])
+    jitter = rng.random((*raster.shape, 2)) - 0.5
+    xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
+    top = surface.look(specimen, xy.reshape(-1, 2)).points_um
+    mass = np.zeros((1 + len(elements), *raster.shape))  # all elements, then each
+    for depth, share in zip(_DEPTHS, _WEIGHTS, strict=True):
+        codes = specimen.material_at(top - [0.0, 0.0, depth * range_um])
+        per_code = share * density[:, None] * np.column_stack([np.ones(NUM_MATERIALS), weight])
+        mass += per_code[codes].T.reshape(mass.shape)
+    blur_px = settings.electrons.eds_blur_per_range * range_um / raster.pixel_um
+    mass = gaussian_filter(mass, blur_px, mode="nearest", axes=(1, 2))
+    fractions = mass[1:] / np.maximum(mass[0], 1e-9)
+    fractions[:, mass[0] > 1e-9] += settings.electrons.eds_background
+    mean = fractions * (intensity * _primaries(current_na, raster))[:, None, None]
+    return rng.poisson(mean).astype(np.uint32)
+
+
+def electron_range_um(material: Material, voltage_kv: float, settings: Settings) -> float:
+    """Kanaya-Okayama range 0.0276 A E^1.67 / (Z^0.889 rho) um (J. Phys. D 5 (1972) 43), means by mass."""
+    shares = {xraylib.SymbolToAtomicNumber(e): w for e, w in mass_fractions(material, settings.specimen).items()}
+    mean_a = sum(w * xraylib.AtomicWeight(z) for z, w in shares.items())
+    mean_z = sum(w * z for z, w in shares.items())
+    return float(0.0276 * mean_a * voltage_kv**1.67 / (mean_z**0.889 * density_g_cm3(material, settings.specimen)))
+
+
+def line_intensity(element: str, voltage_kv: float, settings: Settings) -> float:
+    """Counts per electron from the pure element: K line where the voltage excites it, else L3.
+
+    Raises
+    ------
+    ValueError for lithium, an unknown element, and a voltage that excites no line of the element.
+    """
+    if element == "Li":
+        raise ValueError("elements: Li cannot be mapped by EDS: its only line, 54 eV, does not get through the detector")
+    if element not in EDS_ELEMENTS:
+        raise ValueError(f"elements: {element!r} cannot be mapped; EDS here knows {', '.join(EDS_ELEMENTS)}")
+    number = xraylib.SymbolToAtomicNumber(element)
+    reference = _generated("Ni", xraylib.K_SHELL, 2.0) * _escape("Ni", xraylib.KA_LINE, 15.0, settings)
+    for shell, line in ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LINE)):
+        edge_kev = xraylib.EdgeEnergy(number, shell) if shell == xraylib.K_SHELL or number > _LAST_WITHOUT_L else 0.0
+        if edge_kev and voltage_kv >= _USABLE_OVERVOLTAGE * edge_kev:
+            generated = _generated(element, shell, voltage_kv / edge_kev)
+            seen = generated * _escape(element, line, voltage_kv, settings) / reference
+            return settings.electrons.eds_counts_per_electron * seen
+    raise ValueError(
+        f"voltage_kv: {voltage_kv:g} kV excites no line of {element}; it needs {_USABLE_OVERVOLTAGE:g} times an edge"
+    )

@@ -1,0 +1,216 @@
+"""The body of the simulated microscope: its state, its time, its specimen, and what its beams do to it meanwhile.
+
+Twin time passes only here. Whenever it does, every unblanked beam doses what it stands on: gallium the specimen,
+electrons the target or, without a target in their way, the specimen.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.geometry import apply_affine, rotation_z
+from xrm_sims.settings import Settings
+from xrm_sims.twin.clock import Clock
+from xrm_sims.twin.detector import Detector
+from xrm_sims.twin.motion import RunOut, SourceDrift
+from xrm_sims.twin.samples import mount
+from xrm_sims.twin.store import State, Store
+from xrm_sims.twin.surface import Surface, dose_spot
+from xrm_sims.twin.xray import XrayModel
+
+_FOREVER = threading.Event()
+
+
+class Machine:
+    """One instrument with a specimen in it; drivers are views of it.
+
+    ``specimen``, ``surface``, ``xray`` and ``detector`` are made when they are first needed.
+    """
+
+    def __init__(self, store: Store, state: State, clock: Clock, settings: Settings, specimen: Any = None):
+        self.store = store
+        self.state = state
+        self.clock = clock
+        self.settings = settings
+        self.source_drift = SourceDrift(settings.motion, state.seed)
+        self.run_out = RunOut(settings.motion, state.seed)
+        self._given_specimen = specimen
+        self._lock = threading.RLock()
+        self._surface_changed = False
+
+    @cached_property
+    def specimen(self) -> Any:
+        if self._given_specimen is not None:
+            return self._given_specimen
+        return mount(self.state.sample, self.state.seed, self.settings.specimen)
+
+    @cached_property
+    def surface(self) -> Surface:
+        arrays = self.store.load_surface(self.state)
+        return Surface.fresh(self.specimen, self.settings) if arrays is None else Surface.from_arrays(arrays)
+
+    @cached_property
+    def xray(self) -> XrayModel:
+        return XrayModel(self.specimen, self.settings)
+
+    @cached_property
+    def detector(self) -> Detector:
+        return Detector(self.settings, self.state.seed)
+
+    @contextmanager
+    def command(self) -> Iterator[None]:
+        """A command of one thread at a time; what it did is on disk when it is over, also when it failed."""
+        with self._lock:
+            self._spend(self.clock.elapsed_s(self.state.wall_s), fib_parked=True)
+            self.state.wall_s = self.clock.wall()
+            try:
+                yield
+            finally:
+                self._save()
+
+    @contextmanager
+    def scanning(self, device: str, command: str, *arguments: Any) -> Iterator[None]:
+        """A scan generator at work: on disk before the beam draws, so that it is finished even if this process is
+        not."""
+        self.state.scanning = [device, command, *arguments]
+        self._save()
+        try:
+            yield
+        finally:
+            self.state.scanning = None
+
+    def let_pass(self, seconds: float, halt: threading.Event = _FOREVER, *, fib_parked: bool = True) -> float:
+        """Let twin time pass; returns how many seconds did. ``fib_parked=False``: a scan accounts for the ions."""
+        passed = self.clock.let_pass(seconds, halt)
+        self._spend(passed, fib_parked=fib_parked)
+        self.state.wall_s = self.clock.wall() if self.clock.rate is None else self._wall_after(passed)
+        return passed
+
+    def catch_up(self, seconds: float) -> None:
+        """Time that passed while no process held the instrument."""
+        with self._lock:
+            self._spend(seconds, fib_parked=True)
+            self.state.wall_s = self.clock.wall()
+            self._save()
+
+    @property
+    def time_s(self) -> float:
+        """Twin time now."""
+        return self.state.time_s + self.clock.elapsed_s(self.state.wall_s)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """The next stream of random numbers for a purpose; only the number of streams used so far is kept."""
+        number = self.state.counters.get(purpose, 0)
+        self.state.counters[purpose] = number + 1
+        return np.random.default_rng([self.state.seed, zlib.crc32(purpose.encode()), number])
+
+    def add(self, total: str, amount: float) -> None:
+        """Count a dose or a charge."""
+        self.state.totals[total] = self.state.totals.get(total, 0.0) + amount
+
+    def touch_surface(self) -> None:
+        """The surface has changed: it goes to disk with the command."""
+        self._surface_changed = True
+
+    @property
+    def beams_on(self) -> bool:
+        values = self.state.values
+        return not (values["beam"]["blanked"] and values["fib"]["blanked"])
+
+    def current_na(self, time_s: float) -> float:
+        """Electron current: it decays exponentially since it was last set."""
+        hours = (time_s - self.state.since_s.get("current_na", 0.0)) / 3600.0
+        return self.state.values["beam"]["current_na"] * float(
+            np.exp(-self.settings.electron.current_decay_per_h * hours)
+        )
+
+    @property
+    def target_flux(self) -> float:
+        """What is left of the flux after the electrons that this spot of the target has taken."""
+        charge_c = self.state.totals.get("target_spot_charge_c", 0.0)
+        return float(np.exp(-self.settings.source.wear_per_c * charge_c))
+
+    @property
+    def target_in_place(self) -> bool:
+        """Whether the electron beam meets the target's face where it shines on the detector."""
+        target, beam, limits = self.state.values["target"], self.state.values["beam"], self.settings.target
+        off_um = np.array([target["x_um"] + 1e3 * self.settings.xray.source_object_mm, target["y_um"], target["z_um"]])
+        on_face = max(abs(beam["position_y_um"]), abs(beam["position_z_um"])) <= 0.5 * limits.tip_um
+        return bool(np.abs(off_um).max() <= limits.working_tolerance_um and on_face)
+
+    def source_um(self, time_s: float) -> NDArray[np.float64]:
+        """(3,) focal spot in the laboratory frame: where the beam meets the target, and drift."""
+        target, beam = self.state.values["target"], self.state.values["beam"]
+        tip = np.array([target["x_um"], target["y_um"], target["z_um"]])
+        return tip + (0.0, beam["position_y_um"], beam["position_z_um"]) + self.source_drift.at(time_s)
+
+    @property
+    def specimen_um(self) -> NDArray[np.float64]:
+        """(3,) origin of the specimen in the laboratory frame: stage and run-out."""
+        stage = self.state.values["stage"]
+        return np.array([stage["x_um"], stage["y_um"], stage["z_um"]]) + self.run_out.at(self.angle_deg)
+
+    @property
+    def angle_deg(self) -> float:
+        return self.state.values["rotation"]["angle_deg"]  # type: ignore[return-value]
+
+    def scan_to_specimen(self, time_s: float) -> NDArray[np.float64]:
+        """2 x 3 affine (um) from the scan frame of the present mode to the specimen: frame error, drift, stage."""
+        frame = np.array(self.state.scan_frame)
+        drift = np.array(self.state.frame_drift_um_per_s) * (time_s - self.state.since_s.get("mode", 0.0))
+        frame[:, 2] += drift - self.specimen_um[:2]
+        return rotation_z(-self.angle_deg)[:2, :2] @ frame
+
+    @property
+    def scan_drift_um_per_s(self) -> tuple[float, float]:
+        """How a scan drifts over the specimen (x, y)."""
+        x, y = rotation_z(-self.angle_deg)[:2, :2] @ self.state.frame_drift_um_per_s
+        return float(x), float(y)
+
+    def _wall_after(self, passed_s: float) -> float:
+        return min(self.clock.wall(), self.state.wall_s + passed_s / (self.clock.rate or 1.0))
+
+    def _spend(self, seconds: float, *, fib_parked: bool) -> None:
+        """Twin time passes under the beams as they are."""
+        if seconds <= 0:
+            return
+        middle_s = self.state.time_s + 0.5 * seconds
+        if not self.state.values["beam"]["blanked"]:
+            charge_c = self.current_na(middle_s) * 1e-9 * seconds
+            if self.target_in_place:
+                self.add("target_charge_c", charge_c)
+                self.add("target_spot_charge_c", charge_c)
+            else:
+                self.add("specimen_electron_charge_c", charge_c)
+        fib = self.state.values["fib"]
+        if fib_parked and not fib["blanked"]:
+            where = apply_affine(self.scan_to_specimen(middle_s), [[fib["centre_u_um"], fib["centre_v_um"]]])[0]
+            dose_nc = dose_spot(
+                self.specimen,
+                self.surface,
+                xy_um=(float(where[0]), float(where[1])),
+                current_pa=fib["current_pa"],
+                seconds=seconds,
+                settings=self.settings,
+            )
+            self.add("fib_dose_nc", dose_nc)
+            self.touch_surface()
+        self.state.time_s += seconds
+
+    def _save(self) -> None:
+        try:
+            if self._surface_changed:
+                self.store.save_surface(self.state, self.surface.arrays())
+                self._surface_changed = False
+            else:
+                self.store.save(self.state)
+        except OSError as error:
+            raise RuntimeError(f"instrument {self.store.root}: state cannot be written ({error.strerror})") from error

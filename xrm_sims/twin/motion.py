@@ -1,0 +1,66 @@
+"""What moves although nobody asked for it: drift of the focal spot in time, run-out of the rotation stage."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.settings import Motion
+
+_STEP_S = 60.0  # of the random walk; in between it is interpolated
+_CHUNK = 256  # steps drawn from one hashed seed
+_HARMONICS = 8
+
+
+class SourceDrift:
+    """Path of the focal spot relative to where it should be, the same for a seed in whatever order it is asked.
+
+    A steady drift in a seeded direction, a random walk of the same size after one hour, and an exponential approach
+    to thermal equilibrium since twin time 0.
+    """
+
+    def __init__(self, settings: Motion, seed: int) -> None:
+        self._settings = settings
+        self._seed = seed
+        directions = np.random.default_rng([seed, 0]).normal(size=(2, 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        self._steady_um_per_h = 1e-3 * settings.drift_nm_per_h * directions[0]
+        self._thermal_um = settings.thermal_drift_um * directions[1]
+        self._chunks: list[NDArray[np.float64]] = []
+
+    def at(self, time_s: float) -> NDArray[np.float64]:
+        """(3,) displacement along x, y, z in um of the laboratory; ValueError before time 0."""
+        if not time_s >= 0:
+            raise ValueError(f"time_s: needs a twin time of 0 s or later, got {time_s}")
+        hours = time_s / 3600.0
+        settled = 1.0 - np.exp(-hours / self._settings.thermal_time_h)
+        step, part = divmod(time_s / _STEP_S, 1.0)
+        walk = (1.0 - part) * self._walk(int(step)) + part * self._walk(int(step) + 1)
+        return self._steady_um_per_h * hours + self._thermal_um * settled + walk
+
+    def _walk(self, step: int) -> NDArray[np.float64]:
+        """Where the random walk stands after ``step`` steps."""
+        sigma_um = 1e-3 * self._settings.drift_nm_per_h * np.sqrt(_STEP_S / 3600.0 / 3.0)
+        while len(self._chunks) <= step // _CHUNK:
+            number = len(self._chunks)
+            start = self._chunks[-1][-1] if self._chunks else np.zeros(3)
+            steps = np.random.default_rng([self._seed, 1, number]).normal(0.0, sigma_um, (_CHUNK, 3))
+            self._chunks.append(np.vstack([start, start + np.cumsum(steps, axis=0)]))
+        return self._chunks[step // _CHUNK][step % _CHUNK]
+
+
+class RunOut:
+    """Displacement of the rotation stage as a smooth periodic function of its angle.
+
+    A sum of harmonics whose amplitudes fall as 1/k; each of x, y and z has the same root mean square over a turn.
+    """
+
+    def __init__(self, settings: Motion, seed: int) -> None:
+        draws = np.random.default_rng([seed, 2]).normal(size=(2, 3, _HARMONICS)) / np.arange(1, _HARMONICS + 1)
+        rms = np.sqrt(0.5 * (draws**2).sum(axis=(0, 2)))
+        self._cosine, self._sine = 1e-3 * settings.runout_nm * draws / rms[:, None]
+
+    def at(self, angle_deg: float) -> NDArray[np.float64]:
+        """(3,) displacement along x, y, z in um of the laboratory."""
+        phase = np.radians(angle_deg % 360.0) * np.arange(1, _HARMONICS + 1)
+        return self._cosine @ np.cos(phase) + self._sine @ np.sin(phase)

@@ -1,0 +1,84 @@
+"""What leaves the X-ray target and what the silicon sensor counts of it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xraylib
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erfc
+
+from xrm_sims.settings import Detector, Settings
+
+# Bremsstrahlung is gathered into bins that never straddle the K edges of Fe, Co and Ni.
+_K_EDGES_KEV = tuple(xraylib.EdgeEnergy(z, xraylib.K_SHELL) for z in (26, 27, 28))
+_BIN_EDGES_KEV = np.array(
+    sorted((1, 2, 3, 4, 5, 6, *_K_EDGES_KEV, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22.5, 25, 27.5, 30))
+)
+_SILICON_G_CM3 = 2.33
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return json.loads(Path(__file__).with_name("spectra.json").read_text())
+
+
+def target_materials() -> tuple[str, ...]:
+    """Targets there is a table for."""
+    return tuple(_table()["targets"])
+
+
+def emission(target: str, voltage_kv: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies (n,) in keV and photons per cm² and mAs at 1 m (n,), above 1 keV: bremsstrahlung bins, then lines.
+
+    Between the tabulated voltages both parts are interpolated, bremsstrahlung at equal fractions of the maximum
+    energy; below the lowest one the spectrum shrinks with the square of the voltage (Kramers). ValueError for a
+    target without a table or a voltage above it.
+    """
+    if target not in target_materials():
+        raise ValueError(f"target: needs one of {', '.join(target_materials())}, got {target!r}")
+    voltages_kv = np.array(_table()["voltages_kv"], dtype=float)
+    if not 0 < voltage_kv <= voltages_kv[-1]:
+        raise ValueError(f"voltage_kv: needs more than 0 and at most {voltages_kv[-1]:.4g} kV, got {voltage_kv}")
+    table = _table()["targets"][target]
+    per_fraction = np.array(table["bremsstrahlung"]) * voltages_kv[:, None]
+    shape = _between(per_fraction, voltages_kv, voltage_kv)
+    edge_kev = np.linspace(0, voltage_kv, len(shape) + 1)
+    cumulative = np.concatenate([[0.0], np.cumsum(shape) / len(shape)])
+    first_moment = np.concatenate([[0.0], np.cumsum(shape / len(shape) * 0.5 * (edge_kev[1:] + edge_kev[:-1]))])
+    photons = np.diff(np.interp(_BIN_EDGES_KEV, edge_kev, cumulative))
+    moments = np.diff(np.interp(_BIN_EDGES_KEV, edge_kev, first_moment))
+    filled = photons > 0
+    energies = np.concatenate([moments[filled] / photons[filled], table["lines_kev"]])
+    return energies, np.concatenate([photons[filled], _between(np.array(table["lines"]), voltages_kv, voltage_kv)])
+
+
+def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: float) -> tuple[Any, Any]:
+    """Energies (n,) in keV and photons per second (n,) that reach one detector pixel on the axis.
+
+    It falls with the square of the source-detector distance: 22.8 photons/s for W, 30 kV, 400 nA at 440 mm.
+    """
+    energies, fluence = emission(target, voltage_kv)
+    area_cm2 = (0.1 * settings.detector.pixel_mm) ** 2
+    distance_m = settings.xray.source_detector_mm * 1e-3
+    return energies, fluence * (current_na * 1e-6) * area_cm2 / distance_m**2
+
+
+def detection_efficiency(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> NDArray[np.float64]:
+    """Probability that a photon is absorbed in the silicon and passes the noisy threshold."""
+    energy = np.asarray(energy_kev, dtype=float)
+    per_g = np.array([xraylib.CS_Total(14, float(e)) for e in energy.ravel()]).reshape(energy.shape)
+    absorbed = -np.expm1(-per_g * _SILICON_G_CM3 * detector.sensor_um * 1e-4)
+    return absorbed * 0.5 * erfc((threshold_kev - energy) / (np.sqrt(2) * detector.threshold_noise_kev))
+
+
+def _between(rows: NDArray[np.float64], at: NDArray[np.float64], where: float) -> NDArray[np.float64]:
+    if where < at[0]:
+        return rows[0] * (where / at[0]) ** 2
+    k = min(int(np.searchsorted(at, where, side="right")) - 1, len(at) - 2)
+    weight = (where - at[k]) / (at[k + 1] - at[k])
+    return (1 - weight) * rows[k] + weight * rows[k + 1]

@@ -1,0 +1,112 @@
+"""What moves: the instrument's mode, the target manipulator, the sample stage and its rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.settings import ModeChange, Settings
+from xrm_sims.twin.driver import Driver, Quantity
+from xrm_sims.twin.store import Value
+
+
+class Instrument(Driver):
+    """Mode, time and chamber."""
+
+    name = "instrument"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        return {"mode": Quantity("xray", choices=("xray", "sem", "fib"))}
+
+    def readings(self) -> Mapping[str, Callable[[], Value]]:
+        machine = self._machine
+        return {
+            "time_s": lambda: machine.time_s,
+            "specimen": lambda: machine.state.sample,
+            "chamber_pressure_pa": lambda: machine.settings.chamber.pressure_pa,
+        }
+
+    def reach(self, name: str, value: Any) -> None:
+        """A change of mode takes its time and leaves the scan frame displaced, newly each time."""
+        if value == self.values["mode"]:
+            return
+        machine = self._machine
+        self.wait(machine.settings.mode_change.duration_s)
+        frame, drift = draw_scan_frame(machine.rng("mode change"), machine.settings.mode_change)
+        machine.state.scan_frame = frame.tolist()
+        machine.state.frame_drift_um_per_s = drift.tolist()
+        machine.state.since_s["mode"] = machine.state.time_s
+        self.values["mode"] = value
+
+
+class Target(Driver):
+    """Target manipulator: tip in the laboratory frame."""
+
+    name = "target"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        limits = settings.target
+        speed = limits.speed_um_per_s
+        return {
+            "x_um": Quantity(limits.park_x_um, "um", limits.x_um, per_s=speed),
+            "y_um": Quantity(0.0, "um", limits.y_um, per_s=speed),
+            "z_um": Quantity(0.0, "um", limits.z_um, per_s=speed),
+            "material": Quantity(limits.materials[0], choices=limits.materials),
+        }
+
+    def reach(self, name: str, value: Any) -> None:
+        if value == self.values[name]:
+            return
+        if name == "material":
+            self.wait(self._machine.settings.target.exchange_s)
+        super().reach(name, value)
+
+    def _arrive(self, name: str, value: Value) -> None:
+        super()._arrive(name, value)
+        self._machine.state.totals["target_spot_charge_c"] = 0.0
+
+
+class Stage(Driver):
+    """Sample stage and its bias."""
+
+    name = "stage"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        limits = settings.stage
+        return {
+            "x_um": Quantity(0.0, "um", limits.xy_um, per_s=limits.speed_um_per_s),
+            "y_um": Quantity(0.0, "um", limits.xy_um, per_s=limits.speed_um_per_s),
+            "z_um": Quantity(0.0, "um", limits.z_um, per_s=limits.speed_um_per_s),
+            "tilt_deg": Quantity(0.0, "deg", limits.tilt_deg, per_s=limits.tilt_deg_per_s),
+            "bias_v": Quantity(0.0, "V", limits.bias_v),
+        }
+
+
+class Rotation(Driver):
+    """Rotation stage; it turns without end."""
+
+    name = "rotation"
+
+    def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
+        return {"angle_deg": Quantity(0.0, "deg", per_s=settings.stage.rotation_deg_per_s)}
+
+
+def draw_scan_frame(
+    rng: np.random.Generator, settings: ModeChange
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How a scan frame lies over the specimen after a change of mode.
+
+    Returns the 2 x 3 affine scan -> specimen at the moment of change (scale * rotation * shear, offset in um) and the
+    drift (2,) in um/s since then.
+    """
+    angle, shear = np.radians(rng.uniform(-1, 1, 2) * (settings.rotation_deg, settings.shear_deg))
+    scale = 1.0 + settings.scale * rng.uniform(-1, 1)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = scale * turn @ np.array([[1.0, np.tan(shear)], [0.0, 1.0]])
+    towards, drifting = rng.uniform(0, 2 * np.pi, 2)
+    offset_um = rng.uniform(*settings.offset_um) * np.array([np.cos(towards), np.sin(towards)])
+    drift = settings.drift_nm_per_min * 1e-3 / 60.0 * np.array([np.cos(drifting), np.sin(drifting)])
+    return np.column_stack([linear, offset_um]), drift

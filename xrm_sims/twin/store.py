@@ -1,0 +1,151 @@
+"""The twin's memory: one small JSON file, the specimen's surface beside it, and the lock that says whose it is.
+
+The state file is replaced as a whole (written beside, fsynced, renamed), so that after a kill at any moment it is the
+one before or the one after. It names the file of the surface that belongs to it; that file is complete before the
+state that names it and is removed only after the state that no longer does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+import shutil
+import socket
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = float | int | str | bool
+_STATE, _LOCK = "state.json", "lock"
+
+
+class InstrumentInUse(RuntimeError):  # noqa: N818 (it is a state of the instrument, named as people say it)
+    """Another process drives this instrument; the sentence says whose."""
+
+
+@dataclass
+class State:
+    """Everything the instrument keeps. ``wall_s`` is the wall time at which twin time was ``time_s``."""
+
+    seed: int
+    sample: str
+    wall_s: float
+    time_s: float = 0.0
+    values: dict[str, dict[str, Value]] = field(default_factory=dict)  # by device
+    since_s: dict[str, float] = field(default_factory=dict)  # twin time of the last change, by what changed
+    counters: dict[str, int] = field(default_factory=dict)  # random draws so far, by purpose
+    totals: dict[str, float] = field(default_factory=dict)  # doses and charges
+    scan_frame: list[list[float]] = field(default_factory=lambda: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    frame_drift_um_per_s: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    scanning: list[Any] | None = None  # device, command and arguments of the scan that is being drawn
+    surface: str | None = None  # file that holds the specimen's surface; none while it is untouched
+
+
+class Store:
+    """The state folder, held by one process at a time.
+
+    Raises :class:`InstrumentInUse` naming the holder. A lock whose process is gone does not count.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock: BinaryIO | None = _hold(self.root / _LOCK)
+
+    def load(self) -> State | None:
+        """The stored state, or None when nothing was ever stored; ValueError when the file is not one."""
+        path = self.root / _STATE
+        if not path.exists():
+            return None
+        known = {entry.name for entry in fields(State)}
+        try:
+            table = json.loads(path.read_bytes())
+            return State(**{name: value for name, value in table.items() if name in known})
+        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+            raise ValueError(f"state file {path}: not readable ({error}); move it away to start afresh") from error
+
+    def save(self, state: State) -> None:
+        """Returns when the state is on disk."""
+        _replace(self.root / _STATE, json.dumps(vars(state)).encode())
+
+    def save_surface(self, state: State, arrays: dict[str, NDArray[Any]]) -> None:
+        """The surface and the state that belongs to it, together or not at all."""
+        state.counters["surface"] = state.counters.get("surface", 0) + 1
+        state.surface = f"surface-{state.counters['surface']}"
+        folder = self.root / state.surface
+        if folder.exists():  # left by a process killed between surface and state
+            shutil.rmtree(folder)
+        folder.mkdir()
+        for name, array in arrays.items():
+            with open(folder / f"{name}.npy", "wb") as file:
+                np.save(file, array)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync_folder(folder)
+        self.save(state)
+        self.remove_stale_surfaces(state)
+
+    def load_surface(self, state: State) -> dict[str, NDArray[Any]] | None:
+        """The arrays of :meth:`save_surface`, or None while the specimen is untouched."""
+        if state.surface is None:
+            return None
+        return {path.stem: np.load(path) for path in sorted((self.root / state.surface).glob("*.npy"))}
+
+    def remove_stale_surfaces(self, state: State | None) -> None:
+        """Surfaces that no state names any more."""
+        for folder in self.root.glob("surface-*"):
+            if state is None or folder.name != state.surface:
+                shutil.rmtree(folder)
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        (self.root / _STATE).unlink(missing_ok=True)
+        self.remove_stale_surfaces(None)
+
+    def close(self) -> None:
+        """Let go of the folder; a second call does nothing."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _hold(path: Path) -> BinaryIO:
+    lock = open(path, "a+b")  # noqa: SIM115 (held for as long as the store lives)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().decode(errors="replace").strip() or "another process"
+        lock.close()
+        raise InstrumentInUse(
+            f"instrument {path.parent}: held by {holder}; close it there or take another data root"
+        ) from None
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    lock.truncate(0)
+    lock.write(f"{getpass.getuser()}, pid {os.getpid()} on {socket.gethostname()} since {since}".encode())
+    lock.flush()
+    return lock
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_suffix(".new")
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # names, too, have to outlive a power cut
+    finally:
+        os.close(descriptor)

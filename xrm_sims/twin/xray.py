@@ -1,0 +1,279 @@
+"""Cone-beam X-ray images of the continuous specimen: exact path lengths, the whole spectrum, a finite focal spot."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import convolve1d
+from scipy.special import erf
+
+from xrm_sims.geometry import rotation_z
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material, attenuation_per_um
+from xrm_sims.specimen.pillar import CathodePillar
+from xrm_sims.specimen.tracing import Solids, cylinder_chord, push, sort_crossings, sweep
+from xrm_sims.twin.spectrum import detection_efficiency, pixel_rate
+
+_NEGLIGIBLE = 1e-6  # energies that bring less than this share of the counts are left out
+_KERNEL_SIGMAS = 4.0
+
+
+class XrayModel:
+    """Mean counts behind a specimen. Stateless: where things stand and how the beam is comes with every call."""
+
+    def __init__(self, specimen: CathodePillar, settings: Settings) -> None:
+        self.settings = settings
+        self._solids = specimen.solids
+        self._spread = np.ascontiguousarray(np.linalg.inv(specimen.solids.whiten))
+        self._specimen_settings = specimen.settings
+        self._beam = lru_cache(maxsize=16)(self._beam_uncached)
+
+    def expected_counts(
+        self,
+        *,
+        angle_deg: float,
+        specimen_um: ArrayLike = (0.0, 0.0, 0.0),
+        source_um: ArrayLike | None = None,
+        material: str = "W",
+        voltage_kv: float = 30.0,
+        current_na: float = 400.0,
+        exposure_s: float = 90.0,
+        threshold_kev: float = 4.0,
+        binning: int = 1,
+    ) -> NDArray[np.float32]:
+        """Mean counts (rows, columns) per binned pixel, before the detector's own faults.
+
+        Parameters
+        ----------
+        angle_deg : rotation of the specimen, counter-clockwise seen from +z.
+        specimen_um : where the specimen's origin stands in the laboratory (stage and run-out).
+        source_um : where the focal spot stands in the laboratory; nominally (-source_object, 0, 0).
+        material, voltage_kv, current_na : target and electron beam.
+        binning : detector pixels gathered into one along rows and columns; one ray goes to the centre of each.
+
+        Raises
+        ------
+        ValueError when ``binning`` does not divide the detector, or the source stands in or behind the specimen.
+        """
+        detector, xray = self.settings.detector, self.settings.xray
+        rows, columns = binned_shape(detector.rows, detector.columns, binning)
+        nominal = np.array([-1e3 * xray.source_object_mm, 0.0, 0.0])
+        source = nominal if source_um is None else np.asarray(source_um, dtype=float)
+        origin = np.asarray(specimen_um, dtype=float)
+        if source[0] + 0.5 * self._specimen_settings.diameter_um >= origin[0]:
+            raise ValueError(f"source_um: {source.tolist()} lies inside or behind the specimen at {origin.tolist()}")
+        pitch_um = 1e3 * detector.pixel_mm * binning
+        plane_um = 1e3 * (xray.source_detector_mm - xray.source_object_mm)
+        corner = np.array([plane_um, -0.5 * (columns - 1) * pitch_um, -0.5 * (rows - 1) * pitch_um])
+        turn = rotation_z(-angle_deg)
+        # directions are scaled so that t = 1 lies near the axis, where float32 would otherwise waste its digits
+        scale = xray.source_object_mm / xray.source_detector_mm
+        frame = turn @ np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]).T * scale
+        weight, attenuation = self._beam(material, float(voltage_kv), float(threshold_kev))
+        counts = current_na * exposure_s * binning**2
+        reach = (1e3 * xray.source_detector_mm * scale) ** 2 * scale * (corner[0] - source[0])
+        image = _project(
+            self._solids,
+            self._spread,
+            np.ascontiguousarray(turn @ (source - origin)),
+            np.ascontiguousarray(frame.T),
+            (rows, columns),
+            np.float32(counts) * weight,
+            attenuation,
+            reach,
+        )
+        return self._blur(image, binning)
+
+    def _beam_uncached(
+        self, material: str, voltage_kv: float, threshold_kev: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Detected counts per s and nA of each energy (e,), attenuation per um (materials, e)."""
+        energies, rate = pixel_rate(self.settings, material, voltage_kv, 1.0)
+        detected = rate * detection_efficiency(energies, self.settings.detector, threshold_kev)
+        keep = detected > _NEGLIGIBLE * detected.sum()
+        attenuation = [attenuation_per_um(m, energies[keep], self._specimen_settings) for m in Material]
+        return detected[keep].astype(np.float32), np.array(attenuation, np.float32)
+
+    def _blur(self, image: NDArray[np.float32], binning: int) -> NDArray[np.float32]:
+        """The image of the focal spot, two Gaussians seen at magnification M - 1, laid over every point."""
+        spot = self.settings.source
+        pixels_per_nm = (self.settings.magnification - 1) * 1e-6 / (self.settings.detector.pixel_mm * binning)
+        blurred = np.zeros_like(image)
+        for share, sigma_nm in (
+            (spot.spot_core_fraction, spot.spot_core_sigma_nm),
+            (1 - spot.spot_core_fraction, spot.spot_tail_sigma_nm),
+        ):
+            across = convolve1d(image, _gaussian_kernel(sigma_nm * pixels_per_nm), axis=1, mode="nearest")
+            down = _gaussian_kernel(sigma_nm * spot.spot_vertical_stretch * pixels_per_nm)
+            blurred += np.float32(share) * convolve1d(across, down, axis=0, mode="nearest")
+        return blurred
+
+
+def binned_shape(rows: int, columns: int, binning: int) -> tuple[int, int]:
+    """(rows, columns) after binning; ValueError when it does not divide both."""
+    if binning < 1 or rows % binning or columns % binning:
+        raise ValueError(f"binning: needs a divisor of {rows} rows and {columns} columns, got {binning}")
+    return rows // binning, columns // binning
+
+
+def _gaussian_kernel(sigma_px: float) -> NDArray[np.float64]:
+    """A Gaussian integrated over each pixel, normalised."""
+    radius = max(1, int(np.ceil(_KERNEL_SIGMAS * sigma_px)))
+    edges = np.arange(-radius, radius + 2) - 0.5
+    kernel = np.diff(erf(edges / (np.sqrt(2) * sigma_px)))
+    return kernel / kernel.sum()
+
+
+@njit(cache=True)
+def _shadows(solids, spread, source, frame, shape):  # type: ignore[no-untyped-def]
+    """First and last row and column of each ellipsoid's shadow, as (n, 4); an empty range when it falls outside."""
+    pitch_row = np.sqrt((frame[2] ** 2).sum())
+    pitch_column = np.sqrt((frame[1] ** 2).sum())
+    across, down = frame[1] / pitch_column, frame[2] / pitch_row
+    ahead = np.array([across[1] * down[2], -across[0] * down[2], 0.0])
+    plane = (frame[0] * ahead).sum()
+    corner_column = (frame[0] * across).sum()
+    corner_row = (frame[0] * down).sum()
+    shadows = np.empty((len(solids.centre), 4), np.int32)
+    for i in range(len(solids.centre)):
+        step = solids.centre[i] - source
+        depth = (step * ahead).sum()
+        thick = np.sqrt(((spread[i].T @ ahead) ** 2).sum())
+        for axis in range(2):
+            u = down if axis == 0 else across
+            corner = corner_row if axis == 0 else corner_column
+            pitch = pitch_row if axis == 0 else pitch_column
+            middle = (step * u).sum()
+            half = np.sqrt(((spread[i].T @ u) ** 2).sum())
+            low = min((middle - half) / (depth - thick), (middle - half) / (depth + thick)) * plane
+            high = max((middle + half) / (depth - thick), (middle + half) / (depth + thick)) * plane
+            shadows[i, 2 * axis] = max(0, int(np.ceil((low - corner) / pitch)))
+            shadows[i, 2 * axis + 1] = min(shape[axis] - 1, int(np.floor((high - corner) / pitch)))
+    return shadows
+
+
+@njit(cache=True, parallel=True)
+def _project(
+    solids: Solids,
+    spread: NDArray[np.float64],
+    source: NDArray[np.float64],
+    frame: NDArray[np.float64],
+    shape: tuple[int, int],
+    weight: NDArray[np.float32],
+    attenuation: NDArray[np.float32],
+    reach: float,
+) -> NDArray[np.float32]:
+    """Counts (rows, columns) of rays source + t (frame[0] + column frame[1] + row frame[2]).
+
+    Solids are splatted: each visits only the pixels of its shadow and leaves where the ray enters and leaves it; then
+    the crossings of each pixel are sorted and swept. Rows are independent, so the result does not depend on threads.
+    """
+    rows, columns = shape
+    image = np.empty((rows, columns), np.float32)
+    shadows = _shadows(solids, spread, source, frame, shape)
+    for row in prange(rows):
+        _project_row(solids, shadows, source, frame, row, weight, attenuation, reach, image[row])
+    return image
+
+
+@njit(cache=True)
+def _project_row(solids, shadows, source, frame, row, weight, attenuation, reach, counts):  # type: ignore[no-untyped-def]
+    columns = len(counts)
+    num_cylinders = len(solids.cylinders)
+    # how many crossings each column can have at most, hence where its list begins
+    first = np.zeros(columns + 1, np.int64)
+    for i in range(len(shadows)):
+        if shadows[i, 0] <= row <= shadows[i, 1] and shadows[i, 2] <= shadows[i, 3]:
+            first[shadows[i, 2]] += 2
+            first[shadows[i, 3] + 1] -= 2
+    longest = running = begin = 0
+    for c in range(columns + 1):
+        running += first[c]
+        first[c] = begin
+        longest = max(longest, running + 2 * num_cylinders)
+        begin += running + 2 * num_cylinders
+    t = np.empty(begin)
+    code = np.empty(begin, np.int32)
+    used = np.zeros(columns, np.int64)
+    low, high = np.empty(columns), np.empty(columns)
+    d = np.empty(3)
+    for c in range(columns):
+        _direction(frame, row, c, d)
+        for k in range(num_cylinders):
+            radius, top, bottom = solids.cylinders[k]
+            low[c], high[c] = cylinder_chord(radius, top, bottom, source, d)
+            low[c] = max(low[c], 0.0)
+            used[c] = push(t[first[c] :], code[first[c] :], used[c], low[c], high[c], k)
+    for i in range(len(shadows)):
+        if shadows[i, 0] <= row <= shadows[i, 1]:
+            _splat(solids, i, source, frame, row, shadows[i], low, high, first, used, t, code)
+    _attenuate_row(solids, frame, row, first, used, t, code, longest, weight, attenuation, reach, counts)
+
+
+@njit(cache=True, inline="always")
+def _direction(frame, row, column, d):  # type: ignore[no-untyped-def]
+    for k in range(3):
+        d[k] = frame[0, k] + column * frame[1, k] + row * frame[2, k]
+
+
+@njit(cache=True)
+def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, code):  # type: ignore[no-untyped-def]
+    """Leave the crossings of ellipsoid i with the rays of one row in the lists of their pixels."""
+    o, d0, d1 = np.zeros(3), np.zeros(3), np.zeros(3)
+    for k in range(3):
+        for m in range(3):
+            w = solids.whiten[i, k, m]
+            o[k] += w * (source[m] - solids.centre[i, m])
+            d0[k] += w * (frame[0, m] + row * frame[2, m])
+            d1[k] += w * frame[1, m]
+    excess = o[0] * o[0] + o[1] * o[1] + o[2] * o[2] - 1.0
+    solid = len(solids.cylinders) + i
+    for c in range(shadow[2], shadow[3] + 1):
+        x, y, z = d0[0] + c * d1[0], d0[1] + c * d1[1], d0[2] + c * d1[2]
+        a = x * x + y * y + z * z
+        b = x * o[0] + y * o[1] + z * o[2]
+        root = b * b - a * excess
+        if root > 0.0:
+            root = np.sqrt(root)
+            enter, leave = max((-b - root) / a, low[c]), min((-b + root) / a, high[c])
+            if enter < leave:
+                n = first[c] + used[c]
+                t[n], t[n + 1] = enter, leave
+                code[n], code[n + 1] = solid + 1, -(solid + 1)
+                used[c] += 2
+
+
+@njit(cache=True)
+def _attenuate_row(  # type: ignore[no-untyped-def]
+    solids, frame, row, first, used, t, code, longest, weight, attenuation, reach, counts
+):
+    """Beer-Lambert over all energies along every ray of one row."""
+    active = np.empty(longest, np.int32)
+    t_in, t_out = np.empty(longest), np.empty(longest)
+    kind = np.empty(longest, np.uint8)
+    exponent = np.empty(len(weight), np.float32)
+    path_um = np.empty(len(attenuation), np.float32)
+    d = np.empty(3)
+    for c in range(len(counts)):
+        _direction(frame, row, c, d)
+        length = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
+        here, codes = t[first[c] :], code[first[c] :]
+        sort_crossings(here, codes, used[c])
+        n = sweep(here, codes, used[c], solids.material, active, t_in, t_out, kind)
+        for m in range(len(path_um)):
+            path_um[m] = 0.0
+        for k in range(n):
+            path_um[kind[k]] += np.float32((t_out[k] - t_in[k]) * length)
+        for e in range(len(weight)):
+            exponent[e] = 0.0
+        for m in range(len(path_um)):
+            if path_um[m] > 0.0:
+                for e in range(len(weight)):
+                    exponent[e] -= path_um[m] * attenuation[m, e]
+        total = np.float32(0.0)
+        for e in range(len(weight)):
+            total += weight[e] * np.exp(exponent[e])
+        counts[c] = np.float32(reach / (length * length * length)) * total
