@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ophyd import Kind
@@ -35,14 +35,6 @@ class TargetManipulator(DriverDevice):
     material = quantity("material", choices=lambda s: s.target.materials)
 
 
-@dataclass(frozen=True)
-class MillingPass:
-    """Pass ``index`` (from 0) of a milling pattern, given as ``pattern.as_dict()``."""
-
-    pattern: Mapping[str, Any] = field(hash=False)
-    index: int = 0
-
-
 class GalliumFIB(DriverDevice):
     """Ion column with its scan generator. ``trigger`` draws the prepared milling pass, once."""
 
@@ -59,32 +51,31 @@ class GalliumFIB(DriverDevice):
 
     def __init__(self, prefix: str = "", **kwargs: Any) -> None:
         super().__init__(prefix, **kwargs)
-        self._prepared: MillingPass | None = None
+        self._prepared: tuple[Mapping[str, Any], int] | None = None
         self._passes_done = 0
 
     def stage(self) -> list[object]:
         self._prepared, self._passes_done = None, 0
         return super().stage()
 
-    def prepare(self, milling: MillingPass) -> Status:
-        """Say which pass is next. ValueError when passes before it are missing."""
-        if milling.index > self._passes_done:
-            raise ValueError(f"{self.name}: pass {milling.index} cannot follow {self._passes_done} passes")
-        self._prepared = milling
+    def prepare(self, next_pass: tuple[Mapping[str, Any], int]) -> Status:
+        """Say which pass is next: (``pattern.as_dict()``, index from 0). ValueError when passes before it are missing."""
+        if next_pass[1] > self._passes_done:
+            raise ValueError(f"{self.name}: pass {next_pass[1]} cannot follow {self._passes_done} passes")
+        self._prepared = next_pass
         return done(self)
 
     def trigger(self) -> Status:
         """Mill the prepared pass; nothing when none is prepared or a rewound plan asks again for one that is done."""
-        milling = self._prepared
-        if milling is None or milling.index < self._passes_done:
+        if self._prepared is None or self._prepared[1] < self._passes_done:
             return done(self)
         self.interlocks.check_action("milling pass")
-        return self.channel.submit(self, lambda: self._mill(milling))
+        return self.channel.submit(self, partial(self._mill, *self._prepared))
 
-    def _mill(self, milling: MillingPass) -> None:
+    def _mill(self, pattern: Mapping[str, Any], index: int) -> None:
         self.interlocks.check_action("milling pass")
-        self.channel.driver.mill_pass(dict(milling.pattern))
-        self._passes_done = milling.index + 1
+        self.channel.driver.mill_pass(dict(pattern))
+        self._passes_done = index + 1
 
 
 def _half(field_um: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+from ophyd import Kind
 
 from devices.drivers import Frame
 from devices.frames import FrameDetector
@@ -25,8 +26,8 @@ class WidePIX(FrameDetector):
     threshold_kev = setting("threshold_kev", egu="keV", limits=lambda s: (0.0, s.electron.voltage_limits_kv[1]))
     counter_depth_bits = setting("counter_depth_bits", egu="bit", limits=lambda s: (1, 24))
     binning = setting("binning", limits=lambda s: (1, s.detector.rows))
-    rows = readback("rows", kind=2)
-    columns = readback("columns", kind=2)
+    rows = readback("rows", kind=Kind.config)
+    columns = readback("columns", kind=Kind.config)
 
     def frame_shape(self) -> tuple[int, ...]:
         return int(self.rows.get()), int(self.columns.get())

@@ -1,6 +1,6 @@
 """Detectors whose frames go to HDF5: one file and one stream resource per stream of a run.
 
-A plan says which frame of which stream comes next with ``prepare(Slot(stream, index))``. When the RunEngine rewinds
+A plan says which frame of which stream comes next with ``prepare((stream, index))``. When the RunEngine rewinds
 after a pause it asks for the same slot again; a frame that is already on disk is then not taken twice, so that frame
 ``index`` of a file always belongs to ``seq_num`` ``index + 1`` and the specimen gets its dose once.
 """
@@ -22,7 +22,7 @@ from ophyd.status import Status
 
 from devices.drivers import Frame
 from devices.quantity import DriverDevice, done
-from xrm_sims.data.frames import FrameWriter
+from xrm_sims.data.frames import MIMETYPE, FrameWriter
 
 DATASET = "/entry/data/data"
 DTYPE = np.dtype(np.uint32)
@@ -98,12 +98,12 @@ class FrameStore:
     def _new_stream(self, name: str, shape: tuple[int, ...]) -> _Stream:
         path = self.folder / f"{self._stem}-{name}.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = FrameWriter(path, DATASET, shape, DTYPE)
+        writer = FrameWriter(path, DATASET, shape, DTYPE, {"units": "counts"})
         bundle = compose_stream_resource(
-            mimetype="application/x-hdf5",
+            mimetype=MIMETYPE,
             uri=writer.uri,
             data_key=self.key,
-            parameters={"dataset": DATASET, "chunk_shape": [1, *shape], "swmr": True},
+            parameters=writer.parameters,
         )
         return _Stream(writer, bundle)
 
@@ -138,8 +138,9 @@ class FrameDevice(DriverDevice):
         self.store.close()
         return super().unstage()
 
-    def prepare(self, slot: Slot) -> Status:
-        """Say which frame is next. ValueError when frames before it are missing."""
+    def prepare(self, next_frame: tuple[str, int]) -> Status:
+        """Say which frame is next: (stream, index). ValueError when frames before it are missing."""
+        slot = Slot(*next_frame)
         if slot.index > self.store.count(slot.stream):
             raise ValueError(
                 f"{self.name}: frame {slot.index} of {slot.stream!r} cannot follow "

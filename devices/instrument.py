@@ -10,8 +10,9 @@ from ophyd import Component, Device, Kind
 from devices.columns import ElectronBeam, GalliumFIB, TargetManipulator
 from devices.detectors import EDSDetector, SecondaryElectronDetector, WidePIX
 from devices.drivers import Drivers
+from devices.frames import FrameDevice
 from devices.interlocks import Interlocks
-from devices.quantity import Channel, Worker, quantity, readback
+from devices.quantity import Channel, DriverDevice, Quantity, Worker, quantity, readback
 from devices.sector import MagneticSector
 from devices.stages import RotationStage, SampleStage
 from xrm_sims.settings import Settings
@@ -19,21 +20,9 @@ from xrm_sims.settings import Settings
 MODES = ("xray", "sem", "fib")
 
 
-def _device(cls: type[Device], kind: Kind = Kind.normal) -> Component:
-    return Component(cls, _NAMES[cls], kind=kind, add_prefix=())
 
-
-_NAMES: dict[type[Device], str] = {
-    ElectronBeam: "beam",
-    TargetManipulator: "target",
-    SampleStage: "stage",
-    RotationStage: "rotation",
-    WidePIX: "widepix",
-    GalliumFIB: "fib",
-    MagneticSector: "sector",
-    SecondaryElectronDetector: "se",
-    EDSDetector: "eds",
-}
+def _device(cls: type[DriverDevice], driver: str, kind: Kind = Kind.normal) -> Component:
+    return Component(cls, driver, kind=kind, add_prefix=())
 
 
 class Instrument(Device):
@@ -53,12 +42,79 @@ class Instrument(Device):
     time_s = readback("time_s", egu="s", key="instrument_time_s")
     specimen = readback("specimen", key="specimen")
     chamber_pressure_pa = readback("chamber_pressure_pa", egu="Pa", key="chamber_pressure_pa")
-    beam = _device(ElectronBeam)
-    target = _device(TargetManipulator)
-    stage_ = None
-    rotation = _device(RotationStage)
-    fib = _device(GalliumFIB)
-    widepix = _device(WidePIX, Kind.config)
-    sector = _device(MagneticSector, Kind.config)
-    se = _device(SecondaryElectronDetector, Kind.config)
-    eds = _device(EDSDetector, Kind.config)
+    beam = _device(ElectronBeam, "beam")
+    target = _device(TargetManipulator, "target")
+    specimen_stage = _device(SampleStage, "stage")
+    rotation = _device(RotationStage, "rotation")
+    fib = _device(GalliumFIB, "fib")
+    widepix = _device(WidePIX, "widepix", Kind.config)
+    sector = _device(MagneticSector, "sector", Kind.config)
+    se = _device(SecondaryElectronDetector, "se", Kind.config)
+    eds = _device(EDSDetector, "eds", Kind.config)
+
+    def __init__(self, drivers: Drivers, settings: Settings, frames_dir: str | Path, name: str = "scope") -> None:
+        self.drivers = drivers
+        self.settings = settings
+        self.frames_dir = Path(frames_dir).absolute()
+        self.worker = Worker()
+        self.interlocks = Interlocks(settings)
+        self.channel = Channel(drivers.instrument, self.worker)
+        self._on_before_pause: list[Quantity] = []
+        super().__init__(name=name)
+        self.interlocks.watch(
+            {
+                "mode": self.mode,
+                "beam_blanked": self.beam.blanked,
+                "fib_blanked": self.fib.blanked,
+                "target_x_um": self.target.x_um,
+                "target_y_um": self.target.y_um,
+                "target_z_um": self.target.z_um,
+                "target_material": self.target.material,
+                "stage_x_um": self.specimen_stage.x_um,
+                "stage_y_um": self.specimen_stage.y_um,
+                "stage_z_um": self.specimen_stage.z_um,
+                "stage_tilt_deg": self.specimen_stage.tilt_deg,
+                "stage_bias_v": self.specimen_stage.bias_v,
+                "rotation_angle_deg": self.rotation.angle_deg,
+            }
+        )
+
+    @property
+    def stage(self) -> SampleStage:  # type: ignore[override]
+        """The specimen's carrier; calling it, as Bluesky does, stages the instrument."""
+        return self.specimen_stage
+
+    @property
+    def frame_devices(self) -> tuple[FrameDevice, ...]:
+        return self.widepix, self.sector, self.se, self.eds
+
+    def stop(self, *, success: bool = False) -> None:
+        """End every move and exposure under way."""
+        for device in (self, *self.driver_devices()):
+            device.channel.stop(success)
+
+    def driver_devices(self) -> list[DriverDevice]:
+        return [device for _, device in self.walk_subdevices() if isinstance(device, DriverDevice)]
+
+    def make_safe(self) -> None:
+        """Stop what is under way and blank both beams; returns when the drivers have said so."""
+        self.stop(success=True)
+        for blanker in (self.beam.blanked, self.fib.blanked):
+            blanker.put(True)
+
+    def pause(self) -> None:
+        """Called by the RunEngine: no beam stays on a specimen that nobody measures."""
+        self._on_before_pause = [q for q in (self.beam.blanked, self.fib.blanked) if not q.get()]
+        self.make_safe()
+
+    def resume(self) -> None:
+        """Called by the RunEngine: the beam that was on before the pause comes back, if the interlocks still agree."""
+        for blanker in self._on_before_pause:
+            blanker.put(False)
+        self._on_before_pause = []
+
+    def close(self) -> None:
+        """Close open frame files and let the worker go."""
+        for device in self.frame_devices:
+            device.store.close()
+        self.worker.close()

@@ -87,14 +87,14 @@ class Channel:
 
 
 class DriverDevice(Device):
-    """A device over the driver that its instrument keeps under the name ``prefix``; its own name has no ancestor's."""
+    """A device over the driver that its instrument keeps under the name ``prefix``, which is also its own name."""
 
-    def __init__(self, prefix: str = "", *, name: str, parent: Any, attr_name: str = "", **kwargs: Any) -> None:
+    def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
         self.settings: Settings = parent.settings
         self.interlocks = parent.interlocks
         self.worker: Worker = parent.worker
         self.channel = Channel(getattr(parent.drivers, prefix), parent.worker)
-        super().__init__(prefix, name=attr_name or name, parent=parent, attr_name=attr_name, **kwargs)
+        super().__init__(prefix, name=prefix, parent=parent, **kwargs)
 
     def stop(self, *, success: bool = False) -> None:
         self.channel.stop(success)

@@ -12,19 +12,24 @@ from ophyd.status import Status
 from devices import masses
 from devices.drivers import Frame
 from devices.frames import FrameDevice
-from devices.quantity import Quantity, done, readback, setting
+from devices.quantity import Quantity, done, setting
+
+
+def _of_collector(name: str, **kwargs: Any) -> Component:
+    """A quantity whose driver name begins with the collector's, e.g. ``collector_1_radius_mm``."""
+    return Component(Quantity, f"_{name}", kind=Kind.config, **kwargs)
 
 
 class IonCollector(Device):
     """One detector on the focal plane. ``set`` moves it to a mass in u; ``mass_u`` and ``label`` follow its radius."""
 
-    def __init__(self, prefix: str = "", *, name: str, parent: Any, attr_name: str = "", **kwargs: Any) -> None:
-        self.settings, self.interlocks, self.channel = parent.settings, parent.interlocks, parent.channel
-        super().__init__(prefix, name=name, parent=parent, attr_name=attr_name, **kwargs)
+    radius_mm = _of_collector("radius_mm", egu="mm", limits=lambda s: s.sector.radius_limits_mm)
+    dead_time_ns = _of_collector("dead_time_ns", egu="ns", read_only=True)
+    dark_rate_cps = _of_collector("dark_rate_cps", egu="1/s", read_only=True)
 
-    radius_mm = setting("_radius_mm", egu="mm", limits=lambda s: s.sector.radius_limits_mm)
-    dead_time_ns = readback("_dead_time_ns", egu="ns", kind=Kind.config)
-    dark_rate_cps = readback("_dark_rate_cps", egu="1/s", kind=Kind.config)
+    def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
+        self.settings, self.interlocks, self.channel = parent.settings, parent.interlocks, parent.channel
+        super().__init__(prefix, name=name, parent=parent, **kwargs)
 
     @property
     def mass_u(self) -> float:
@@ -124,6 +129,3 @@ class MagneticSector(FrameDevice):
     def get_index(self) -> int:
         """Frames of ``primary`` taken so far."""
         return self.store.count("primary") + (self._frame is not None)
-
-
-__all__ = ["IonCollector", "MagneticSector", "Quantity"]

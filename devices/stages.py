@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ophyd import Kind
+from ophyd import Device, Kind
 from ophyd.status import Status
 
 from devices.quantity import DriverDevice, quantity
@@ -18,6 +18,10 @@ class SampleStage(DriverDevice):
     z_um = quantity("z_um", egu="um", limits=lambda s: s.stage.z_um)
     tilt_deg = quantity("tilt_deg", egu="deg", limits=lambda s: s.stage.tilt_deg)
     bias_v = quantity("bias_v", egu="V", limits=lambda s: s.stage.bias_v)
+
+    def __call__(self) -> list[object]:
+        """Stage the instrument: Bluesky calls ``scope.stage()``, and the field calls this device ``scope.stage``."""
+        return Device.stage(self.parent)
 
 
 class RotationStage(DriverDevice):

@@ -163,7 +163,8 @@ def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
     """The transpose of :func:`_sum_planes` for the rays whose planes are of constant x (or y)."""
     nx, ny, nz, columns, rows = size
     stride, pitch = nz + PAD, rows + PAD
-    for p in prange(nx if axis_x else ny):
+    count = nx if axis_x else ny
+    for p in prange(count):
         low, high = (span_x[p, 0], span_x[p, 1]) if axis_x else (span_y[p, 0], span_y[p, 1])
         for v in range(views.shape[0]):
             sp, sq, p0, p1, q0, q1, planes, p_stride, q_stride = _frame(views[v], axis_x, nx, ny, stride)

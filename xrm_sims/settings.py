@@ -90,6 +90,7 @@ class StageLimits(_Section):
     speed_um_per_s: float = 100.0  # assumed
     tilt_deg_per_s: float = 1.0  # assumed
     rotation_deg_per_s: float = 10.0  # assumed
+    rotation_deg: tuple[float, float] = (-3600.0, 3600.0)  # it turns without end, nobody means more
 
 
 class TargetLimits(_Section):
@@ -113,6 +114,7 @@ class IonColumn(_Section):
 
     voltage_kv: float = 30.0
     current_pa: float = 50.0
+    milling_current_pa: float = 1000.0
     current_limits_pa: tuple[float, float] = (1.5, 65000.0)
     voltage_limits_kv: tuple[float, float] = (2.0, 30.0)
     core_fwhm_nm: float = 20.0  # at core_current_pa
@@ -192,8 +194,12 @@ class Electrons(_Section):
     focus_depth_um: float = 30.0  # assumed: what lies deeper is dim and out of focus
     probe_fwhm_nm: float = 5.0
     eds_counts_per_electron: float = 2.0e-6  # assumed: pure nickel at twice its K edge
-    eds_background: float = 0.01  # assumed: bremsstrahlung under a line, relative to the pure element
+    eds_background: float = 0.002  # assumed: bremsstrahlung under a line, relative to the pure element
+    eds_lowest_kev: float = 0.2  # softer lines do not get through the detector's window
+    eds_overvoltage: float = 1.2  # a line is used from this multiple of its edge on
     eds_blur_per_range: float = 0.25  # lateral sigma of the interaction volume over the electron range
+    eds_depths_per_range: tuple[float, ...] = (0.1, 0.3, 0.6)  # where the interaction volume is sampled
+    eds_depth_weights: tuple[float, ...] = (0.4, 0.45, 0.15)  # share of the X-rays made there, assumed
 
 
 class ModeChange(_Section):

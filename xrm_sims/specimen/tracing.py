@@ -318,8 +318,12 @@ def columns(
     z_bottom = np.empty(first[n], np.float32)
     kind = np.empty(first[n], np.uint8)
     for k in prange(n):
-        tops, bottoms, kinds = column_intervals(solids, x[k], y[k], z_start[k])
-        z_top[first[k] : first[k + 1]] = tops
-        z_bottom[first[k] : first[k + 1]] = bottoms
-        kind[first[k] : first[k + 1]] = kinds
+        _copy_column(solids, x[k], y[k], z_start[k], first[k], z_top, z_bottom, kind)
     return first, z_top, z_bottom, kind
+
+
+@njit(cache=True)
+def _copy_column(solids, x, y, z_start, begin, z_top, z_bottom, kind):  # type: ignore[no-untyped-def]
+    tops, bottoms, kinds = column_intervals(solids, x, y, z_start)
+    for k in range(len(kinds)):
+        z_top[begin + k], z_bottom[begin + k], kind[begin + k] = tops[k], bottoms[k], kinds[k]

@@ -152,7 +152,7 @@ class MagneticSector(Driver):
 
             def cut_short(share: float) -> None:
                 passed_s = share * raster.frame_s
-                self._count_dose(current_pa, passed_s)
+                machine.scanned(current_pa, passed_s)
                 dose_field(
                     machine.specimen,
                     machine.surface,
@@ -179,13 +179,8 @@ class MagneticSector(Driver):
                 rng=machine.rng("raster"),
                 slit_mm=self.values["slit_mm"],
             )
-            self._count_dose(current_pa, raster.frame_s)
+            machine.scanned(current_pa, raster.frame_s)
             return Frame(counts, started_s, machine.state.time_s, current_pa * 1e-3)
-
-    def _count_dose(self, current_pa: float, seconds: float) -> None:
-        if current_pa > 0:
-            self._machine.add("fib_dose_nc", current_pa * 1e-3 * seconds)
-            self._machine.touch_surface()
 
     def _require_bias(self) -> None:
         bias_v, least_v = self._machine.state.values["stage"]["bias_v"], self._machine.settings.sector.min_bias_v

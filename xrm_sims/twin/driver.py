@@ -7,6 +7,7 @@ moved) and RuntimeError when it was stopped on the way (whatever happened until 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Quantity:
 
     initial: Value
     unit: str = ""
-    limits: tuple[float, float] | None = None
+    limits: tuple[float, float] = (-sys.float_info.max, sys.float_info.max)
     choices: tuple[Value, ...] = ()
     per_s: float | None = None  # speed of a motor; everything else changes at once
 
@@ -49,7 +50,7 @@ class Quantity:
                 raise ValueError(f"{name}: needs one of {', '.join(map(str, self.choices))}, got {given!r}")
             return self.choices[self.choices.index(given)]
         if isinstance(self.initial, bool):
-            if given not in (True, False):
+            if not isinstance(given, int) or given not in (0, 1):
                 raise ValueError(f"{name}: needs True or False, got {given!r}")
             return bool(given)
         if isinstance(self.initial, str):
@@ -61,12 +62,12 @@ class Quantity:
     def _number(self, name: str, given: Any) -> Value:
         whole = isinstance(self.initial, int)
         kind = "a whole number" if whole else "a finite number"
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not math.isfinite(given):
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not abs(given) < math.inf:
             raise ValueError(f"{name}: needs {kind}{_in(self.unit)}, got {given!r}")
         if whole and given != int(given):
             raise ValueError(f"{name}: needs {kind}, got {given!r}")
-        if self.limits is not None and not self.limits[0] <= given <= self.limits[1]:
-            low, high = self.limits
+        low, high = self.limits
+        if not low <= given <= high:
             raise ValueError(f"{name}: needs {low:.6g} to {high:.6g} {self.unit}".rstrip() + f", got {given:.6g}")
         return int(given) if whole else float(given)
 

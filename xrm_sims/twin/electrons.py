@@ -10,17 +10,14 @@ import xraylib
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from xrm_sims.patterns import E_CHARGE_C, Raster
+from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
-from xrm_sims.specimen.materials import Material, density_g_cm3, mass_fractions
+from xrm_sims.specimen.materials import Material, attenuation_per_um, density_g_cm3, mass_fractions
 from xrm_sims.twin.ions import blur_by_beam, dose_field, pixel_points
 from xrm_sims.twin.sector import FWHM_PER_SIGMA
 from xrm_sims.twin.surface import NUM_MATERIALS, Specimen, Surface, by_material
 
-EDS_ELEMENTS = ("C", "O", "Al", "Fe", "Co", "Ni", "Pt", "F")
-_DEPTHS = (0.1, 0.3, 0.6)  # of the electron range: where the interaction volume is sampled
-_WEIGHTS = (0.4, 0.45, 0.15)  # generation of X-rays there, after Packwood and Brown, X-Ray Spectrom. 10 (1981) 138
-_USABLE_OVERVOLTAGE = 1.2
+_SERIES = ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LINE))
 
 
 def se_image(
@@ -98,7 +95,7 @@ def eds_map(
 ) -> NDArray[np.uint32]:
     """Characteristic X-ray counts (element, row, column): composition by mass, averaged over the interaction volume.
 
-    The volume is a lateral Gaussian and three depths, both scaled with the Kanaya-Okayama range in LCO. Line
+    The volume is a lateral Gaussian and a few depths, both scaled with the Kanaya-Okayama range in LCO. Line
     intensity: fluorescence yield x (U - 1)^1.67 / A (Green and Cosslett, Proc. Phys. Soc. 78 (1961) 1206) x escape.
 
     Raises
@@ -106,22 +103,23 @@ def eds_map(
     ValueError for an element without a line that EDS sees, or without one that ``voltage_kv`` can excite.
     """
     _not_negative("current_na", current_na)
-    intensity = np.array([line_intensity(element, voltage_kv, settings) for element in elements])
+    e = settings.electrons
+    intensity = np.array([line_intensity(name, voltage_kv, settings) for name in elements])
     range_um = electron_range_um(Material.LCO, voltage_kv, settings)
     density = np.array([density_g_cm3(m, settings.specimen) for m in Material])
-    weight = np.array([[mass_fractions(m, settings.specimen).get(e, 0.0) for e in elements] for m in Material])
+    weight = np.array([[mass_fractions(m, settings.specimen).get(name, 0.0) for name in elements] for m in Material])
     jitter = rng.random((*raster.shape, 2)) - 0.5
     xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
     top = surface.look(specimen, xy.reshape(-1, 2)).points_um
     mass = np.zeros((1 + len(elements), *raster.shape))  # all elements, then each
-    for depth, share in zip(_DEPTHS, _WEIGHTS, strict=True):
+    for depth, share in zip(e.eds_depths_per_range, e.eds_depth_weights, strict=True):
         codes = specimen.material_at(top - [0.0, 0.0, depth * range_um])
         per_code = share * density[:, None] * np.column_stack([np.ones(NUM_MATERIALS), weight])
         mass += per_code[codes].T.reshape(mass.shape)
-    blur_px = settings.electrons.eds_blur_per_range * range_um / raster.pixel_um
+    blur_px = e.eds_blur_per_range * range_um / raster.pixel_um
     mass = gaussian_filter(mass, blur_px, mode="nearest", axes=(1, 2))
     fractions = mass[1:] / np.maximum(mass[0], 1e-9)
-    fractions[:, mass[0] > 1e-9] += settings.electrons.eds_background
+    fractions[:, mass[0] > 1e-9] += e.eds_background
     mean = fractions * (intensity * _primaries(current_na, raster))[:, None, None]
     return rng.poisson(mean).astype(np.uint32)
 
@@ -135,24 +133,65 @@ def electron_range_um(material: Material, voltage_kv: float, settings: Settings)
 
 
 def line_intensity(element: str, voltage_kv: float, settings: Settings) -> float:
-    """Counts per electron from the pure element: K line where the voltage excites it, else L3.
+    """Counts per electron from the pure element: the K line where the voltage excites it, else the L line.
 
     Raises
     ------
-    ValueError for lithium, an unknown element, and a voltage that excites no line of the element.
+    ValueError for an unknown element, one without a line that EDS sees (lithium), and a voltage that excites none.
     """
-    if element == "Li":
-        raise ValueError("elements: Li cannot be mapped by EDS: its only line, 54 eV, does not get through the detector")
-    if element not in EDS_ELEMENTS:
-        raise ValueError(f"elements: {element!r} cannot be mapped; EDS here knows {', '.join(EDS_ELEMENTS)}")
-    number = xraylib.SymbolToAtomicNumber(element)
-    reference = _generated("Ni", xraylib.K_SHELL, 2.0) * _escape("Ni", xraylib.KA_LINE, 15.0, settings)
-    for shell, line in ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LINE)):
-        edge_kev = xraylib.EdgeEnergy(number, shell) if shell == xraylib.K_SHELL or number > _LAST_WITHOUT_L else 0.0
-        if edge_kev and voltage_kv >= _USABLE_OVERVOLTAGE * edge_kev:
-            generated = _generated(element, shell, voltage_kv / edge_kev)
-            seen = generated * _escape(element, line, voltage_kv, settings) / reference
-            return settings.electrons.eds_counts_per_electron * seen
-    raise ValueError(
-        f"voltage_kv: {voltage_kv:g} kV excites no line of {element}; it needs {_USABLE_OVERVOLTAGE:g} times an edge"
-    )
+    e = settings.electrons
+    try:
+        number = xraylib.SymbolToAtomicNumber(element)
+    except ValueError as error:
+        raise ValueError(f"elements: {element!r} is not an element") from error
+    edges = [(shell, line, _edge_kev(number, shell)) for shell, line in _SERIES]
+    edges = [entry for entry in edges if entry[2] > e.eds_lowest_kev]
+    if not edges:
+        raise ValueError(
+            f"elements: {element} cannot be mapped by EDS, it has no characteristic line above "
+            f"{e.eds_lowest_kev:g} keV, the softest that gets through the detector's window"
+        )
+    for shell, line, edge_kev in edges:
+        if voltage_kv >= e.eds_overvoltage * edge_kev:
+            nickel = _seen(28, xraylib.K_SHELL, xraylib.KA_LINE, 2.0 * _edge_kev(28, xraylib.K_SHELL), settings)
+            return e.eds_counts_per_electron * _seen(number, shell, line, voltage_kv, settings) / nickel
+    needed_kv = e.eds_overvoltage * edges[-1][2]
+    raise ValueError(f"voltage_kv: {voltage_kv:g} kV excites no line of {element}, it needs {needed_kv:.3g} kV")
+
+
+def _edge_kev(number: int, shell: int) -> float:
+    """Absorption edge; 0 where the atom has no such shell."""
+    try:
+        return float(xraylib.EdgeEnergy(number, shell))
+    except ValueError:
+        return 0.0
+
+
+def _seen(number: int, shell: int, line: int, voltage_kv: float, settings: Settings) -> float:
+    """Relative intensity of a line: generation x escape from a third of the range in LCO."""
+    overvoltage = voltage_kv / _edge_kev(number, shell)
+    generated = xraylib.FluorYield(number, shell) * (overvoltage - 1.0) ** 1.67 / xraylib.AtomicWeight(number)
+    depth_um = electron_range_um(Material.LCO, voltage_kv, settings) / 3.0
+    energy_kev = xraylib.LineEnergy(number, line)
+    return float(generated * np.exp(-attenuation_per_um(Material.LCO, energy_kev, settings.specimen) * depth_um))
+
+
+def _primaries(current_na: float, raster: Raster) -> float:
+    """Electrons or ions per pixel."""
+    return raster.ions_per_pixel(current_na * 1e3)
+
+
+def _grain_contrast(
+    specimen: Specimen, codes: NDArray[np.uint8], points_um: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) between -1 and 1, the same over each grain of NCA; 0 elsewhere."""
+    contrast = np.zeros(len(codes))
+    nca = np.flatnonzero(codes == Material.NCA)
+    # odd multiplier of Knuth's multiplicative hash: neighbours' numbers become unrelated brightnesses
+    contrast[nca] = specimen.grain_id(points_um[nca]) * np.uint32(2654435761) / 2.0**31 - 1.0
+    return contrast
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: needs 0 or more, got {value}")

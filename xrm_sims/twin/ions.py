@@ -1,7 +1,7 @@
 """Secondary-ion counts of a raster frame: what the beam meets, what is sputtered, ionised, sorted and counted.
 
-N = (I t / e) Y c U per pixel: ions x sputter yield x atomic fraction x useful yield (detected per sputtered atom). Useful
-yields fall exponentially with the ionisation energy (Andersen and Hinthorne, Anal. Chem. 45 (1973) 1421).
+N = (I t / e) Y c U per pixel: ions x sputter yield x atomic fraction x useful yield (detected per sputtered atom).
+Useful yields fall exponentially with the ionisation energy (Andersen and Hinthorne, Anal. Chem. 45 (1973) 1421).
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ SUBPIXELS = 2  # per side: where within its pixel the beam is taken to meet the 
 def useful_yield(element: str, settings: Settings) -> float:
     """Ions detected per sputtered atom of an element, in its isotopic mixture: Li 4.0e-3, Al 1.5e-3, Co 6.3e-5."""
     s = settings.sputtering
-    return s.useful_yield_li * float(
-        np.exp(-(IONISATION_EV[element] - IONISATION_EV["Li"]) / s.useful_yield_scale_ev)
-    )
+    return s.useful_yield_li * float(np.exp(-(IONISATION_EV[element] - IONISATION_EV["Li"]) / s.useful_yield_scale_ev))
 
 
 def sputter_yields(settings: Settings) -> NDArray[np.float64]:
@@ -142,7 +140,7 @@ def expected_counts(
     )
     maps = np.zeros((len(collector_radii_mm), *raster.shape))
     for i, j in np.ndindex(SUBPIXELS, SUBPIXELS):
-        jitter = (rng.random((*raster.shape, 2)) + (i, j)) / SUBPIXELS - 0.5
+        jitter = (np.array([i, j]) + rng.random((*raster.shape, 2))) / SUBPIXELS - 0.5
         xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
         view = surface.look(specimen, xy.reshape(-1, 2))
         signal = by_code[view.codes]
@@ -177,7 +175,7 @@ def raster_frame(
     ----------
     scan_to_specimen : 2 x 3 affine, um; pixel (r, c) lies at u = (c - (C-1)/2) * pixel + centre_u, v likewise with r.
     drift_um_per_s : how the scan drifts over the specimen (x, y) during the frame.
-    bias_v, extraction_v, field_t, collector_radii_mm : the sector as it is set; without stage bias nothing is collected.
+    bias_v, extraction_v, field_t, collector_radii_mm : the sector as it is set; without bias nothing is collected.
     slit_mm : exit slit at the reference radius; the settings' when left out.
 
     Raises

@@ -116,6 +116,12 @@ class Machine:
         """Count a dose or a charge."""
         self.state.totals[total] = self.state.totals.get(total, 0.0) + amount
 
+    def scanned(self, current_pa: float, seconds: float) -> None:
+        """A scan has brought so much gallium onto the specimen."""
+        if current_pa * seconds > 0:
+            self.add("fib_dose_nc", current_pa * 1e-3 * seconds)
+            self.touch_surface()
+
     def touch_surface(self) -> None:
         """The surface has changed: it goes to disk with the command."""
         self._surface_changed = True
@@ -149,8 +155,8 @@ class Machine:
     def source_um(self, time_s: float) -> NDArray[np.float64]:
         """(3,) focal spot in the laboratory frame: where the beam meets the target, and drift."""
         target, beam = self.state.values["target"], self.state.values["beam"]
-        tip = np.array([target["x_um"], target["y_um"], target["z_um"]])
-        return tip + (0.0, beam["position_y_um"], beam["position_z_um"]) + self.source_drift.at(time_s)
+        y_um, z_um = target["y_um"] + beam["position_y_um"], target["z_um"] + beam["position_z_um"]
+        return np.array([target["x_um"], y_um, z_um]) + self.source_drift.at(time_s)
 
     @property
     def specimen_um(self) -> NDArray[np.float64]:
@@ -160,7 +166,7 @@ class Machine:
 
     @property
     def angle_deg(self) -> float:
-        return self.state.values["rotation"]["angle_deg"]  # type: ignore[return-value]
+        return self.state.values["rotation"]["angle_deg"]
 
     def scan_to_specimen(self, time_s: float) -> NDArray[np.float64]:
         """2 x 3 affine (um) from the scan frame of the present mode to the specimen: frame error, drift, stage."""

@@ -86,17 +86,16 @@ class Stage(Driver):
 
 
 class Rotation(Driver):
-    """Rotation stage; it turns without end."""
+    """Rotation stage."""
 
     name = "rotation"
 
     def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
-        return {"angle_deg": Quantity(0.0, "deg", per_s=settings.stage.rotation_deg_per_s)}
+        limits = settings.stage
+        return {"angle_deg": Quantity(0.0, "deg", limits.rotation_deg, per_s=limits.rotation_deg_per_s)}
 
 
-def draw_scan_frame(
-    rng: np.random.Generator, settings: ModeChange
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def draw_scan_frame(rng: np.random.Generator, settings: ModeChange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How a scan frame lies over the specimen after a change of mode.
 
     Returns the 2 x 3 affine scan -> specimen at the moment of change (scale * rotation * shear, offset in um) and the

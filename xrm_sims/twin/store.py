@@ -37,7 +37,7 @@ class State:
     sample: str
     wall_s: float
     time_s: float = 0.0
-    values: dict[str, dict[str, Value]] = field(default_factory=dict)  # by device
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)  # by device
     since_s: dict[str, float] = field(default_factory=dict)  # twin time of the last change, by what changed
     counters: dict[str, int] = field(default_factory=dict)  # random draws so far, by purpose
     totals: dict[str, float] = field(default_factory=dict)  # doses and charges
@@ -50,13 +50,17 @@ class State:
 class Store:
     """The state folder, held by one process at a time.
 
-    Raises :class:`InstrumentInUse` naming the holder. A lock whose process is gone does not count.
+    Raises :class:`InstrumentInUse` naming the holder (a lock whose process is gone does not count), and ValueError
+    when there can be no such folder.
     """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._lock: BinaryIO | None = _hold(self.root / _LOCK)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock: BinaryIO | None = _hold(self.root / _LOCK)
+        except OSError as error:
+            raise ValueError(f"instrument {root}: its folder cannot be used ({error.strerror})") from error
 
     def load(self) -> State | None:
         """The stored state, or None when nothing was ever stored; ValueError when the file is not one."""
@@ -119,7 +123,7 @@ def _hold(path: Path) -> BinaryIO:
     lock = open(path, "a+b")  # noqa: SIM115 (held for as long as the store lives)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.seek(0)
         holder = lock.read().decode(errors="replace").strip() or "another process"
         lock.close()

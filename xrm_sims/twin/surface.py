@@ -105,9 +105,9 @@ class Surface:
         """Everything an ``.npz`` file has to hold."""
         return {
             "heights_um": self.heights_um,
-            "pitch_um": np.float64(self.pitch_um),
+            "pitch_um": np.asarray(self.pitch_um),
             "removed_um3": self.removed_um3,
-            "probe_depth_um": np.float64(self.probe_depth_um),
+            "probe_depth_um": np.asarray(self.probe_depth_um),
             "horizon_um": np.asarray(self.horizon_um),
         }
 
@@ -119,7 +119,9 @@ class Surface:
         if heights.ndim != 2 or heights.shape[0] != heights.shape[1] or not np.isfinite(heights).all():
             raise ValueError(f"heights_um: needs a square map of finite heights, got shape {heights.shape}")
         if removed.shape != (NUM_MATERIALS,):
-            raise ValueError(f"removed_um3: needs one volume for each of {NUM_MATERIALS} materials, got {removed.shape}")
+            raise ValueError(
+                f"removed_um3: needs one volume for each of {NUM_MATERIALS} materials, got {removed.shape}"
+            )
         horizon_um = tuple(float(d) for d in np.asarray(arrays["horizon_um"]))
         return cls(heights, float(arrays["pitch_um"]), removed, float(arrays["probe_depth_um"]), horizon_um)  # type: ignore[arg-type]
 
@@ -156,8 +158,7 @@ class Surface:
     ) -> NDArray[np.float64]:
         """Spread a dose evenly over a box of the scan frame; returns the volume removed, (materials,) um^3."""
         rows, columns_, inside = self._box(scan_to_specimen, centre_um, size_um)
-        area_um2 = size_um[0] * size_um[1] * abs(np.linalg.det(np.asarray(scan_to_specimen, dtype=float)[:, :2]))
-        dose = np.where(inside, dose_nc / area_um2, UNTOUCHED)
+        dose = np.where(inside, dose_nc / _area_um2(scan_to_specimen, size_um), UNTOUCHED)
         return self.lower(specimen, rows, columns_, dose, -np.inf, settings)
 
     def cut_plane(
@@ -242,7 +243,7 @@ def mill_pass(
 
     Raises
     ------
-    ValueError for a current or fraction that is not positive.
+    ValueError for a current or fraction that is not positive, and for a box beside the mapped surface.
     """
     if not (np.isfinite(current_pa) and current_pa > 0):
         raise ValueError(f"current_pa: milling needs a positive current, got {current_pa}")
@@ -250,9 +251,7 @@ def mill_pass(
         raise ValueError(f"fraction: needs a share above 0 and up to 1, got {fraction}")
     dose_nc = pattern.dose_nc(settings.sputtering.rate_lco_um3_per_nc) / pattern.passes * fraction
     plane_z_um = _plane_reached(specimen, surface, scan_to_specimen, pattern, dose_nc, settings)
-    removed = surface.cut_plane(
-        specimen, scan_to_specimen, pattern.centre_um, pattern.size_um, plane_z_um, settings
-    )
+    removed = surface.cut_plane(specimen, scan_to_specimen, pattern.centre_um, pattern.size_um, plane_z_um, settings)
     return {
         "dose_nc": dose_nc,
         "seconds": dose_nc / (current_pa * 1e-3),
@@ -297,6 +296,11 @@ def core_sigma_um(current_pa: float, settings: Settings) -> float:
     return fwhm_nm * 1e-3 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
 
 
+def _area_um2(scan_to_specimen: ArrayLike, size_um: tuple[float, float]) -> float:
+    """Area in the specimen frame of a box of the scan frame."""
+    return float(size_um[0] * size_um[1] * abs(np.linalg.det(np.asarray(scan_to_specimen, dtype=float)[:, :2])))
+
+
 def _plane_reached(
     specimen: Specimen,
     surface: Surface,
@@ -306,15 +310,18 @@ def _plane_reached(
     settings: Settings,
 ) -> float:
     """Height down to which ``dose_nc`` clears the box: root of the dose that all solid above a plane takes."""
-    n = settings.surface.milling_columns
-    steps = (np.arange(n) + 0.5) / n - 0.5
-    u, v = np.meshgrid(steps * pattern.size_um[0], steps * pattern.size_um[1])
-    uv = np.column_stack([u.ravel(), v.ravel()]) + pattern.centre_um
-    xy = apply_affine(scan_to_specimen, uv)
-    area_um2 = pattern.size_um[0] * pattern.size_um[1] * abs(np.linalg.det(np.asarray(scan_to_specimen)[:, :2]))
-    heights = surface.height_at(xy).astype(np.float64)
-    _, top, bottom, kind = columns(specimen.solids, xy[:, 0].copy(), xy[:, 1].copy(), heights)
-    dose_per_um = area_um2 / n**2 / removal_rates(settings)[kind]
+    rows, columns_, inside = surface._box(scan_to_specimen, pattern.centre_um, pattern.size_um)
+    stride = max(1, round(np.sqrt(inside.sum()) / settings.surface.milling_columns))
+    r, c = np.nonzero(inside[::stride, ::stride])
+    r, c = rows.start + stride * r, columns_.start + stride * c
+    if not len(r):
+        raise ValueError(
+            f"rectangle: {pattern.size_um} um around {pattern.centre_um} um misses the mapped surface; "
+            f"keep it within {0.5 * settings.surface.width_um:g} um of the axis and larger than a cell of the map"
+        )
+    x, y = surface._first_um + surface.pitch_um * c, surface._first_um + surface.pitch_um * r
+    _, top, bottom, kind = columns(specimen.solids, x, y, surface.heights_um[r, c].astype(np.float64))
+    dose_per_um = _area_um2(scan_to_specimen, pattern.size_um) / len(r) / removal_rates(settings)[kind]
 
     def excess_nc(z_um: float) -> float:
         return float((np.clip(top - z_um, 0.0, top - bottom) * dose_per_um).sum()) - dose_nc

@@ -71,15 +71,16 @@ class XrayModel:
         turn = rotation_z(-angle_deg)
         # directions are scaled so that t = 1 lies near the axis, where float32 would otherwise waste its digits
         scale = xray.source_object_mm / xray.source_detector_mm
-        frame = turn @ np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]).T * scale
+        frame = np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]) @ turn.T * scale
         weight, attenuation = self._beam(material, float(voltage_kv), float(threshold_kev))
         counts = current_na * exposure_s * binning**2
         reach = (1e3 * xray.source_detector_mm * scale) ** 2 * scale * (corner[0] - source[0])
+        seen_from = np.ascontiguousarray(turn @ (source - origin))
         image = _project(
             self._solids,
-            self._spread,
-            np.ascontiguousarray(turn @ (source - origin)),
-            np.ascontiguousarray(frame.T),
+            _shadows(self._solids.centre, self._spread, seen_from, frame, (rows, columns)),
+            seen_from,
+            frame,
             (rows, columns),
             np.float32(counts) * weight,
             attenuation,
@@ -127,38 +128,37 @@ def _gaussian_kernel(sigma_px: float) -> NDArray[np.float64]:
     return kernel / kernel.sum()
 
 
-@njit(cache=True)
-def _shadows(solids, spread, source, frame, shape):  # type: ignore[no-untyped-def]
-    """First and last row and column of each ellipsoid's shadow, as (n, 4); an empty range when it falls outside."""
-    pitch_row = np.sqrt((frame[2] ** 2).sum())
-    pitch_column = np.sqrt((frame[1] ** 2).sum())
-    across, down = frame[1] / pitch_column, frame[2] / pitch_row
-    ahead = np.array([across[1] * down[2], -across[0] * down[2], 0.0])
-    plane = (frame[0] * ahead).sum()
-    corner_column = (frame[0] * across).sum()
-    corner_row = (frame[0] * down).sum()
-    shadows = np.empty((len(solids.centre), 4), np.int32)
-    for i in range(len(solids.centre)):
-        step = solids.centre[i] - source
-        depth = (step * ahead).sum()
-        thick = np.sqrt(((spread[i].T @ ahead) ** 2).sum())
-        for axis in range(2):
-            u = down if axis == 0 else across
-            corner = corner_row if axis == 0 else corner_column
-            pitch = pitch_row if axis == 0 else pitch_column
-            middle = (step * u).sum()
-            half = np.sqrt(((spread[i].T @ u) ** 2).sum())
-            low = min((middle - half) / (depth - thick), (middle - half) / (depth + thick)) * plane
-            high = max((middle + half) / (depth - thick), (middle + half) / (depth + thick)) * plane
-            shadows[i, 2 * axis] = max(0, int(np.ceil((low - corner) / pitch)))
-            shadows[i, 2 * axis + 1] = min(shape[axis] - 1, int(np.floor((high - corner) / pitch)))
+def _shadows(
+    centre: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    source: NDArray[np.float64],
+    frame: NDArray[np.float64],
+    shape: tuple[int, int],
+) -> NDArray[np.int32]:
+    """First and last row and column of each ellipsoid's shadow, (n, 4); an empty range when it falls outside."""
+    pitch = np.linalg.norm(frame[[2, 1]], axis=1)
+    down, across = frame[[2, 1]] / pitch[:, None]
+    ahead = np.cross(across, down)
+    step = centre - source
+    depth = step @ ahead
+    thick = np.linalg.norm(ahead @ spread, axis=1)
+    shadows = np.empty((len(centre), 4), np.int32)
+    for axis, along in enumerate((down, across)):
+        middle, half = step @ along, np.linalg.norm(along @ spread, axis=1)
+        near, far = (frame[0] @ ahead / (depth + d) for d in (-thick, thick))
+        low = np.minimum((middle - half) * near, (middle - half) * far)
+        high = np.maximum((middle + half) * near, (middle + half) * far)
+        first = np.ceil((low - frame[0] @ along) / pitch[axis])
+        last = np.floor((high - frame[0] @ along) / pitch[axis])
+        shadows[:, 2 * axis] = np.clip(first, 0, shape[axis])
+        shadows[:, 2 * axis + 1] = np.clip(last, -1, shape[axis] - 1)
     return shadows
 
 
 @njit(cache=True, parallel=True)
 def _project(
     solids: Solids,
-    spread: NDArray[np.float64],
+    shadows: NDArray[np.int32],
     source: NDArray[np.float64],
     frame: NDArray[np.float64],
     shape: tuple[int, int],
@@ -171,11 +171,10 @@ def _project(
     Solids are splatted: each visits only the pixels of its shadow and leaves where the ray enters and leaves it; then
     the crossings of each pixel are sorted and swept. Rows are independent, so the result does not depend on threads.
     """
-    rows, columns = shape
-    image = np.empty((rows, columns), np.float32)
-    shadows = _shadows(solids, spread, source, frame, shape)
-    for row in prange(rows):
-        _project_row(solids, shadows, source, frame, row, weight, attenuation, reach, image[row])
+    image = np.empty(shape, np.float32)
+    for row in prange(shape[0]):
+        # the loop variable is unsigned inside a parallel loop and would have everything below compiled twice
+        _project_row(solids, shadows, source, frame, np.int64(row), weight, attenuation, reach, image[row])
     return image
 
 

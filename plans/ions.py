@@ -1,0 +1,264 @@
+"""What the gallium beam does: SIMS rasters and milling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bluesky.plan_stubs as bps
+
+from plans.metadata import check_md, start_md
+from plans.preflight import Estimate
+from plans.stubs import Plan, apply, check_values, enter_mode, record
+from plans.validation import count, positive
+from xrm_sims.patterns import Pattern, Raster, Rectangle, check_within_field
+from xrm_sims.settings import Settings
+
+COUNT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class SimsRaster:
+    """A raster, how often, with how much current, and the stage bias that pulls the ions."""
+
+    raster: Raster
+    frames: int
+    current_pa: float
+    bias_v: float
+
+    def check(self, settings: Settings) -> None:
+        """ValueError when the raster leaves the scan field or the bias is off."""
+        count(2, rows=self.raster.shape[0], columns=self.raster.shape[1])
+        count(1, frames=self.frames)
+        positive(current_pa=self.current_pa)
+        check_within_field(self.raster, settings)
+        if not self.bias_v > settings.stage.bias_off_below_v:
+            raise ValueError(
+                f"bias_v: SIMS needs the stage bias on, got {self.bias_v} V; use {settings.sector.bias_v:g} V"
+            )
+
+    def estimate(self, settings: Settings) -> Estimate:
+        self.check(settings)
+        time_s = self.frames * self.raster.frame_s
+        rows, columns = self.raster.shape
+        return Estimate(
+            time_s=time_s,
+            dose_nc=self.current_pa * 1e-3 * time_s,
+            dose_on="specimen",
+            eroded_nm=self.frames * self.raster.erosion_nm(self.current_pa, settings.sputtering.rate_lco_um3_per_nc),
+            disk_bytes=self.frames * len(settings.sector.channels) * rows * columns * COUNT_BYTES,
+        )
+
+
+def sims_request(
+    settings: Settings,
+    *,
+    fov_um: float,
+    shape: Sequence[int] = (512, 512),
+    dwell_ms: float = 0.55,
+    frames: int = 1,
+    centre_um: Sequence[float] = (0.0, 0.0),
+    current_pa: float | None = None,
+    bias_v: float | None = None,
+) -> SimsRaster:
+    """The arguments of :func:`sims_raster` with the instrument's defaults filled in, not yet checked."""
+    if len(shape) != 2 or len(centre_um) != 2:
+        raise ValueError(f"shape, centre_um: need two numbers each, got {tuple(shape)} and {tuple(centre_um)}")
+    return SimsRaster(
+        Raster((shape[0], shape[1]), fov_um, dwell_ms, (float(centre_um[0]), float(centre_um[1]))),
+        frames,
+        settings.ion.current_pa if current_pa is None else current_pa,
+        settings.sector.bias_v if bias_v is None else bias_v,
+    )
+
+
+def sims_raster(
+    scope: Any,
+    *,
+    fov_um: float,
+    shape: Sequence[int] = (512, 512),
+    dwell_ms: float = 0.55,
+    frames: int = 1,
+    centre_um: Sequence[float] = (0.0, 0.0),
+    current_pa: float | None = None,
+    bias_v: float | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> Plan[str]:
+    """Secondary ion maps: the gallium beam rasters, the sector's four collectors count in parallel.
+
+    The raster is hardware-timed: ``sector`` flies one frame at a time, each a checkpoint and a stream datum of
+    ``sector_counts`` (channel, row, column). After each frame the stream ``dose`` notes dose and instrument time.
+    The beam is on only while a frame is drawn.
+
+    Parameters
+    ----------
+    fov_um : width of the field; pixels are square.
+    shape : (rows, columns).
+    dwell_ms : per pixel.
+    frames : rasters over the same field, each deeper than the one before.
+    centre_um : (u, v) of the field in the scan frame.
+    current_pa, bias_v : probe current and stage bias; the instrument's usual ones when not given.
+    md : goes into the start document.
+
+    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(sims_raster(scope, fov_um=15.0, frames=3))
+    """
+    settings: Settings = scope.settings
+    sims = sims_request(
+        settings,
+        fov_um=fov_um,
+        shape=shape,
+        dwell_ms=dwell_ms,
+        frames=frames,
+        centre_um=centre_um,
+        current_pa=current_pa,
+        bias_v=bias_v,
+    )
+    sims.check(settings)
+    check_md(md)
+    raster = sims.raster
+    optics = {
+        scope.stage.bias_v: sims.bias_v,
+        scope.fib.voltage_kv: settings.ion.voltage_kv,
+        scope.fib.current_pa: sims.current_pa,
+        scope.fib.fov_um: raster.fov_um,
+        scope.fib.rows: raster.shape[0],
+        scope.fib.columns: raster.shape[1],
+        scope.fib.dwell_ms: raster.dwell_ms,
+        scope.fib.centre_u_um: raster.centre_um[0],
+        scope.fib.centre_v_um: raster.centre_um[1],
+    }
+    check_values(optics)
+
+    def setup() -> Plan[None]:
+        yield from enter_mode(scope, "fib")
+        yield from apply(optics)
+
+    def measure() -> Plan[None]:
+        yield from bps.declare_stream(scope.sector, name="primary", collect=True)
+        for index in range(sims.frames):
+            yield from _raster_frame(scope, index)
+
+    def describe() -> dict[str, Any]:
+        plan = {
+            "plan_name": "sims_raster",
+            "scan_type": "sims_raster",
+            "detectors": ["sector"],
+            "num_points": sims.frames,
+            "hints": {},
+            "channels": scope.sector.channels(),
+            "fov_um": raster.fov_um,
+            "shape": list(raster.shape),
+            "dwell_ms": raster.dwell_ms,
+            "centre_um": list(raster.centre_um),
+            "frames": sims.frames,
+            "current_pa": sims.current_pa,
+            "impact_energy_kev": settings.ion.voltage_kv - 1e-3 * sims.bias_v,
+        }
+        return start_md(scope, plan, md)
+
+    return (yield from record(scope, setup(), measure(), [scope.sector], describe))
+
+
+def _raster_frame(scope: Any, index: int) -> Plan[None]:
+    """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already."""
+    yield from bps.checkpoint()
+    yield from bps.prepare(scope.sector, ("primary", index), wait=True)
+    yield from bps.mv(scope.fib.blanked, False)
+    yield from bps.kickoff(scope.sector, wait=True)
+    yield from bps.complete(scope.sector, wait=True)
+    yield from bps.mv(scope.fib.blanked, True)
+    yield from bps.collect(scope.sector, name="primary")
+    yield from bps.checkpoint()
+    yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s], name="dose")
+
+
+@dataclass(frozen=True)
+class Milling:
+    """A pattern and the current that draws it."""
+
+    pattern: Pattern
+    current_pa: float
+
+    def check(self, settings: Settings) -> None:
+        """ValueError when the pattern is none that mills, or leaves the scan field."""
+        if not isinstance(self.pattern, Rectangle):
+            raise ValueError(f"pattern: milling needs a Rectangle, got {type(self.pattern).__name__}")
+        positive(current_pa=self.current_pa)
+        check_within_field(self.pattern, settings)
+
+    def estimate(self, settings: Settings) -> Estimate:
+        self.check(settings)
+        assert isinstance(self.pattern, Rectangle)
+        rate = settings.sputtering.rate_lco_um3_per_nc
+        return Estimate(
+            time_s=self.pattern.estimated_s(self.current_pa, rate),
+            dose_nc=self.pattern.dose_nc(rate),
+            dose_on="specimen",
+            eroded_nm=1e3 * self.pattern.depth_um,
+            disk_bytes=0,
+        )
+
+
+def milling_request(settings: Settings, pattern: Pattern, *, current_pa: float | None = None) -> Milling:
+    """The arguments of :func:`mill` with the instrument's milling current filled in, not yet checked."""
+    return Milling(pattern, settings.ion.milling_current_pa if current_pa is None else current_pa)
+
+
+def mill(
+    scope: Any, pattern: Pattern, *, current_pa: float | None = None, md: Mapping[str, Any] | None = None
+) -> Plan[str]:
+    """Remove material with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so far.
+
+    Parameters
+    ----------
+    pattern : a Rectangle in the scan frame.
+    current_pa : probe current; the instrument's milling current when not given.
+    md : goes into the start document.
+
+    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
+    """
+    settings: Settings = scope.settings
+    milling = milling_request(settings, pattern, current_pa=current_pa)
+    milling.check(settings)
+    check_md(md)
+    assert isinstance(milling.pattern, Rectangle)
+    table, passes = milling.pattern.as_dict(), milling.pattern.passes
+    optics = {scope.fib.voltage_kv: settings.ion.voltage_kv, scope.fib.current_pa: milling.current_pa}
+    check_values(optics)
+
+    def setup() -> Plan[None]:
+        yield from enter_mode(scope, "fib")
+        yield from apply(optics)
+
+    def measure() -> Plan[None]:
+        for index in range(passes):
+            yield from bps.checkpoint()
+            yield from bps.prepare(scope.fib, (table, index), wait=True)
+            yield from bps.mv(scope.fib.blanked, False)
+            yield from bps.trigger(scope.fib, wait=True)
+            yield from bps.mv(scope.fib.blanked, True)
+            yield from bps.checkpoint()
+            yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s])
+
+    def describe() -> dict[str, Any]:
+        plan = {
+            "plan_name": "mill",
+            "scan_type": "milling",
+            "detectors": ["fib_dose_nc"],
+            "num_points": passes,
+            "hints": {},
+            "pattern": table,
+            "current_pa": milling.current_pa,
+        }
+        return start_md(scope, plan, md)
+
+    return (yield from record(scope, setup(), measure(), [scope.fib], describe))

@@ -1,0 +1,22 @@
+"""What a start document says."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import Any
+
+TRUSTED = ("geometry", "beam", "channels")
+
+
+def check_md(md: Mapping[str, Any] | None) -> None:
+    """ValueError when the user gives what reconstruction has to trust: ``geometry``, ``beam``, ``channels``."""
+    for key in TRUSTED:
+        if key in (md or {}):
+            raise ValueError(f"md: {key!r} comes from the instrument, because reconstruction trusts it; leave it out")
+
+
+def start_md(scope: Any, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Who measured what, the plan's own words, and over them the user's. Neither argument is changed."""
+    check_md(md)
+    return {"sample_name": scope.specimen.get(), "operator": getpass.getuser(), **plan, **(md or {})}

@@ -1,0 +1,91 @@
+"""Short plans that the long ones are made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg
+
+T = TypeVar("T")
+Plan = Generator[Msg, Any, T]
+
+_background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="between-steps")
+
+
+def blank(scope: Any) -> Plan[None]:
+    """Both beams off."""
+    yield from bps.mv(scope.beam.blanked, True, scope.fib.blanked, True)
+
+
+def park_target(scope: Any) -> Plan[None]:
+    """Draw the X-ray target straight back to its parking position."""
+    yield from bps.mv(scope.target.x_um, scope.settings.target.park_x_um)
+
+
+def make_safe(scope: Any) -> Plan[None]:
+    """Both beams off and the target parked; the target is parked even if blanking fails."""
+    yield from bpp.finalize_wrapper(blank(scope), lambda: park_target(scope))
+
+
+def enter_mode(scope: Any, mode: str) -> Plan[None]:
+    """Change the instrument's mode if it is another one, from a safe state."""
+    yield from make_safe(scope)
+    if (yield from bps.rd(scope.mode)) != mode:
+        yield from bps.mv(scope.mode, mode)
+
+
+def bring_target_in(scope: Any, material: str) -> Plan[None]:
+    """Put a target of this material where the geometry expects the focal spot; exchange it first if need be."""
+    if (yield from bps.rd(scope.target.material)) != material:
+        yield from bps.mv(scope.target.material, material)
+    yield from bps.mv(scope.target.y_um, 0.0, scope.target.z_um, 0.0)
+    yield from bps.mv(scope.target.x_um, -1e3 * scope.settings.xray.source_object_mm)
+
+
+def check_values(values: Mapping[Any, Any]) -> None:
+    """Every device's own limits, asked before anything moves."""
+    for signal, value in values.items():
+        signal.check_value(value)
+
+
+def apply(values: Mapping[Any, Any]) -> Plan[None]:
+    """Set devices to values, all at once."""
+    yield from bps.mv(*(item for pair in values.items() for item in pair))
+
+
+def record(
+    scope: Any, setup: Plan[None], measure: Plan[None], detectors: list[Any], describe: Callable[[], dict[str, Any]]
+) -> Plan[str]:
+    """Set up, then one run: detectors staged, the instrument's state before and after as ``baseline``. Returns its uid.
+
+    ``describe`` gives the start document once the instrument is set up. Whatever happens (an exception, abort, stop)
+    both beams end blanked and the target parked.
+    """
+
+    def run() -> Plan[None]:
+        yield from bps.trigger_and_read([scope], name="baseline")
+        yield from measure
+        yield from bps.trigger_and_read([scope], name="baseline")
+
+    def everything() -> Plan[str]:
+        yield from setup
+        return (yield from bpp.stage_wrapper(bpp.run_wrapper(run(), md=describe()), detectors))
+
+    return (yield from bpp.finalize_wrapper(everything(), lambda: make_safe(scope)))
+
+
+def in_background(function: Callable[..., T], *args: Any) -> Plan[T]:
+    """Compute beside the RunEngine, which stays free to pause; a pause does not compute anything twice."""
+    future: Future[T] = _background.submit(function, *args)
+
+    async def follow() -> None:
+        await asyncio.wait([asyncio.wrap_future(future)])
+
+    yield from bps.checkpoint()
+    yield from bps.wait_for([follow])
+    return future.result()

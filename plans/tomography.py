@@ -1,0 +1,271 @@
+"""X-ray nanoCT: darks, flats, and one projection per angle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import numpy as np
+
+from plans.metadata import start_md
+from plans.preflight import Estimate
+from plans.stubs import Plan, apply, bring_target_in, check_values, enter_mode, record
+from plans.validation import choice, count, finite, positive
+from xrm_sims.geometry import ConeGeometry, scan_angles
+from xrm_sims.settings import Settings
+
+ORDERS = ("sequential", "interleaved")
+COUNT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class TomographyScan:
+    """What is fixed before a scan starts; the fields are those of :func:`tomography`."""
+
+    num: int = 1200
+    step_deg: float = 0.3
+    start_deg: float = 0.0
+    exposure_s: float = 90.0
+    num_dark: int = 5
+    num_flat: int = 10
+    flat_every: int = 400
+    reference_every: int = 100
+    order: str = "sequential"
+    target: str = "W"
+    binning: int = 1
+
+    def __post_init__(self) -> None:
+        positive(exposure_s=self.exposure_s)
+        finite(start_deg=self.start_deg)
+        count(1, num=self.num, num_flat=self.num_flat, binning=self.binning)
+        count(0, num_dark=self.num_dark, flat_every=self.flat_every, reference_every=self.reference_every)
+        choice("order", self.order, ORDERS)
+        scan_angles(self.num, self.step_deg, self.start_deg)
+
+    def check(self, settings: Settings) -> None:
+        """ValueError when this instrument has no such target or binning."""
+        choice("target", self.target, settings.target.materials)
+        rows, columns = settings.detector.rows, settings.detector.columns
+        if rows % self.binning or columns % self.binning:
+            raise ValueError(f"binning: needs a divisor of {rows} x {columns} pixels, got {self.binning}")
+
+    def view_order(self) -> list[int]:
+        """Numbers of the views as they are taken: 0 ... num - 1, or bit-reversed so that early views spread out."""
+        if self.order == "sequential":
+            return list(range(self.num))
+        bits = max(1, (self.num - 1).bit_length())
+        reversed_numbers = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
+        return [number for number in reversed_numbers if number < self.num]
+
+    def angles_deg(self, views: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return scan_angles(self.num, self.step_deg, self.start_deg)[list(views)]
+
+    def geometry(self, settings: Settings, views: Sequence[int]) -> ConeGeometry:
+        """The scan as built, and the volume that the whole detector sees."""
+        rows, columns = settings.detector.rows // self.binning, settings.detector.columns // self.binning
+        return ConeGeometry(
+            source_object_mm=settings.xray.source_object_mm,
+            source_detector_mm=settings.xray.source_detector_mm,
+            pixel_mm=settings.detector.pixel_mm * self.binning,
+            detector_shape=(rows, columns),
+            angles_deg=self.angles_deg(views),
+            volume_shape=(rows, columns, columns),
+            voxel_um=settings.voxel_um * self.binning,
+        )
+
+    def flats_before(self, position: int) -> bool:
+        return position == 0 or (self.flat_every > 0 and position % self.flat_every == 0)
+
+    def reference_before(self, position: int) -> bool:
+        return self.reference_every > 0 and position % self.reference_every == 0
+
+    def estimate(self, settings: Settings) -> Estimate:
+        rounds_of_flats = 1 + sum(self.flats_before(position) for position in range(self.num))
+        references = sum(self.reference_before(position) for position in range(self.num)) + (self.reference_every > 0)
+        frames = self.num + self.num_dark + self.num_flat * rounds_of_flats + references
+        moves_s = (
+            2 * rounds_of_flats * settings.stage.flat_lowering_um / settings.stage.speed_um_per_s
+            + abs(self.num * self.step_deg) / settings.stage.rotation_deg_per_s
+        )
+        pixels = settings.detector.rows * settings.detector.columns // self.binning**2
+        lit_s = (frames - self.num_dark) * self.exposure_s
+        return Estimate(
+            time_s=frames * self.exposure_s + moves_s,
+            dose_nc=lit_s * settings.electron.current_na,
+            dose_on="target",
+            disk_bytes=frames * pixels * COUNT_BYTES,
+        )
+
+
+def tomography(
+    scope: Any,
+    *,
+    num: int = 1200,
+    step_deg: float = 0.3,
+    start_deg: float = 0.0,
+    exposure_s: float = 90.0,
+    num_dark: int = 5,
+    num_flat: int = 10,
+    flat_every: int = 400,
+    reference_every: int = 100,
+    order: str = "sequential",
+    target: str = "W",
+    binning: int = 1,
+    md: Mapping[str, Any] | None = None,
+) -> Plan[str]:
+    """Cone-beam tomography with the electron beam on an X-ray target.
+
+    Darks with the beam blanked; flats with the specimen lowered out of the beam at the start, every ``flat_every``
+    views and at the end; images at ``start_deg`` every ``reference_every`` views and at the end (stream
+    ``reference``: they show the drift); projections in ``primary``, one checkpoint each.
+
+    Parameters
+    ----------
+    num, step_deg, start_deg : angles are ``start_deg + arange(num) * step_deg``.
+    exposure_s : of every frame.
+    num_dark, num_flat : frames per round.
+    flat_every, reference_every : views between rounds; 0 for none in between (no reference images at all).
+    order : "sequential", or "interleaved" so that a live reconstruction is useful early.
+    target : material of the X-ray target.
+    binning : detector pixels per side that are summed.
+    md : goes into the start document.
+
+    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(tomography(scope, num=600, step_deg=0.6, exposure_s=45.0, binning=4))
+    """
+    scan = TomographyScan(
+        num, step_deg, start_deg, exposure_s, num_dark, num_flat, flat_every, reference_every, order, target, binning
+    )
+    return (yield from _scan(scope, scan, scan.view_order(), "tomography", {}, md))
+
+
+def resume_tomography(
+    scope: Any, start_doc: Mapping[str, Any], done_indices: Collection[int], md: Mapping[str, Any] | None = None
+) -> Plan[str]:
+    """Take the views that an interrupted scan is missing, as a run of their own with its own darks and flats.
+
+    Parameters
+    ----------
+    start_doc : start document of the first part (or of any part).
+    done_indices : view numbers that exist already, in all parts together; view i stands at start_deg + i * step_deg.
+
+    Raises ValueError when the document is not a tomography's or nothing is missing.
+    """
+    if start_doc.get("scan_type") != "tomography" or "plan_args" not in start_doc:
+        raise ValueError(f"start_doc: needs a tomography, got {start_doc.get('scan_type')!r}")
+    known = {entry.name for entry in fields(TomographyScan)}
+    scan = TomographyScan(**{name: value for name, value in start_doc["plan_args"].items() if name in known})
+    taken = {int(index) for index in done_indices}
+    views = [view for view in scan.view_order() if view not in taken]
+    if not views:
+        raise ValueError(f"done_indices: all {scan.num} views are there, nothing is left to resume")
+    kept = {key: start_doc[key] for key in ("sample_name", "experiment_uid", "parent_uids") if key in start_doc}
+    link = {**kept, "resumes_uid": start_doc.get("resumes_uid", start_doc["uid"])}
+    return (yield from _scan(scope, scan, views, "resume_tomography", link, md))
+
+
+def _scan(
+    scope: Any,
+    scan: TomographyScan,
+    views: list[int],
+    plan_name: str,
+    link: Mapping[str, Any],
+    md: Mapping[str, Any] | None,
+) -> Plan[str]:
+    settings: Settings = scope.settings
+    scan.check(settings)
+    optics = {
+        scope.beam.voltage_kv: settings.electron.voltage_kv,
+        scope.beam.current_na: settings.electron.current_na,
+        scope.widepix.exposure_s: scan.exposure_s,
+        scope.widepix.binning: scan.binning,
+        scope.stage.bias_v: 0.0,
+    }
+    check_values(optics)
+    start = start_md(
+        scope,
+        {
+            "plan_name": plan_name,
+            "plan_args": asdict(scan),
+            "scan_type": "tomography",
+            "detectors": ["widepix"],
+            "motors": ["rotation_angle_deg"],
+            "num_points": len(views),
+            "num_intervals": len(views) - 1,
+            "hints": {"dimensions": [(["rotation_angle_deg"], "primary")]},
+            "geometry": scan.geometry(settings, views).as_dict(),
+            "beam": {
+                "energy_kev": settings.electron.voltage_kv,
+                "current_na": settings.electron.current_na,
+                "target": scan.target,
+            },
+            "num_projections": scan.num,
+            "view_indices": views,
+            "step_deg": scan.step_deg,
+            "exposure_s": scan.exposure_s,
+            **link,
+        },
+        md,
+    )
+
+    def setup() -> Plan[None]:
+        yield from enter_mode(scope, "xray")
+        yield from apply(optics)
+        yield from bring_target_in(scope, scan.target)
+
+    return (yield from record(scope, setup(), _views(scope, scan, views), [scope.widepix], lambda: start))
+
+
+def _views(scope: Any, scan: TomographyScan, views: Sequence[int]) -> Plan[None]:
+    taken: Counter[str] = Counter()
+    stage_z_um = yield from bps.rd(scope.stage.z_um)
+    lowered_um = stage_z_um - scope.settings.stage.flat_lowering_um
+
+    def frame(stream: str) -> Plan[None]:
+        yield from _frame(scope, stream, taken[stream])
+        taken[stream] += 1
+
+    def flats() -> Plan[None]:
+        yield from bps.mv(scope.stage.z_um, lowered_um)
+        for _ in range(scan.num_flat):
+            yield from frame("flat")
+        yield from bps.mv(scope.stage.z_um, stage_z_um)
+
+    def reference() -> Plan[None]:
+        yield from bps.mv(scope.rotation.angle_deg, scan.start_deg)
+        yield from frame("reference")
+
+    for _ in range(scan.num_dark):
+        yield from frame("dark")
+    yield from bps.mv(scope.beam.blanked, False)
+    for position, angle_deg in enumerate(scan.angles_deg(views).tolist()):
+        if scan.flats_before(position):
+            yield from flats()
+        if scan.reference_before(position):
+            yield from reference()
+        yield from _frame(scope, "primary", taken["primary"], angle_deg)
+        taken["primary"] += 1
+    if scan.reference_every:
+        yield from reference()
+    yield from flats()
+
+
+def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
+    """One frame, one checkpoint. The index tells a rewound plan's frame from a new one."""
+    yield from bps.checkpoint()
+    yield from bps.prepare(scope.widepix, (stream, index), group="ready")
+    if angle_deg is not None:
+        yield from bps.abs_set(scope.rotation.angle_deg, angle_deg, group="ready")
+    yield from bps.wait("ready")
+    yield from bps.trigger(scope.widepix, group="frame")
+    yield from bps.wait("frame")
+    yield from bps.create(stream)
+    yield from bps.read(scope.widepix)
+    yield from bps.read(scope.rotation)
+    yield from bps.save()

@@ -1,0 +1,82 @@
+"""A minimal detector that makes frames: a real Ophyd device with an external stream key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+from event_model import StreamRange, compose_stream_resource
+from ophyd import Component, Device, Signal
+from ophyd.status import Status
+
+from xrm_sims.data.frames import MIMETYPE, FrameWriter
+
+SHAPE = (64, 64)
+KEY = "camera_image"
+DATASET = "/entry/data/data"
+
+
+def frame(index: int) -> np.ndarray:
+    return (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint32).reshape(SHAPE) + index) % 4096
+
+
+class Camera(Device):
+    current_na = Component(Signal, value=400.0)
+
+    def __init__(self, folder: Path, *, name: str = "camera") -> None:
+        super().__init__("", name=name)
+        self.folder = folder
+        self.files = 0
+
+    def stage(self) -> list[object]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.files += 1
+        self.writer = FrameWriter(self.folder / f"{id(self):x} {self.files}.h5", DATASET, SHAPE, np.uint32)
+        self.bundle = compose_stream_resource(
+            mimetype=MIMETYPE, uri=self.writer.uri, data_key=KEY, parameters=self.writer.parameters
+        )
+        self.said = False
+        return super().stage()
+
+    def unstage(self) -> list[object]:
+        self.writer.close()
+        return super().unstage()
+
+    def trigger(self) -> Status:
+        self.index = self.writer.append(frame(self.writer.count))
+        status = Status(self)
+        status.set_finished()
+        return status
+
+    def describe(self) -> dict[str, Any]:
+        key = {"source": "test", "dtype": "array", "dtype_numpy": "<u4", "shape": list(SHAPE), "external": "STREAM:"}
+        return super().describe() | {KEY: key}
+
+    def collect_asset_docs(self) -> Any:
+        if not self.said:
+            self.said = True
+            yield "stream_resource", self.bundle.stream_resource_doc
+        yield "stream_datum", self.bundle.compose_stream_datum(StreamRange(start=self.index, stop=self.index + 1))
+
+
+class Boom(Exception):
+    """What ends a run before its time."""
+
+
+def scan(camera: Camera, angle: Signal, num: int, md: dict[str, Any] | None = None, at: Any = None) -> Any:
+    """``num`` events of camera and angle; ``at(i)`` is called before event i."""
+
+    @bpp.stage_decorator([camera])
+    @bpp.run_decorator(md={"plan_name": "scan", "num_points": num, **(md or {})})
+    def inner() -> Any:
+        for i in range(num):
+            if at is not None:
+                at(i)
+            yield from bps.checkpoint()
+            yield from bps.mv(angle, 0.3 * i)
+            yield from bps.trigger_and_read([camera, angle])
+
+    return (yield from inner())

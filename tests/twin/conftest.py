@@ -1,0 +1,44 @@
+"""Tiny specimens with the pillar's interface: one cylinder of one material, with spherical holes if asked for."""
+
+import numpy as np
+import pytest
+
+from xrm_sims.specimen import tracing
+from xrm_sims.specimen.materials import Material
+from xrm_sims.specimen.tracing import Solids
+
+
+class Slab:
+    """A cylinder from z = 4.5 um down to -40 um on nothing; ``spheres`` are (x, y, z, radius, material)."""
+
+    def __init__(self, material=Material.LCO, *, aluminium=0.005, radius_um=20.0, spheres=()):
+        self.aluminium = aluminium
+        balls = np.array([s[:4] for s in spheres], float).reshape(-1, 4)
+        self.solids = Solids(
+            cylinders=np.array([[radius_um, 4.5, -40.0]]),
+            centre=balls[:, :3].copy(),
+            half=np.repeat(balls[:, 3:], 3, axis=1),
+            whiten=np.eye(3) / balls[:, 3, None, None],
+            material=np.array([material, *(s[4] for s in spheres)], np.uint8),
+            cell_um=2.0 * radius_um,  # one bucket holds everything
+            start=np.array([0, len(balls)]),
+            items=np.arange(len(balls), dtype=np.int32),
+            grains=np.array([0.5, 0.02, 0.04, 0.0]),
+            nca=255,  # no Voronoi grains: every material is what it was declared
+            nca_boundary=255,
+        )
+
+    def material_at(self, points_um):
+        return tracing.materials_at(self.solids, np.ascontiguousarray(points_um, dtype=float))
+
+    def binder_al_fraction(self, points_um):
+        return np.full(len(points_um), self.aluminium)
+
+    def grain_id(self, points_um):
+        return np.floor(np.asarray(points_um)[:, 0]).astype(np.int64).astype(np.uint32)
+
+
+@pytest.fixture(scope="session")
+def slab_of():
+    """The class :class:`Slab`, to make specimens with."""
+    return Slab

@@ -1,0 +1,153 @@
+"""The catalogue as people and programs reach it: through a running server of the data root, else in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xrm_sims.data.layout import Layout
+
+Data = str | os.PathLike[str] | None
+_ALIVE_TIMEOUT_S = 2.0
+_in_process: dict[Path, Any] = {}
+_lock = threading.Lock()
+
+
+def open_catalog(data: Data = None) -> Any:
+    """Tiled client of ``/runs``. Its ``.v1`` is databroker's Broker (take one client for ``.v1`` and another for
+    ``.v2``: each view keeps its state in the client)."""
+    return _mounted(connect(data), "runs")
+
+
+def open_results(data: Data = None) -> Any:
+    """Tiled client of ``/results``."""
+    return _mounted(connect(data), "results")
+
+
+def results_beside(catalog: Any) -> Any:
+    """The ``/results`` of the same server as a client of ``/runs``."""
+    return _mounted(catalog.context, "results")
+
+
+def connect(data: Data = None) -> Any:
+    """A Tiled context of the data root: its running server if there is one, else one inside this process, made once
+    and shared. Both may be open at the same time: they meet in the database."""
+    from tiled.client.context import Context
+
+    layout = Layout.of(data)
+    if uri := running_server(layout):
+        from xrm_sims.data.server import api_key
+
+        return Context(uri, api_key=api_key(layout))
+    with _lock:
+        if layout.root not in _in_process:
+            from xrm_sims.data.server import make_app
+
+            _in_process[layout.root] = Context.from_app(make_app(layout))
+        return _in_process[layout.root]
+
+
+def disconnect(data: Data = None) -> None:
+    """Close the catalogue inside this process, if there is one; the next ``connect`` opens it afresh."""
+    with _lock:
+        context = _in_process.pop(Layout.of(data).root, None)
+    if context is not None:
+        context.close()
+
+
+def running_server(layout: Layout) -> str | None:
+    """Address of the server of this data root, or None when none answers."""
+    import httpx
+
+    try:
+        record = json.loads(layout.server_record.read_text())
+        os.kill(record["pid"], 0)
+        answer = httpx.get(record["uri"].replace("/api/v1", "/healthz"), timeout=_ALIVE_TIMEOUT_S, trust_env=False)
+    except (OSError, ValueError, KeyError, httpx.HTTPError):
+        return None
+    return record["uri"] if answer.is_success else None
+
+
+def _mounted(context: Any, mount: str) -> Any:
+    from tiled.client import from_context
+
+    return from_context(context, node_path_parts=(mount,))
+
+
+def as_catalog(data: Any = None) -> Any:
+    """A client of ``/runs``, from one or from a data root."""
+    return open_catalog(data) if data is None or isinstance(data, str | os.PathLike) else data
+
+
+def find_run(uid: str, data: Any = None) -> Any:
+    """The run with this uid, or the only one whose uid begins with it (five characters at least).
+
+    Raises ValueError saying which run is the latest when there is none, and when several begin alike.
+    """
+    catalog = as_catalog(data)
+    try:
+        return catalog[uid]
+    except KeyError:
+        where = catalog.context.api_uri if data is not None and catalog is data else Layout.of(data).root
+        latest = f"latest is {catalog[-1].metadata['start']['uid']}" if len(catalog) else "it is empty"
+        raise ValueError(f"run {uid!r} is not in the catalogue {where}; {latest}") from None
+
+
+def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The documents ``(name, doc)`` of a run through databroker, rebuilt from the catalogue: stream datums are merged
+    into one for each stream and external key, event uids are new, pages have become events.
+
+    Raises ValueError for an unknown uid.
+    """
+    run = find_run(uid, data)
+    from tiled.client import from_context
+
+    broker = from_context(run.context, node_path_parts=("runs",)).v1
+    return broker[run.metadata["start"]["uid"]].documents()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that belong together, oldest first, and the results kept for them."""
+
+    uid: str
+    runs: list[Any]
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def of_type(self, scan_type: str) -> list[Any]:
+        """Its runs of one kind: ``tomography``, ``sims_raster``, ``milling``, ``se_image``, ``eds_map``."""
+        return [run for run in self.runs if run.metadata["start"].get("scan_type") == scan_type]
+
+    def result(self, kind: str) -> Any:
+        """Tiled client of the newest result of a kind. ValueError listing what there is."""
+        for run in reversed(self.runs):
+            of_run = self.results.get(run.metadata["start"]["uid"])
+            if of_run is not None and kind in of_run:
+                return of_run[kind]
+        known = sorted({name for of_run in self.results.values() for name in of_run})
+        raise ValueError(f"experiment {self.uid} has no result {kind!r}; it has {', '.join(known) or 'none'}")
+
+
+def open_experiment(uid: str, data: Any = None) -> Experiment:
+    """Everything that belongs together: ``uid`` is an experiment's, or that of any run of it (a beginning of five
+    characters will do). A run that belongs to no experiment stands alone.
+
+    Raises ValueError for an unknown uid.
+    """
+    from tiled.queries import Eq
+
+    catalog = as_catalog(data)
+    runs = list(catalog.search(Eq("start.experiment_uid", uid)).values())
+    if not runs:
+        run = find_run(uid, data)
+        uid = run.metadata["start"].get("experiment_uid") or run.metadata["start"]["uid"]
+        runs = list(catalog.search(Eq("start.experiment_uid", uid)).values()) or [run]
+    runs.sort(key=lambda run: run.metadata["start"]["time"])
+    everything = results_beside(catalog)
+    uids = [run.metadata["start"]["uid"] for run in runs]
+    return Experiment(uid, runs, {run_uid: everything[run_uid] for run_uid in uids if run_uid in everything})

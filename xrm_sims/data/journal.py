@@ -1,0 +1,192 @@
+"""The journal: every document of every run, in a file of its own, on disk before the RunEngine goes on.
+
+One JSON-lines file ``<run uid>.jsonl`` holds ``{"name": ..., "doc": ...}`` per line, the layout of bluesky's own
+``JSONLinesWriter``, which neither synchronises to the disk nor keeps interleaved runs apart.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Document = tuple[str, dict[str, Any]]
+_PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")
+_TAIL_BYTES = 1 << 16
+
+
+class Journal:
+    """A callback ``(name, doc)`` for the RunEngine. It returns when the document is on disk.
+
+    Raises RuntimeError naming the file when the disk refuses, which ends the plan: a run that cannot be kept must
+    not go on.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._files: dict[str, io.FileIO] = {}
+        self._run_of: dict[str, str] = {}
+
+    @property
+    def open_runs(self) -> set[str]:
+        """Runs that have begun here and have not ended."""
+        return set(self._files)
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Keep a document; (run uid, its line)."""
+        run = self._run(name, doc)
+        line = encode(name, doc)
+        try:
+            if name == "start":
+                self._files[run] = open(journal_path(self.folder, run), "xb", buffering=0)  # noqa: SIM115
+                _sync_folder(self.folder)
+            file = self._files[run]
+            file.write(line)
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise RuntimeError(
+                f"journal {journal_path(self.folder, run)}: a {name} document could not be written ({error.strerror})"
+            ) from error
+        if name == "stop":
+            self._files.pop(run).close()
+            self._run_of = {child: parent for child, parent in self._run_of.items() if parent != run}
+        return run, line
+
+    def close(self) -> None:
+        """Let go of the files; runs without a stop document count as interrupted from now on."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._run_of.clear()
+
+    def _run(self, name: str, doc: Mapping[str, Any]) -> str:
+        if name == "start":
+            return doc["uid"]
+        parent = next(doc[key] for key in _PARENT_KEYS if doc.get(key))
+        run = self._run_of.get(parent, parent)
+        if run not in self._files:
+            raise ValueError(f"journal: a {name} document belongs to {parent}, which has not begun or has ended")
+        if "uid" in doc and name in ("descriptor", "stream_resource", "resource"):
+            self._run_of[doc["uid"]] = run
+        return run
+
+
+def journal_path(folder: Path, run_uid: str) -> Path:
+    return folder / f"{run_uid}.jsonl"
+
+
+def journal_paths(folder: str | os.PathLike[str]) -> list[Path]:
+    """Journal files, oldest first."""
+    return sorted(Path(folder).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def encode(name: str, doc: Mapping[str, Any]) -> bytes:
+    """One line of a journal; numpy's scalars and arrays become numbers and lists."""
+    return json.dumps({"name": name, "doc": doc}, default=_plain, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Document:
+    entry = json.loads(line)
+    return entry["name"], entry["doc"]
+
+
+def read_journal(path: str | os.PathLike[str]) -> Iterator[Document]:
+    """The documents of a journal file, one after the other. A last line torn by a crash is left out.
+
+    Raises ValueError naming file and line for anything else that is not a document.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise ValueError(f"journal {path}: cannot be read ({error.strerror})") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield decode(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"journal {path}: line {number} is not a document") from error
+
+
+def interrupted_runs(folder: str | os.PathLike[str]) -> list[Path]:
+    """Journal files of runs that began and have no stop document, oldest first."""
+    return [path for path in journal_paths(folder) if not _has_stopped(path) and any(read_journal(path))]
+
+
+def close_interrupted(path: str | os.PathLike[str], reason: str = "interrupted") -> None:
+    """Give a run without a stop document one that says it failed; a torn last line goes."""
+    start_uid = ""
+    stream_of: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for name, doc in read_journal(path):
+        if name == "start":
+            start_uid = doc["uid"]
+        elif name == "descriptor":
+            stream_of[doc["uid"]] = doc["name"]
+        elif name == "event":
+            stream = stream_of[doc["descriptor"]]
+            seen[stream] = max(seen[stream], doc["seq_num"])
+        elif name == "stream_datum" and doc["descriptor"] in stream_of:
+            stream = stream_of[doc["descriptor"]]
+            seen[stream] = max(seen[stream], doc["seq_nums"]["stop"] - 1)
+    stop = {
+        "uid": str(uuid.uuid4()),
+        "time": time.time(),
+        "run_start": start_uid,
+        "exit_status": "fail",
+        "reason": reason,
+        "num_events": dict(seen),
+    }
+    with open(path, "rb+") as file:
+        file.truncate(_whole_lines(file))
+        file.seek(0, os.SEEK_END)
+        file.write(encode("stop", stop))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _has_stopped(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().splitlines(keepends=True)
+    return bool(lines) and lines[-1].startswith(b'{"name":"stop"') and lines[-1].endswith(b"\n")
+
+
+def _whole_lines(file: io.BufferedRandom) -> int:
+    """Length of the file up to its last newline."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        low = max(0, end - _TAIL_BYTES)
+        file.seek(low)
+        newline = file.read(end - low).rfind(b"\n")
+        if newline >= 0:
+            return low + newline + 1
+        end = low
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on disk only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"journal: a document holds a {type(value).__name__}, which JSON cannot say")

@@ -1,0 +1,160 @@
+"""What keeps a run: the journal at once, the catalogue as soon as it can.
+
+Acquisition waits for the journal only. The catalogue is written from a thread of its own and may be slow, fail or go
+away: the runs it missed come from the journal later.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from xrm_sims.data.catalog import open_catalog
+from xrm_sims.data.journal import (
+    Journal,
+    close_interrupted,
+    decode,
+    interrupted_runs,
+    journal_path,
+    journal_paths,
+    read_journal,
+)
+from xrm_sims.data.layout import Layout
+
+logger = logging.getLogger(__name__)
+BATCH_SIZE = 200
+_REPLAY_BATCH = 10_000
+
+
+class Recorder:
+    """A callback ``(name, doc)`` for the RunEngine.
+
+    Parameters
+    ----------
+    data : the data root.
+    batch_size : events the catalogue takes at a time. Large is cheap when events come fast; 1 shows each event at
+        once and suits exposures of seconds.
+    """
+
+    def __init__(self, data: str | os.PathLike[str] | None = None, batch_size: int = BATCH_SIZE) -> None:
+        self.layout = Layout.of(data)
+        self.journal = Journal(self.layout.journal)
+        self.batch_size = batch_size
+        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
+        self._writers: dict[str, Any] = {}
+        self._behind: set[str] = set()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def behind(self) -> set[str]:
+        """Runs the catalogue has not taken; they are whole in the journal."""
+        return set(self._behind)
+
+    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
+        entry = self.journal(name, doc)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="catalogue-writer", daemon=True)
+            self._thread.start()
+        self._queue.put(entry)
+
+    def flush(self) -> set[str]:
+        """Wait until the catalogue has every run that has ended; the runs it would not take, if any."""
+        self._queue.join()
+        for run in self._behind - self.journal.open_runs:
+            self._catch_up(run)
+        return self.behind
+
+    def close(self) -> None:
+        """Flush and let go. The catalogue can be read on."""
+        self.flush()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        self.journal.close()
+
+    def replay(self) -> list[str]:
+        """Bring everything from the journal that the catalogue lacks, see :func:`replay`. Runs of this recorder that
+        still go on are left alone. Only the process that drives the instrument may call this."""
+        self._queue.join()
+        return replay(self.layout.journal, open_catalog(self.layout.root), running=self.journal.open_runs)
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            run, line = entry
+            name, doc = decode(line)
+            try:
+                if run not in self._behind:
+                    self._write(run, name, doc)
+                elif name == "stop":
+                    self._catch_up(run)
+            except Exception as error:  # whatever happens to the catalogue, acquisition goes on
+                self._fall_behind(run, error)
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+    def _write(self, run: str, name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            self._writers[run] = _writer(open_catalog(self.layout.root), self.batch_size)
+        self._writers[run](name, doc)
+        if name == "stop":
+            del self._writers[run]
+
+    def _catch_up(self, run: str) -> None:
+        try:
+            _bring_in(journal_path(self.layout.journal, run), open_catalog(self.layout.root))
+            self._behind.discard(run)
+        except Exception as error:
+            self._fall_behind(run, error)
+
+    def _fall_behind(self, run: str, error: Exception) -> None:
+        self._writers.pop(run, None)
+        self._behind.add(run)
+        logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", run, error)
+
+
+def replay(journal_folder: str | os.PathLike[str], catalog: Any, running: Collection[str] = frozenset()) -> list[str]:
+    """Bring the runs into the catalogue that it lacks or has only in part, oldest first; their uids.
+
+    Runs the catalogue has whole are skipped, so doing it twice does no harm. A run in the journal that never ended
+    gets a stop document (``exit_status`` "fail", ``reason`` "interrupted") there and in the catalogue. ``running``
+    names runs that still go on.
+    """
+    folder = Path(journal_folder)
+    for path in interrupted_runs(folder):
+        if path.stem not in running:
+            close_interrupted(path)
+    whole = _whole_runs(catalog)
+    missing = [path for path in journal_paths(folder) if path.stem not in whole and path.stem not in running]
+    return [path.stem for path in missing if _bring_in(path, catalog)]
+
+
+def _whole_runs(catalog: Any) -> set[str]:
+    """A run's stop document comes last and only after everything before it was taken."""
+    from tiled.queries import KeyPresent
+
+    return set(catalog.search(KeyPresent("stop.uid")))
+
+
+def _bring_in(path: Path, catalog: Any) -> bool:
+    """Write one run anew from its journal; False for a journal without a run. Frame files are never touched."""
+    if path.stem in catalog:
+        catalog[path.stem].delete(recursive=True, external_only=False)
+    writer = _writer(catalog, _REPLAY_BATCH)
+    anything = False
+    for name, doc in read_journal(path):
+        writer(name, doc)
+        anything = True
+    return anything
+
+
+def _writer(catalog: Any, batch_size: int) -> Any:
+    from bluesky_tiled_plugins import TiledWriter
+
+    return TiledWriter(catalog, batch_size=batch_size)

@@ -1,0 +1,180 @@
+"""The Tiled server of a data root: ``/runs``, a catalogue of Bluesky runs, and ``/results``, plain.
+
+SQLite and local files by default. Only the frames folder and what the catalogue wrote itself can be read through it.
+Importing Tiled's server takes seconds, so this module is imported only when a server is really needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from tiled.server.app import build_app_from_config
+
+from xrm_sims.data.layout import Layout
+
+HOST = "127.0.0.1"
+RUNS = "runs"
+RESULTS = "results"
+_CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+
+
+def api_key(layout: Layout) -> str:
+    """The key of this data root, made once and readable by its owner only."""
+    path = layout.tiled / "api_key"
+    layout.tiled.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        beside = path.with_suffix(f".{os.getpid()}")
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(beside, path)  # the first of two processes wins
+        finally:
+            beside.unlink()
+    return path.read_text()
+
+
+def server_config(layout: Layout) -> dict[str, Any]:
+    """Configuration in the terms of Tiled's own YAML files."""
+    for folder in (layout.frames, layout.tiled):
+        folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "trees": [_tree(layout, RUNS, specs=[_CATALOG_SPEC]), _tree(layout, RESULTS)],
+        "authentication": {"single_user_api_key": api_key(layout)},
+        "media_types": {"BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}},
+        "routers": ["bluesky_tiled_plugins.routers.validator:router"],
+        "streaming_cache": {"uri": "memory"},
+    }
+
+
+def make_app(layout: Layout) -> Any:
+    """The server as an ASGI application."""
+    return build_app_from_config(server_config(layout))
+
+
+def _tree(layout: Layout, mount: str, **extra: Any) -> dict[str, Any]:
+    database = layout.tiled / f"{mount}.db"
+    return {
+        "path": f"/{mount}",
+        "tree": "catalog",
+        "args": {
+            "uri": str(database),
+            "writable_storage": [str(layout.tiled / mount), f"sqlite:///{layout.tiled / f'{mount}-tables.db'}"],
+            "readable_storage": [str(layout.frames)],
+            "init_if_not_exists": not database.exists(),
+            **extra,
+        },
+    }
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+
+class TiledServer:
+    """The catalogue of a data root over HTTP on the loopback interface; port 0 takes a free one.
+
+    Use it as a context manager, or ``run()`` it until Ctrl-C.
+
+    Raises RuntimeError when the port is taken or the server does not come up.
+    """
+
+    def __init__(self, data: str | os.PathLike[str] | None = None, port: int = 0) -> None:
+        self.layout = Layout.of(data)
+        self.key = api_key(self.layout)
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((HOST, port))
+        except OSError as error:
+            self._socket.close()
+            raise RuntimeError(f"port {port} on {HOST} cannot be used ({error.strerror}); choose another") from error
+        self.port = self._socket.getsockname()[1]
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._server: _Server | None = None
+
+    @property
+    def uri(self) -> str:
+        """For Tiled clients."""
+        return f"http://{HOST}:{self.port}/api/v1?api_key={self.key}"
+
+    @property
+    def url(self) -> str:
+        """For browsers."""
+        return f"http://{HOST}:{self.port}/ui/?api_key={self.key}"
+
+    def run(self, announce: Callable[[str], object] = lambda url: None) -> None:
+        """Serve until interrupted; ``announce`` is told the browser's address as soon as it answers."""
+
+        def ready() -> None:
+            _record(self.layout, self.port)
+            announce(self.url)
+            self._ready.set()
+
+        config = uvicorn.Config(make_app(self.layout), log_config=None, access_log=False, loop="asyncio")
+        self._server = _Server(config, ready)
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            _forget(self.layout, self.port)
+            self._socket.close()
+            self._ready.set()
+
+    def start(self) -> TiledServer:
+        """Serve from a thread; returns when it answers."""
+        self._thread = threading.Thread(target=self.run, name="tiled-server", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._server is None or not self._server.started:
+            raise RuntimeError(f"the Tiled server of {self.layout.root} did not come up; its log says why")
+        return self
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> TiledServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def serve_forever(
+    data: str | os.PathLike[str] | None = None, *, port: int = 8000, announce: Callable[[str], object] = print
+) -> None:
+    """Serve a data root until Ctrl-C; ``announce`` gets the address for browsers, key included."""
+    server = TiledServer(data, port)
+    server.run(lambda url: announce(f"Browse {server.layout.root} at {url} (Ctrl-C stops)"))
+
+
+def _record(layout: Layout, port: int) -> None:
+    beside = layout.server_record.with_suffix(f".{os.getpid()}")
+    beside.write_text(json.dumps({"uri": f"http://{HOST}:{port}/api/v1", "port": port, "pid": os.getpid()}))
+    beside.replace(layout.server_record)
+
+
+def _forget(layout: Layout, port: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(layout.server_record.read_text())["port"] == port:
+            layout.server_record.unlink()

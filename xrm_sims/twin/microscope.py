@@ -1,0 +1,165 @@
+"""The simulated microscope: drivers over one machine whose state outlives every process that opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.settings import Settings
+from xrm_sims.twin.clock import Clock
+from xrm_sims.twin.columns import ElectronBeam, GalliumFIB
+from xrm_sims.twin.detectors import MagneticSector, WidePix
+from xrm_sims.twin.imaging import EDS, SecondaryElectrons
+from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.samples import check_sample
+from xrm_sims.twin.stages import Instrument, Rotation, Stage, Target
+from xrm_sims.twin.store import State, Store
+from xrm_sims.twin.surface import Surface
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What no instrument tells: for tests and validation only.
+
+    scan_to_specimen : 2 x 3 affine (um) of the present mode, now.
+    source_drift_um : twin time in s -> (3,) displacement of the focal spot.
+    run_out_um : angle in deg -> (3,) displacement of the rotation stage.
+    totals : ``fib_dose_nc``, ``target_charge_c``, ``specimen_electron_charge_c`` and the like.
+    """
+
+    specimen: Any
+    surface: Surface
+    scan_to_specimen: NDArray[np.float64]
+    source_drift_um: Callable[[float], NDArray[np.float64]]
+    run_out_um: Callable[[float], NDArray[np.float64]]
+    totals: dict[str, float]
+
+
+class Microscope:
+    """One instrument with one specimen in it.
+
+    Parameters
+    ----------
+    root : folder of its state; it is made when it is not there.
+    settings : the instrument's fixed facts.
+    seed : of the specimen and of everything random; None takes what is mounted, 1 where nothing is.
+    clock : "fast", "real", a factor of acceleration, or a :class:`Clock`.
+    sample : name of the specimen; None takes what is mounted, the cathode pillar where nothing is.
+    specimen : an object to mount in place of the one that ``sample`` and ``seed`` describe.
+    reset : forget the stored state and mount a fresh specimen.
+
+    Raises
+    ------
+    InstrumentInUse when another process holds ``root``; ValueError for an unknown sample, or when another specimen is
+    mounted than the one asked for.
+
+    Notes
+    -----
+    Every command is on disk before it returns, so a killed process leaves the instrument as it stood. What goes on
+    without a process is made up for by the next one that opens ``root``: a scan that was being drawn is finished (its
+    frame is lost, its dose is not), and unblanked beams have dosed what they stand on for as long as nobody was there.
+    With a fast clock a second away counts as a second; with all beams blanked it then does not count at all.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        settings: Settings | None = None,
+        seed: int | None = None,
+        clock: str | float | Clock = "fast",
+        sample: str | None = None,
+        specimen: Any = None,
+        reset: bool = False,
+    ):
+        if sample is not None:
+            check_sample(sample)
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed: needs a whole number from 0 on, got {seed}")
+        pace = clock if isinstance(clock, Clock) else Clock(clock)
+        self._store = Store(root)
+        try:
+            state = self._mounted(seed, sample, pace, reset)
+            self._machine = Machine(self._store, state, pace, settings or Settings(), specimen)
+            self._connect()
+            self._resume()
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _mounted(self, seed: int | None, sample: str | None, clock: Clock, reset: bool) -> State:
+        if reset:
+            self._store.clear()
+        state = self._store.load()
+        if state is None:
+            self._store.remove_stale_surfaces(None)
+            return State(1 if seed is None else seed, sample or "cathode_pillar", clock.wall())
+        self._store.remove_stale_surfaces(state)
+        if (sample not in (None, state.sample)) or (seed not in (None, state.seed)):
+            raise ValueError(
+                f"specimen: {state.sample} of seed {state.seed} is mounted in {self._store.root}, not "
+                f"{sample or state.sample} of seed {state.seed if seed is None else seed}; "
+                "open that one, pass reset=True to discard it, or take another data root"
+            )
+        return state
+
+    def _connect(self) -> None:
+        machine = self._machine
+        self.instrument = Instrument(machine)
+        self.beam = ElectronBeam(machine)
+        self.target = Target(machine)
+        self.stage = Stage(machine)
+        self.rotation = Rotation(machine)
+        self.widepix = WidePix(machine)
+        self.fib = GalliumFIB(machine)
+        self.sector = MagneticSector(machine, self.fib)
+        self.se = SecondaryElectrons(machine)
+        self.eds = EDS(machine)
+
+    def _resume(self) -> None:
+        """Make up for the time since the last acknowledged command."""
+        machine = self._machine
+        state, clock = machine.state, machine.clock
+        away_s, left_s = clock.away_s(state.wall_s), state.time_s
+        if state.scanning is not None:
+            device, command, *arguments = state.scanning
+            machine.clock = Clock("fast", wall=clock.wall)
+            with suppress(ValueError):  # other settings than those it began under may refuse it
+                getattr(getattr(self, device), command)(*arguments)
+            state.scanning = None
+            machine.clock = clock
+        if machine.beams_on or clock.rate is not None:
+            machine.catch_up(away_s - (state.time_s - left_s))
+        else:
+            machine.catch_up(0.0)
+
+    def truth(self) -> Truth:
+        """What no instrument tells; the surface is the live one, not a copy."""
+        machine = self._machine
+        return Truth(
+            specimen=machine.specimen,
+            surface=machine.surface,
+            scan_to_specimen=machine.scan_to_specimen(machine.time_s),
+            source_drift_um=machine.source_drift.at,
+            run_out_um=machine.run_out.at,
+            totals=dict(machine.state.totals),
+        )
+
+    def close(self) -> None:
+        """Let go of the instrument and leave it as it stands; its beams stay as they are."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
