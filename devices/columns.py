@@ -21,9 +21,9 @@ class ElectronBeam(DriverDevice):
     )
     measured_current_na = readback("measured_current_na", egu="nA", key="beam_current_na")
     blanked = quantity("blanked")
-    probe_nm = setting("probe_nm", egu="nm", limits=lambda s: (1.0, 1e3 * s.electron.max_scan_field_um))
-    position_y_um = quantity("position_y_um", egu="um", limits=lambda s: _half(s.electron.max_scan_field_um))
-    position_z_um = quantity("position_z_um", egu="um", limits=lambda s: _half(s.electron.max_scan_field_um))
+    probe_nm = setting("probe_nm", egu="nm", limits=lambda s: s.electron.probe_limits_nm)
+    position_y_um = quantity("position_y_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
+    position_z_um = quantity("position_z_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
 
 
 class TargetManipulator(DriverDevice):
@@ -42,12 +42,12 @@ class GalliumFIB(DriverDevice):
     current_pa = quantity("current_pa", egu="pA", limits=lambda s: s.ion.current_limits_pa)
     blanked = quantity("blanked")
     dose_nc = readback("dose_nc", egu="nC", kind=Kind.hinted)
-    fov_um = setting("fov_um", egu="um", limits=lambda s: (0.01, s.ion.max_scan_field_um))
-    rows = setting("rows", limits=lambda s: (2, 16384))
-    columns = setting("columns", limits=lambda s: (2, 16384))
-    dwell_ms = setting("dwell_ms", egu="ms", limits=lambda s: (1e-5, 1e4))
-    centre_u_um = setting("centre_u_um", egu="um", limits=lambda s: _half(s.ion.max_scan_field_um))
-    centre_v_um = setting("centre_v_um", egu="um", limits=lambda s: _half(s.ion.max_scan_field_um))
+    fov_um = setting("fov_um", egu="um", limits=lambda s: (s.scan.min_field_um, s.ion.max_scan_field_um))
+    rows = setting("rows", limits=lambda s: s.scan.pixels)
+    columns = setting("columns", limits=lambda s: s.scan.pixels)
+    dwell_ms = setting("dwell_ms", egu="ms", limits=lambda s: s.scan.dwell_limits_ms)
+    centre_u_um = setting("centre_u_um", egu="um", limits=lambda s: half(s.ion.max_scan_field_um))
+    centre_v_um = setting("centre_v_um", egu="um", limits=lambda s: half(s.ion.max_scan_field_um))
 
     def __init__(self, prefix: str = "", **kwargs: Any) -> None:
         super().__init__(prefix, **kwargs)
@@ -59,7 +59,7 @@ class GalliumFIB(DriverDevice):
         return super().stage()
 
     def prepare(self, next_pass: tuple[Mapping[str, Any], int]) -> Status:
-        """Say which pass is next: (``pattern.as_dict()``, index from 0). ValueError when passes before it are missing."""
+        """Say which pass is next: (``pattern.as_dict()``, index from 0). ValueError when one before it is missing."""
         if next_pass[1] > self._passes_done:
             raise ValueError(f"{self.name}: pass {next_pass[1]} cannot follow {self._passes_done} passes")
         self._prepared = next_pass
@@ -78,5 +78,5 @@ class GalliumFIB(DriverDevice):
         self._passes_done = index + 1
 
 
-def _half(field_um: float) -> tuple[float, float]:
+def half(field_um: float) -> tuple[float, float]:
     return -0.5 * field_um, 0.5 * field_um

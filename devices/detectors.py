@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ophyd import Kind
 
+from devices.columns import half
 from devices.drivers import Frame
 from devices.frames import FrameDetector
 from devices.quantity import readback, setting
@@ -22,10 +23,10 @@ class WidePIX(FrameDetector):
     frame_key = "widepix_image"
     current_key = "beam_current_na"
 
-    exposure_s = setting("exposure_s", egu="s", limits=lambda s: (1e-3, s.detector.max_exposure_s))
-    threshold_kev = setting("threshold_kev", egu="keV", limits=lambda s: (0.0, s.electron.voltage_limits_kv[1]))
-    counter_depth_bits = setting("counter_depth_bits", egu="bit", limits=lambda s: (1, 24))
-    binning = setting("binning", limits=lambda s: (1, s.detector.rows))
+    exposure_s = setting("exposure_s", egu="s", limits=lambda s: (s.detector.min_exposure_s, s.detector.max_exposure_s))
+    threshold_kev = setting("threshold_kev", egu="keV", limits=lambda s: s.detector.threshold_limits_kev)
+    counter_depth_bits = setting("counter_depth_bits", egu="bit", choices=lambda s: (12, 24))
+    binning = setting("binning", choices=lambda s: s.detector.binnings)
     rows = readback("rows", kind=Kind.config)
     columns = readback("columns", kind=Kind.config)
 
@@ -42,7 +43,8 @@ class WidePIX(FrameDetector):
 
     def bad_pixels(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(rows, columns), True where the pixel is of no use."""
-        return np.asarray(self.channel.read(self.channel.driver.bad_pixels, np.zeros(self.frame_shape(), bool)))
+        with self.worker.lock:
+            return np.asarray(self.channel.driver.bad_pixels())
 
     def read_configuration(self) -> dict[str, Any]:
         now = time.time()
@@ -71,12 +73,14 @@ class SecondaryElectronDetector(FrameDetector):
     current_key = "se_current_na"
 
     source = setting("source", choices=lambda s: ("electron", "ion"))
-    fov_um = setting("fov_um", egu="um", limits=lambda s: (0.01, s.electron.max_scan_field_um))
-    rows = setting("rows", limits=lambda s: (2, 16384))
-    columns = setting("columns", limits=lambda s: (2, 16384))
-    dwell_us = setting("dwell_us", egu="us", limits=lambda s: (0.01, 1e6))
-    centre_u_um = setting("centre_u_um", egu="um")
-    centre_v_um = setting("centre_v_um", egu="um")
+    fov_um = setting("fov_um", egu="um", limits=lambda s: (s.scan.min_field_um, s.electron.max_scan_field_um))
+    rows = setting("rows", limits=lambda s: s.scan.pixels)
+    columns = setting("columns", limits=lambda s: s.scan.pixels)
+    dwell_us = setting(
+        "dwell_us", egu="us", limits=lambda s: (1e3 * s.scan.dwell_limits_ms[0], 1e3 * s.scan.dwell_limits_ms[1])
+    )
+    centre_u_um = setting("centre_u_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
+    centre_v_um = setting("centre_v_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
 
     def frame_shape(self) -> tuple[int, ...]:
         return int(self.rows.get()), int(self.columns.get())
@@ -92,12 +96,12 @@ class EDSDetector(FrameDetector):
     current_key = "eds_current_na"
 
     elements = setting("elements")
-    fov_um = setting("fov_um", egu="um", limits=lambda s: (0.01, s.electron.max_scan_field_um))
-    rows = setting("rows", limits=lambda s: (2, 16384))
-    columns = setting("columns", limits=lambda s: (2, 16384))
-    dwell_ms = setting("dwell_ms", egu="ms", limits=lambda s: (1e-3, 1e6))
-    centre_u_um = setting("centre_u_um", egu="um")
-    centre_v_um = setting("centre_v_um", egu="um")
+    fov_um = setting("fov_um", egu="um", limits=lambda s: (s.scan.min_field_um, s.electron.max_scan_field_um))
+    rows = setting("rows", limits=lambda s: s.scan.pixels)
+    columns = setting("columns", limits=lambda s: s.scan.pixels)
+    dwell_ms = setting("dwell_ms", egu="ms", limits=lambda s: s.scan.dwell_limits_ms)
+    centre_u_um = setting("centre_u_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
+    centre_v_um = setting("centre_v_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))
 
     def frame_shape(self) -> tuple[int, ...]:
         return len(str(self.elements.get()).split(",")), int(self.rows.get()), int(self.columns.get())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ophyd import Component, Device, Kind
 
@@ -18,7 +17,6 @@ from devices.stages import RotationStage, SampleStage
 from xrm_sims.settings import Settings
 
 MODES = ("xray", "sem", "fib")
-
 
 
 def _device(cls: type[DriverDevice], driver: str, kind: Kind = Kind.normal) -> Component:
@@ -90,17 +88,19 @@ class Instrument(Device):
 
     def stop(self, *, success: bool = False) -> None:
         """End every move and exposure under way."""
-        for device in (self, *self.driver_devices()):
-            device.channel.stop(success)
+        self.channel.stop(success)
+        for _, device in self.walk_subdevices():
+            if isinstance(device, DriverDevice):
+                device.channel.stop(success)
 
-    def driver_devices(self) -> list[DriverDevice]:
-        return [device for _, device in self.walk_subdevices() if isinstance(device, DriverDevice)]
-
-    def make_safe(self) -> None:
-        """Stop what is under way and blank both beams; returns when the drivers have said so."""
+    def make_safe(self) -> list[str]:
+        """Stop what is under way and blank both beams; returns when the drivers have said so, with what was done."""
         self.stop(success=True)
-        for blanker in (self.beam.blanked, self.fib.blanked):
-            blanker.put(True)
+        beams = {"electron beam": self.beam.blanked, "ion beam": self.fib.blanked}
+        found_on = [f"{name}: found on, now blanked" for name, blanked in beams.items() if not blanked.get()]
+        for status in [blanked.set(True) for blanked in beams.values()]:
+            status.wait()
+        return found_on
 
     def pause(self) -> None:
         """Called by the RunEngine: no beam stays on a specimen that nobody measures."""

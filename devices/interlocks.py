@@ -137,7 +137,9 @@ def tilt_with_target_out(before: State, after: State, settings: Settings) -> str
     if after.stage_tilt_deg != before.stage_tilt_deg:
         return "the stage tilts only with the target parked; park the target first"
     if after.stage_tilt_deg != 0 and after.target_x_um > before.target_x_um:
-        return f"the stage is tilted by {after.stage_tilt_deg:g} deg; set stage.tilt_deg to 0 before the target comes in"
+        return (
+            f"the stage is tilted by {after.stage_tilt_deg:g} deg; set stage.tilt_deg to 0 before the target comes in"
+        )
     return None
 
 
@@ -183,10 +185,11 @@ def no_bias_under_x_rays(before: State, after: State, settings: Settings) -> str
 
 
 def bias_for_sims(before: State, after: State, settings: Settings) -> str | None:
-    if bias_on(after, settings):
+    least_v = settings.sector.min_bias_v
+    if after.stage_bias_v >= least_v:
         return None
     return (
-        f"the stage bias is off ({after.stage_bias_v:g} V); SIMS needs it on, "
+        f"the stage bias is {after.stage_bias_v:g} V, SIMS needs at least {least_v:g} V; "
         f"set stage.bias_v to {settings.sector.bias_v:g} V"
     )
 

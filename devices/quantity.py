@@ -17,7 +17,7 @@ from devices.drivers import Value
 from xrm_sims.settings import Settings
 
 Limits = Callable[[Settings], tuple[float, float]]
-Choices = Callable[[Settings], Sequence[str]]
+Choices = Callable[[Settings], Sequence[str | int]]
 
 
 class Worker:
@@ -40,6 +40,7 @@ class Channel:
     def __init__(self, driver: Any, worker: Worker) -> None:
         self.driver = driver
         self._worker = worker
+        self._guard = threading.Lock()
         self._under_way = 0
         self._stops = 0
         self._forgiven = True
@@ -47,8 +48,9 @@ class Channel:
     def submit(self, owner: Any, call: Callable[[], None]) -> Status:
         """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it."""
         status = Status(owner)
-        stops = self._stops
-        self._under_way += 1
+        with self._guard:
+            stops = self._stops
+            self._under_way += 1
 
         def job() -> None:
             error: Exception | None = None
@@ -60,8 +62,10 @@ class Channel:
                         error = RuntimeError(f"{owner.name}: stopped before it began")
             except Exception as raised:
                 error = raised
-            self._under_way -= 1
-            if error is None or (self._stops != stops and self._forgiven):
+            with self._guard:
+                self._under_way -= 1
+                ended_on_purpose = self._stops != stops and self._forgiven
+            if error is None or ended_on_purpose:
                 status.set_finished()
             else:
                 status.set_exception(error)
@@ -80,10 +84,12 @@ class Channel:
 
     def stop(self, success: bool) -> None:
         """End what is under way; with ``success`` its status finishes instead of failing."""
-        if self._under_way:
+        with self._guard:
+            if not self._under_way:
+                return
             self._forgiven = success
             self._stops += 1
-            self.driver.stop()
+        self.driver.stop()
 
 
 class DriverDevice(Device):
@@ -115,7 +121,7 @@ class Quantity(Signal):
     quantity : the driver's name for it, unit included ("current_na").
     egu : unit as people read it; empty for text and switches.
     limits : settings -> (low, high), inclusive.
-    choices : settings -> the words allowed.
+    choices : settings -> the words or numbers allowed.
     key : name in documents when it is not ``<device>_<attribute>``.
 
     ``set`` raises LimitError, ValueError or InterlockError before anything moves; the status fails with the driver's
@@ -146,7 +152,7 @@ class Quantity(Signal):
         self._metadata["write_access"] = not read_only
 
     def get(self, **kwargs: Any) -> Any:
-        self._readback = self.channel.read(lambda: self.channel.driver.get(self.quantity), self._readback)
+        self._readback: Any = self.channel.read(lambda: self.channel.driver.get(self.quantity), self._readback)
         self._metadata["timestamp"] = time.time()
         return self._readback
 
@@ -179,6 +185,8 @@ class Quantity(Signal):
             raise ValueError(f"{self.name}: needs a number{self._in_unit}, got {value!r}") from None
         if not math.isfinite(number):
             raise ValueError(f"{self.name}: needs a finite number{self._in_unit}, got {value}")
+        if self.choices and number not in self.choices:
+            raise ValueError(f"{self.name}: needs {_one_of(self.choices)}{self._in_unit}, got {value}")
         if self._span and not self._span[0] <= number <= self._span[1]:
             low, high = self._span
             raise LimitError(f"{self.name}: {number:g} {self.egu} is outside {low:g} to {high:g} {self.egu}".strip())
@@ -217,12 +225,12 @@ class Quantity(Signal):
         if self._span:
             entry["limits"] = {"control": {"low": float(self._span[0]), "high": float(self._span[1])}}
         if self.choices:
-            entry["choices"] = list(self.choices)
+            entry["choices"] = [str(choice) for choice in self.choices]
         return described
 
 
-def _one_of(choices: Sequence[str]) -> str:
-    return f"one of {', '.join(choices)}" if choices else "text"
+def _one_of(choices: Sequence[str | int]) -> str:
+    return f"one of {', '.join(map(str, choices))}" if choices else "text"
 
 
 def quantity(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component:

@@ -76,7 +76,7 @@ class MagneticSector(FrameDevice):
 
     field_t = setting("field_t", egu="T", limits=lambda s: s.sector.field_limits_t)
     extraction_v = setting("extraction_v", egu="V", limits=lambda s: s.sector.extraction_limits_v)
-    slit_mm = setting("slit_mm", egu="mm", limits=lambda s: (1e-3, 10.0))
+    slit_mm = setting("slit_mm", egu="mm", limits=lambda s: s.sector.slit_limits_mm)
     collector_1 = _collector(1)
     collector_2 = _collector(2)
     collector_3 = _collector(3)

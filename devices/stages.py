@@ -25,9 +25,9 @@ class SampleStage(DriverDevice):
 
 
 class RotationStage(DriverDevice):
-    """Rotation of the specimen, counter-clockwise seen from above; it turns without end. ``set`` takes degrees."""
+    """Rotation of the specimen, counter-clockwise seen from above; ``set`` takes degrees."""
 
-    angle_deg = quantity("angle_deg", egu="deg", kind=Kind.hinted)
+    angle_deg = quantity("angle_deg", egu="deg", limits=lambda s: s.stage.rotation_deg, kind=Kind.hinted)
 
     def set(self, angle_deg: float) -> Status:
         return self.angle_deg.set(angle_deg)

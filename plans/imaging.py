@@ -38,7 +38,9 @@ class Scan:
         field_um = settings.ion.max_scan_field_um if ions else settings.electron.max_scan_field_um
         reach_um = self.fov_um + 2 * max(map(abs, self.centre_um))
         if reach_um > field_um:
-            raise ValueError(f"fov_um: reaches {reach_um:.4g} um across the scan centre, the field is {field_um:.4g} um")
+            raise ValueError(
+                f"fov_um: reaches {reach_um:.4g} um across the scan centre, the field is {field_um:.4g} um"
+            )
 
     def estimate(self, settings: Settings) -> Estimate:
         self.check(settings)
@@ -91,9 +93,7 @@ def se_image(
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
     """
-    scan = se_request(
-        scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source
-    )
+    scan = se_request(scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source)
     optics = {scope.se.source: source, scope.se.dwell_us: dwell_us}
     words = {"plan_name": "se_image", "scan_type": "se_image", "dwell_us": dwell_us, "source": source}
     return (yield from _image(scope, scope.se, scan, optics, words, md))
@@ -184,7 +184,6 @@ def _image(
         yield from apply(everything)
 
     def measure() -> Plan[None]:
-        yield from bps.checkpoint()
         yield from bps.prepare(detector, ("primary", 0), wait=True)
         yield from bps.mv(column.blanked, False)
         yield from bps.trigger(detector, wait=True)

@@ -33,9 +33,10 @@ class SimsRaster:
         count(1, frames=self.frames)
         positive(current_pa=self.current_pa)
         check_within_field(self.raster, settings)
-        if not self.bias_v > settings.stage.bias_off_below_v:
+        if not self.bias_v >= settings.sector.min_bias_v:
             raise ValueError(
-                f"bias_v: SIMS needs the stage bias on, got {self.bias_v} V; use {settings.sector.bias_v:g} V"
+                f"bias_v: SIMS needs the stage bias on, at least {settings.sector.min_bias_v:g} V, "
+                f"got {self.bias_v} V; use {settings.sector.bias_v:g} V"
             )
 
     def estimate(self, settings: Settings) -> Estimate:
@@ -165,8 +166,7 @@ def sims_raster(
 
 
 def _raster_frame(scope: Any, index: int) -> Plan[None]:
-    """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already."""
-    yield from bps.checkpoint()
+    """One frame, two checkpoints; the index keeps a rewound plan from eroding a frame that is there already."""
     yield from bps.prepare(scope.sector, ("primary", index), wait=True)
     yield from bps.mv(scope.fib.blanked, False)
     yield from bps.kickoff(scope.sector, wait=True)
@@ -175,6 +175,7 @@ def _raster_frame(scope: Any, index: int) -> Plan[None]:
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.checkpoint()
     yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s], name="dose")
+    yield from bps.checkpoint()
 
 
 @dataclass(frozen=True)
@@ -241,13 +242,13 @@ def mill(
 
     def measure() -> Plan[None]:
         for index in range(passes):
-            yield from bps.checkpoint()
             yield from bps.prepare(scope.fib, (table, index), wait=True)
             yield from bps.mv(scope.fib.blanked, False)
             yield from bps.trigger(scope.fib, wait=True)
             yield from bps.mv(scope.fib.blanked, True)
             yield from bps.checkpoint()
             yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s])
+            yield from bps.checkpoint()
 
     def describe() -> dict[str, Any]:
         plan = {

@@ -69,6 +69,7 @@ def record(
 
     def run() -> Plan[None]:
         yield from bps.trigger_and_read([scope], name="baseline")
+        yield from bps.checkpoint()
         yield from measure
         yield from bps.trigger_and_read([scope], name="baseline")
 

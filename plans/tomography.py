@@ -83,6 +83,7 @@ class TomographyScan:
         return self.reference_every > 0 and position % self.reference_every == 0
 
     def estimate(self, settings: Settings) -> Estimate:
+        self.check(settings)
         rounds_of_flats = 1 + sum(self.flats_before(position) for position in range(self.num))
         references = sum(self.reference_before(position) for position in range(self.num)) + (self.reference_every > 0)
         frames = self.num + self.num_dark + self.num_flat * rounds_of_flats + references
@@ -188,6 +189,8 @@ def _scan(
         scope.stage.bias_v: 0.0,
     }
     check_values(optics)
+    for angle_deg in (scan.start_deg, *scan.angles_deg([0, scan.num - 1])):
+        scope.rotation.angle_deg.check_value(angle_deg)
     start = start_md(
         scope,
         {
@@ -258,7 +261,6 @@ def _views(scope: Any, scan: TomographyScan, views: Sequence[int]) -> Plan[None]
 
 def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
     """One frame, one checkpoint. The index tells a rewound plan's frame from a new one."""
-    yield from bps.checkpoint()
     yield from bps.prepare(scope.widepix, (stream, index), group="ready")
     if angle_deg is not None:
         yield from bps.abs_set(scope.rotation.angle_deg, angle_deg, group="ready")
@@ -269,3 +271,4 @@ def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) 
     yield from bps.read(scope.widepix)
     yield from bps.read(scope.rotation)
     yield from bps.save()
+    yield from bps.checkpoint()

@@ -68,7 +68,7 @@ class Rays:
 
 
 def trace(geometry: ConeGeometry, support: NDArray[np.bool_] | None = None, margin: tuple[int, int] = (0, 0)) -> Rays:
-    """The rays of a geometry; ``support`` (y, x) limits them, ``margin`` adds (rows, columns) of pixels on each side."""
+    """The rays of a geometry; ``support`` (y, x) limits them, ``margin`` adds (rows, columns) of pixels all round."""
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     angles = np.radians(geometry.angles_deg)
@@ -84,7 +84,7 @@ def trace(geometry: ConeGeometry, support: NDArray[np.bool_] | None = None, marg
     views[:, 6] = (rows - 1) / 2 + geometry.detector_offset_px[0] + shifts[:, 0]
     middle = np.arange(0, columns, BLOCK) + BLOCK / 2
     fan = np.arctan((middle[None, :] - views[:, 5:6]) / views[:, 4:5]) - angles[:, None]
-    nz, ny, nx = geometry.volume_shape
+    _, ny, nx = geometry.volume_shape
     inside = np.ones((ny, nx), bool) if support is None else support
     return Rays(
         views=views,
@@ -167,7 +167,7 @@ def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
     for p in prange(count):
         low, high = (span_x[p, 0], span_x[p, 1]) if axis_x else (span_y[p, 0], span_y[p, 1])
         for v in range(views.shape[0]):
-            sp, sq, p0, p1, q0, q1, planes, p_stride, q_stride = _frame(views[v], axis_x, nx, ny, stride)
+            sp, sq, p0, p1, q0, q1, _, p_stride, q_stride = _frame(views[v], axis_x, nx, ny, stride)
             mag, centre, middle = views[v, 4], views[v, 5], views[v, 6]
             for c in range(columns):
                 if along_x[v, c // BLOCK] != axis_x:
@@ -239,7 +239,7 @@ def _turn(turned, upright, centres, cos, sin, transpose):
                 u0, v0 = c - centres[v, 0], r - centres[v, 1]
                 u = cos * u0 + sin * v0 + centres[v, 2]
                 w = cos * v0 - sin * u0 + centres[v, 3]
-                i, j = int(math.floor(u)), int(math.floor(w))
+                i, j = math.floor(u), math.floor(w)
                 if i < 0 or j < 0 or i >= upright.shape[1] - 1 or j >= upright.shape[2] - 1:
                     continue
                 fu, fw = float32(u - i), float32(w - j)

@@ -1,7 +1,7 @@
 """Simultaneous algebraic reconstruction (SART) with ordered subsets, support, positivity and total variation.
 
-A. H. Andersen, A. C. Kak, Ultrasonic Imaging 6 (1984) 81. Each update compares the measured line integrals of one subset
-with those of the volume, divides by the length of the ray in the support, and smears the result back with linear
+A. H. Andersen, A. C. Kak, Ultrasonic Imaging 6 (1984) 81. Each update compares the measured line integrals of one
+subset with those of the volume, divides by the length of the ray in the support, and smears the result back with linear
 interpolation in the image (whose weights add up to one, so that no column sums are needed).
 """
 
@@ -119,7 +119,7 @@ def _support(support: float | ArrayLike | None, geometry: ConeGeometry) -> NDArr
     if support is None or np.ndim(support) == 0:
         radius = field_of_view_um(geometry) if support is None else float(np.asarray(support))
         if not radius > 0:
-            raise ValueError(f"support: needs a positive radius in um or a mask (y, x), got {support}")
+            raise ValueError(f"support: needs a positive radius in um or a mask (y, x), got {radius}")
         y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in (ny, nx))
         return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= radius * radius)
     mask = np.asarray(support).astype(bool)

@@ -55,7 +55,7 @@ def _climb(dual, ahead, span, step, limit):
 @njit(cache=True, fastmath=True, parallel=True)
 def _descend(smooth, ahead, noisy, dual, span, step):
     """Primal descent towards ``noisy`` along the divergence of the dual, with over-relaxation into ``ahead``."""
-    nx, ny, nz = smooth.shape
+    nx, _, nz = smooth.shape
     share = float32(1.0) / (float32(1.0) + step)
     for i in prange(nx):
         for j in range(span[i, 0], span[i, 1]):

@@ -22,6 +22,7 @@ class XrayGeometry(_Section):
 
     source_object_mm: float = 0.4
     source_detector_mm: float = 440.0
+    rays_per_pixel_edge: int = 1  # of the twin: rays along each edge of a binned pixel, as far as it can be divided
 
 
 class Detector(_Section):
@@ -253,12 +254,13 @@ class Specimen(_Section):
     pore_diameter_um: tuple[float, float] = (0.3, 1.0)
     nanopore_diameter_um: tuple[float, float] = (0.05, 0.2)
     pores_per_um3_nca: float = 0.025  # assumed: about ten per secondary particle
-    pores_per_um3_lco: float = 0.005  # assumed
+    pores_per_um3_lco: float = 0.012  # assumed
     nanopores_per_um3_nca: float = 0.02  # assumed
     cracks_per_nca: float = 2.0  # assumed: mean of a Poisson number
     cracks_per_lco: float = 1.0  # assumed
     crack_opening_um: tuple[float, float] = (0.05, 0.5)
     crack_length_um: tuple[float, float] = (1.5, 4.0)
+    crack_width_to_length: tuple[float, float] = (0.6, 1.0)  # assumed
     grain_um: float = 0.5  # pitch of the jittered lattice behind the Voronoi grains (300 to 800 nm)
     grain_boundary_um: tuple[float, float] = (0.02, 0.04)
     decorated_boundary_share: float = 0.11  # of grain facets rich in aluminium; all of them would be 18 % of NCA

@@ -1,10 +1,13 @@
+import copy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from xrm_sims.twin import store as store_module
+from xrm_sims.twin.record import SLOT_BYTES, Record
 from xrm_sims.twin.store import InstrumentInUse, State, Store
 
 HOLD = """
@@ -54,14 +57,15 @@ def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
     state = a_state()
     store = Store(tmp_path)
     store.save_surface(state, {"heights_um": np.zeros((4, 4), np.float32)})
+    later = copy.deepcopy(state)
 
-    def crash(path, content):
+    def crash(record, content):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_replace", crash)
+        patch.setattr(Record, "write", crash)
         with pytest.raises(OSError, match="No space left"):
-            store.save_surface(a_state(), {"heights_um": np.ones((4, 4), np.float32)})
+            store.save_surface(later, {"heights_um": np.ones((4, 4), np.float32)})
     store.close()
 
     reopened = Store(tmp_path)
@@ -75,10 +79,35 @@ def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
     reopened.close()
 
 
-def test_a_state_file_that_is_none_is_named(tmp_path):
-    (tmp_path / "state.json").write_text("[1, 2")
-    with pytest.raises(ValueError, match=r"state file .*state\.json: not readable .* move it away"):
+def test_a_damaged_state_is_named(tmp_path):
+    with_store(tmp_path, lambda store: store.save(a_state()))
+    (tmp_path / "state").write_bytes(b"x" * (tmp_path / "state").stat().st_size)
+    with pytest.raises(ValueError, match=r"state file .*state: damaged; move it away"):
         with_store(tmp_path, Store.load)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.binary(max_size=300), min_size=2, max_size=5), st.integers(0, 300), st.binary(max_size=40))
+def test_a_write_cut_short_or_scrambled_leaves_the_record_before(tmp_path_factory, contents, cut, noise):
+    """Whatever happens to the bytes of the last write, the one before it is what is read."""
+    path = tmp_path_factory.mktemp("record") / "state"
+    record = Record(path)
+    for content in contents:
+        record.write(content)
+    record.close()
+    with open(path, "r+b") as file:
+        file.seek(len(contents) % 2 * SLOT_BYTES)
+        entry = file.read(SLOT_BYTES)
+        whole = entry[: entry.index(b"\n") + 1 + len(contents[-1])]
+        torn = (entry[: min(cut, len(whole) - 1)] + noise).ljust(SLOT_BYTES, b"\0")
+        assume(not torn.startswith(whole))
+        file.seek(len(contents) % 2 * SLOT_BYTES)
+        file.write(torn)
+    reopened = Record(path)
+    assert reopened.read() == contents[-2]
+    reopened.write(b"next")
+    assert reopened.read() == b"next"
+    reopened.close()
 
 
 def test_a_root_that_is_a_file_is_named(tmp_path):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xrm_sims.patterns import Raster, Rectangle
@@ -135,6 +135,7 @@ def test_dose_is_conserved_on_the_pillar(pillar):
     assert ((surface.removed_um3 - before)[1:] / rates[1:]).sum() == pytest.approx(dose_nc, rel=1e-4)
 
 
+@settings(max_examples=25, deadline=None)
 @given(dose_nc=st.floats(1e-3, 500.0), x=st.floats(-8.0, 8.0), y=st.floats(-8.0, 8.0))
 def test_surfaces_only_sink(slab_of, dose_nc, x, y):
     slab = slab_of(spheres=[(0.0, 0.0, 2.0, 1.5, Material.VACUUM), (4.0, 1.0, 3.0, 1.2, Material.BINDER)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    Optional[Path],  # noqa: UP007 - typer reads the annotation at run time
+    Path | None,
     typer.Option("--data", help="Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the specimen and of everything random in the twin.")]
@@ -58,8 +58,8 @@ def demo(
 @app.command()
 def console(
     data: Data = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Seed for a fresh specimen.")] = None,  # noqa: UP007
-    sample: Annotated[Optional[str], typer.Option("--sample", help="Specimen to mount.")] = None,  # noqa: UP007
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed for a fresh specimen.")] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="Specimen to mount.")] = None,
     clock: Clock = "fast",
 ) -> None:
     """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
@@ -106,13 +106,17 @@ def tomography(
     import plans
 
     with _session(data, seed, sample, clock, operator) as session:
-        settings = dict(
-            num=num, step_deg=step_deg, exposure_s=exposure_s, binning=binning, target=target
-        )
+        settings: dict[str, Any] = {
+            "num": num,
+            "step_deg": step_deg,
+            "exposure_s": exposure_s,
+            "binning": binning,
+            "target": target,
+        }
         if preflight:
-            typer.echo(plans.preflight_tomography(session.scope, **settings))
+            typer.echo(plans.preflight(session.scope, plans.tomography, **settings))
             return
-        typer.echo(session.run(plans.tomography(session.scope, **settings))[-1])
+        typer.echo(session.run(plans.tomography(session.scope, **settings)))
 
 
 @app.command()
@@ -121,6 +125,7 @@ def sims(
     dwell_ms: Annotated[float, typer.Option("--dwell-ms", help="Dwell per pixel.")] = 0.55,
     frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
     pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
+    bias_v: Annotated[float, typer.Option("--bias-v", help="Stage bias that pulls the secondary ions.")] = 500.0,
     preflight: Annotated[bool, typer.Option("--preflight", help="Print time, dose and depth; no beam.")] = False,
     seed: Seed = 1,
     sample: Sample = "cathode_pillar",
@@ -135,18 +140,24 @@ def sims(
     import plans
 
     with _session(data, seed, sample, clock, operator) as session:
-        settings = dict(shape=(pixels, pixels), fov_um=fov_um, dwell_ms=dwell_ms, frames=frames)
+        settings: dict[str, Any] = {
+            "shape": (pixels, pixels),
+            "fov_um": fov_um,
+            "dwell_ms": dwell_ms,
+            "frames": frames,
+            "bias_v": bias_v,
+        }
         if preflight:
-            typer.echo(plans.preflight_sims(session.scope, **settings))
+            typer.echo(plans.preflight(session.scope, plans.sims_raster, **settings))
             return
-        typer.echo(session.run(session.prepared_for_sims(plans.sims_raster(session.scope, **settings)))[-1])
+        typer.echo(session.run(plans.sims_raster(session.scope, **settings)))
 
 
 @app.command()
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
     sweeps: Annotated[int, typer.Option("--sweeps", help="Passes over all views.")] = 2,
-    out: Annotated[Optional[Path], typer.Option("--out", help="Folder for pictures.")] = None,  # noqa: UP007
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures.")] = None,
     data: Data = None,
 ) -> None:
     """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.

@@ -10,10 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_LIBRARIES = (
-    "bluesky ophyd databroker tiled bluesky-tiled-plugins event-model numpy scipy scikit-image numba h5py xraylib "
-    "ipython"
-).split()
+_LIBRARIES = [
+    "bluesky",
+    "ophyd",
+    "databroker",
+    "tiled",
+    "bluesky-tiled-plugins",
+    "event-model",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "numba",
+    "h5py",
+    "xraylib",
+    "ipython",
+]
 _FREE_GB = 10.0  # a full-format tomogram with its volume takes about 4 GB
 
 

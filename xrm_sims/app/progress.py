@@ -57,29 +57,26 @@ class RunProgress:
 
 
 @contextmanager
-def task(label: str) -> Iterator[Callable[[int, int], None]]:
-    """``with task("SART") as progress: compute(progress=progress)``, called with (done, total)."""
-    bar: list[tqdm] = []
+def stages() -> Iterator[Callable[[str, float], None]]:
+    """``with stages() as progress: compute(progress=progress)``, called with a stage's name and its finished share."""
+    bars: dict[str, tqdm] = {}
 
-    def report(done: int, total: int) -> None:
-        if not bar:
-            bar.append(_bar(total, label, "step"))
-        if bar[0].total != total:
-            bar[0].reset(total)
-        bar[0].update(done - bar[0].n)
+    def report(name: str, share: float) -> None:
+        if name not in bars:
+            bars[name] = _bar(100, name, "%")
+        bars[name].update(round(100 * share) - bars[name].n)
 
     try:
         yield report
     finally:
-        if bar:
-            bar[0].close()
+        for bar in bars.values():
+            bar.close()
 
 
 @contextmanager
-def stage(label: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Announce a stage and record how long it took on the wall."""
+def timed(label: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Record how many seconds a stage took on the wall."""
     began = time.perf_counter()
-    print(f"== {label}", file=sys.stderr, flush=True)
     try:
         yield
     finally:

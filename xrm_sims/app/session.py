@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bluesky import RunEngine
 from bluesky.utils import PersistentDict, RunEngineInterrupted
@@ -22,10 +22,11 @@ from bluesky.utils import PersistentDict, RunEngineInterrupted
 from devices import Instrument
 from xrm_sims.app.errors import Interrupted
 from xrm_sims.app.progress import RunProgress
-from xrm_sims.data.layout import data_root
+from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings, load_settings
 
+T = TypeVar("T")
 TWIN = "twin"
 DEFAULT_SAMPLE = "cathode_pillar"
 _VERSIONS = ("bluesky", "ophyd", "tiled", "databroker", "event-model", "numpy", "numba", "xrm-sims")
@@ -41,7 +42,7 @@ class Session:
         self.data = data
         self.settings = settings
         self.drivers = drivers
-        self.scope = Instrument(drivers, settings, data / "frames")
+        self.scope = Instrument(drivers, settings, Layout(data).frames)
         self.RE = RunEngine(PersistentDict(str(data / "run_engine")))
         self.RE.md.update(run_metadata(operator))
         self.recorder = Recorder(data)
@@ -62,25 +63,29 @@ class Session:
 
         return open_catalog(self.data).v1
 
-    def run(self, plan: Generator, *callbacks: Callable) -> Any:
-        """Run a plan to its end; its return value if it has one, else the run uids.
+    def run(self, plan: Generator[Any, Any, T], *callbacks: Callable[..., Any]) -> T:
+        """Run a plan to its end; its return value.
 
         Ctrl-C stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
         """
         subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
+        returned: list[T] = []
+
+        def whole() -> Generator[Any, Any, None]:
+            returned.append((yield from plan))
+
         try:
             with _termination_as_interrupt():
-                outcome = self.RE(plan)
+                self.RE(whole())
         except RunEngineInterrupted:
-            outcome = self.RE.abort("stopped by the user")
-            raise Interrupted(
-                f"stopped: beams blanked, target parked, what was acquired is kept{_kept(outcome)}"
-            ) from None
+            uids = self.RE.abort("stopped by the user") or ()
+            kept = f" in run {uids[-1]}" if uids else ""
+            raise Interrupted(f"stopped: beams blanked, target parked, what was acquired is kept{kept}") from None
         finally:
             for subscription in subscriptions:
                 self.RE.unsubscribe(subscription)
             self.recorder.flush()
-        return getattr(outcome, "plan_result", None) or getattr(outcome, "run_start_uids", outcome)
+        return returned[0]
 
     def recover(self) -> list[str]:
         """Make the instrument safe and bring what a crash left in the journal into the catalogue; what was done."""
@@ -121,13 +126,11 @@ def open_session(
     """
     from xrm_sims.twin import Microscope
 
-    root = data_root(data)
+    root = Layout.of(data).root
     root.mkdir(parents=True, exist_ok=True)
     if settings is None:
         settings = load_settings(root / "settings.toml") if (root / "settings.toml").exists() else Settings()
-    twin = Microscope(
-        root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh
-    )
+    twin = Microscope(root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh)
     try:
         return Session(root, twin, settings, operator=operator)
     except BaseException:
@@ -158,6 +161,7 @@ def run_metadata(operator: str = "") -> dict[str, Any]:
 @contextmanager
 def _termination_as_interrupt():
     """A polite kill (SIGTERM) stops a run as Ctrl-C does, so that the night ends with blanked beams."""
+
     def forward(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -167,8 +171,3 @@ def _termination_as_interrupt():
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _kept(outcome: Any) -> str:
-    uids = getattr(outcome, "run_start_uids", outcome) or ()
-    return f" in run {uids[-1]}" if uids else ""

@@ -23,24 +23,25 @@ GEOMETRY = 7  # offset x, y; rotation; scale; two stretches; height
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Standard deviations of what a mode change does, and how the fit runs. Unit of offsets: um."""
+    """Standard deviations of what the first guess, taken from the pillar's outline, leaves open; how the fit runs."""
 
-    prior_offset_um: float = 5.0
+    prior_offset_um: float = 1.0
     prior_rotation_deg: float = 1.0
-    prior_scale: float = 0.01
-    prior_stretch: float = 0.006  # half a shear of 0.5 deg, and the scan's drift
+    prior_scale: float = 0.002
+    prior_stretch: float = 0.001
     prior_height_um: float = 0.4
     blur_um: tuple[float, ...] = (0.8, 0.4, 0.2)
     step_share: float = 0.7  # sampling step over blur
-    iterations: int = 25
+    iterations: int = 40
     tiles: int = 5
-    robust_at: float = 1.5  # Huber's threshold in robust standard deviations
-    converged_um: float = 0.002
+    robust_at: float = 2.5  # residuals of this many robust standard deviations count a quarter
+    converged_um: float = 0.005
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """``affine`` scan → specimen (2 x 3), ``covariance`` of (offset x, y, rotation, scale, stretch, stretch, height)."""
+    """``affine`` scan → specimen (2 x 3); ``theta`` and its ``covariance``: offset x, y, rotation, scale, stretch along
+    x and y, stretch along the diagonals, height."""
 
     affine: NDArray[np.float64]
     z_um: float
@@ -176,7 +177,8 @@ def _gauss_newton(
         amplitude = np.linalg.lstsq(design * weight[:, None], samples.values * weight, rcond=None)[0]
         residual = samples.values - design @ amplitude
         spread = 1.4826 * np.median(np.abs(residual)) + 1e-6
-        weight = np.sqrt(np.minimum(1.0, settings.robust_at * spread / np.maximum(np.abs(residual), 1e-9)))
+        # Geman-McClure: what lies at the bottom of deep voids resembles nothing in the slice.
+        weight = 1 / (1 + (residual / (settings.robust_at * spread)) ** 2)
     slope = amplitude[1] * slopes[0] + amplitude[2] * slopes[1]
     arm = (samples.points_um - centre) @ initial[:, :2].T
     x, y = arm.T

@@ -1,6 +1,7 @@
 """Where the round pillar stands in a scan: the first link from a scan's own frame to the specimen's.
 
-A pillar with a round outline tells offset and scale; rotation and shear stay for the registration of the maps.
+Laying the pillar's outline in an SE image on the one in CT tells offset, scale and how the scan is drawn out; what is
+left for the registration of the maps is the rotation.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage import filters
 
-from xrm_sims.correlate.segment import PillarFit, fit_circle
+from xrm_sims.correlate.segment import PillarFit, fit_outline
 
 Affine = NDArray[np.float64]
 
@@ -30,11 +31,12 @@ class OutlineSettings:
 
 @dataclass(frozen=True)
 class PillarOutline:
-    """Circle in scan coordinates; ``scatter_um`` is the outline's rms distance from it, ``sigma_um`` the standard
+    """Near-circle in scan coordinates (``stretch`` as in ``segment.Outline``); ``scatter_um`` is the outline's rms distance from it, ``sigma_um`` the standard
     error of the centre, ``seen`` the share of the outline that was used."""
 
     centre_um: tuple[float, float]
     radius_um: float
+    stretch: tuple[float, float]
     scatter_um: float
     sigma_um: float
     seen: float
@@ -65,19 +67,20 @@ def locate_pillar(
             break
         kept = points
         for _ in range(4):
-            column, row, radius = fit_circle(kept, scatter=0.7)
-            off = np.hypot(points[:, 0] - column, points[:, 1] - row) - radius
+            outline = fit_outline(kept, scatter=0.7)
+            off = outline.outside(points)
             spread = max(1.4826 * float(np.median(np.abs(off))), 0.3)
             if (np.abs(off) < 3 * spread).sum() < 8:
                 break
             kept = points[np.abs(off) < 3 * spread]
         seen = len(kept) / settings.angles
+        row, column, radius = outline.v, outline.u, outline.radius
     if seen < settings.least_share:
         raise ValueError(
             f"se_image: only {seen:.0%} of a round outline is seen, at least {settings.least_share:.0%} is needed; "
             f"widen the field ({fov_um:g} um) or centre it on the pillar"
         )
-    scatter_um = float(np.std(np.hypot(kept[:, 0] - column, kept[:, 1] - row) - radius)) * pixel_um
+    scatter_um = float(np.std(outline.outside(kept))) * pixel_um
     if scatter_um > settings.largest_scatter_um:
         raise ValueError(f"se_image: the outline found is not round, it scatters by {scatter_um:.2f} um about a circle")
     middle = (np.array(image.shape) - 1) / 2
@@ -87,6 +90,7 @@ def locate_pillar(
             float((row - middle[0]) * pixel_um + centre_um[1]),
         ),
         radius_um=float(radius * pixel_um),
+        stretch=outline.stretch,
         scatter_um=scatter_um,
         sigma_um=scatter_um * float(np.sqrt(2 / len(kept))),
         seen=seen,
@@ -140,7 +144,13 @@ def _edge_points(
 
 
 def pillar_affine(outline: PillarOutline, pillar: PillarFit) -> Affine:
-    """First scan → specimen affine (2 x 3, um to um): the two circles laid on each other, no rotation, no shear."""
+    """First scan → specimen affine (2 x 3, um to um) that lays the two outlines on each other, without rotation."""
     scale = pillar.radius_um / outline.radius_um
-    offset = np.array(pillar.centre_um) - scale * np.array(outline.centre_um)
-    return np.column_stack([scale * np.eye(2), offset])
+    linear = scale * _stretching(pillar.stretch) @ np.linalg.inv(_stretching(outline.stretch))
+    return np.column_stack([linear, np.array(pillar.centre_um) - linear @ np.array(outline.centre_um)])
+
+
+def _stretching(stretch: tuple[float, float]) -> NDArray[np.float64]:
+    """The symmetric matrix that draws a circle out to r (1 + a cos 2 phi + b sin 2 phi), to first order."""
+    a, b = stretch
+    return np.array([[1 + a, b], [b, 1 - a]])

@@ -113,7 +113,7 @@ def active_stack(
     part = np.clip(normalised[:, cut[0], cut[1]], 0.0, 1.0)
     if min(part.shape) < 4:
         raise ValueError(
-            f"initial: the field's centre ({centre_um[0]:.1f}, {centre_um[1]:.1f}) um is outside the volume"
+            f"initial: puts the field's centre at ({centre_um[0]:.1f}, {centre_um[1]:.1f}) um, outside the volume"
         )
     low, high = (int(np.searchsorted(z, z_um[0], "right")) - 1, int(np.searchsorted(z, z_um[1])) + 1)
     fade = np.float32(np.exp(-voxel_um / shine_um))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters, morphology
 
-from xrm_sims.correlate.segment import Segmentation, SegmentSettings, Volume, segment, voxel_to_um
+from xrm_sims.correlate.segment import Segmentation, Volume, segment, voxel_to_um
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,13 @@ def find_defects(
     voxel_um: float,
     settings: DefectSettings = DefectSettings(),
     segmentation: Segmentation | None = None,
-    segment_settings: SegmentSettings = SegmentSettings(),
 ) -> list[Defect]:
     """Pores and cracks of a volume (z, y, x) in 1/um, the most certain first.
 
     Pass the ``segmentation`` of the same volume when there is one already. Raises ValueError for a volume without
     contrast (see :func:`segment`).
     """
-    seg = segmentation or segment(volume, voxel_um, segment_settings)
+    seg = segmentation or segment(volume, voxel_um)
     box = _box(seg.particles > 0, margin=4)
     origin = np.array([s.start for s in box])
     deficit = 1.0 - np.clip(seg.normalised[box], 0.0, 1.0)
@@ -140,7 +139,8 @@ def _ellipsoids(particles: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.floa
             continue
         points = np.argwhere(particles[where] == n) + [s.start for s in where]
         if len(points) > 30:
-            shapes[n] = (points.mean(axis=0), np.linalg.inv(np.cov(points.T) + 1e-3 * np.eye(3)))
+            spread = np.cov(points.T) + 1e-3 * np.eye(3)
+            shapes[n] = (points.mean(axis=0), np.asarray(np.linalg.inv(spread), dtype=np.float64))
     return shapes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,9 +18,9 @@ from xrm_sims.patterns import Raster
 
 @dataclass(frozen=True)
 class RegisterSettings:
-    """Search ranges about the first guess, blur of the CT, and when to refuse."""
+    """Search ranges about the first guess (as the pillar's outline gives it), blur of the CT, and when to refuse."""
 
-    offset_range_um: float = 1.5  # after aligning on the pillar; 6 without
+    offset_range_um: float = 1.5
     rotation_range_deg: float = 2.5
     height_range_um: float = 0.6
     rotation_step_deg: float = 1.0
@@ -28,12 +28,18 @@ class RegisterSettings:
     coarse_blur_um: float = 0.4
     candidates: int = 4
     ct_sigma_um: float = 0.15  # blur of the CT that the map lacks
-    shine_um: float = 1.0  # depth over which what lies under an open void fades
+    shine_um: float = 1.5  # depth over which what lies under an open void fades
     least_correlation: float = 0.5
     least_lead: float = 0.02  # of the best over the next other place, in correlation
     largest_sigma_um: float = 0.5
-    systematic_um: float = 0.03  # CT geometry and resampling, added in quadrature
-    fit: FitSettings = FitSettings()
+    systematic_um: float = 0.05  # CT geometry and resampling, added in quadrature
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+# Without a first guess everything a mode change does is open: offset, 1 % of scale, half a degree of shear.
+UNALIGNED = RegisterSettings(
+    offset_range_um=6.0, fit=FitSettings(prior_offset_um=5.0, prior_scale=0.01, prior_stretch=0.0044)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +77,7 @@ def register_sims_to_ct(
     raster: Raster,
     exposed_z_um: float,
     initial: ArrayLike | None = None,
-    settings: RegisterSettings = RegisterSettings(),
+    settings: RegisterSettings | None = None,
 ) -> Registration:
     """Find the affine that carries a SIMS raster onto the CT volume, and the height of the plane it was taken at.
 
@@ -82,12 +88,15 @@ def register_sims_to_ct(
     raster : the field the counts were taken in (scan coordinates).
     exposed_z_um : first guess of the milled plane in the specimen frame.
     initial : first scan → specimen affine (2 x 3, um), as ``align.pillar_affine`` gives it; identity when left out.
+    settings : by default those for an aligned pillar with ``initial``, ``UNALIGNED`` without.
 
     Raises
     ------
     ValueError when the raster is blank, the plane outside the volume, the optimum on the edge of the search, the
     likeness too poor, another place as good, or two halves of the field disagree beyond the stated uncertainty.
     """
+    if settings is None:
+        settings = UNALIGNED if initial is None else RegisterSettings()
     image = sims_active(sims_counts)
     if image.shape != tuple(raster.shape):
         raise ValueError(f"sims_counts: has {image.shape} pixels, the raster has {tuple(raster.shape)}")

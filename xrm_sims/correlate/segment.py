@@ -37,6 +37,7 @@ class PillarFit:
     centre_um: tuple[float, float]
     radius_um: float
     top_z_um: float
+    stretch: tuple[float, float] = (0.0, 0.0)  # departure from a circle, as in ``Outline``
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +66,9 @@ def check_volume(volume: Volume, voxel_um: float) -> Volume:
     return array
 
 
-def coordinates_um(shape: tuple[int, int, int], voxel_um: float) -> tuple[NDArray[np.float64], ...]:
+def coordinates_um(shape: tuple[int, int, int], voxel_um: float) -> list[NDArray[np.float64]]:
     """Voxel centres along z, y and x."""
-    return tuple((np.arange(n) - (n - 1) / 2) * voxel_um for n in shape)
+    return [np.asarray((np.arange(n) - (n - 1) / 2) * voxel_um, dtype=np.float64) for n in shape]
 
 
 def voxel_to_um(index: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
@@ -80,16 +81,33 @@ def um_to_voxel(point_um: NDArray[np.float64], shape: tuple[int, ...], voxel_um:
     return np.asarray(point_um, float)[..., ::-1] / voxel_um + (np.array(shape) - 1) / 2
 
 
-def fit_circle(points: NDArray[np.float64], scatter: float) -> tuple[float, float, float]:
-    """(u, v, radius) of the circle through (n, 2) points; points off by many ``scatter`` hardly count (soft L1)."""
+@dataclass(frozen=True)
+class Outline:
+    """r(phi) = radius (1 + stretch_0 cos 2 phi + stretch_1 sin 2 phi) about (u, v): a circle slightly drawn out."""
 
-    def misfit(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.hypot(points[:, 0] - p[0], points[:, 1] - p[1]) - p[2]
+    u: float
+    v: float
+    radius: float
+    stretch: tuple[float, float]
+
+    def outside(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far (n, 2) points lie outside (negative: inside)."""
+        du, dv = points[:, 0] - self.u, points[:, 1] - self.v
+        phi = 2 * np.arctan2(dv, du)
+        swell = 1 + self.stretch[0] * np.cos(phi) + self.stretch[1] * np.sin(phi)
+        return np.asarray(np.hypot(du, dv) - self.radius * swell, dtype=np.float64)
+
+
+def fit_outline(points: NDArray[np.float64], scatter: float) -> Outline:
+    """The outline through (n, 2) points; those off by many ``scatter`` hardly count (soft L1)."""
+
+    def outline(p: NDArray[np.float64]) -> Outline:
+        return Outline(float(p[0]), float(p[1]), float(p[2]), (float(p[3]), float(p[4])))
 
     middle = points.mean(axis=0)
-    start = [*middle, np.hypot(*(points - middle).T).mean()]
-    fit = optimize.least_squares(misfit, start, loss="soft_l1", f_scale=scatter)
-    return float(fit.x[0]), float(fit.x[1]), float(abs(fit.x[2]))
+    start = [*middle, np.hypot(*(points - middle).T).mean(), 0.0, 0.0]
+    fit = optimize.least_squares(lambda p: outline(p).outside(points), start, loss="soft_l1", f_scale=scatter)
+    return outline(fit.x)
 
 
 def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tuple[Volume, float]:
@@ -136,9 +154,11 @@ def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = 
         raise ValueError("volume: the active material has no closed outline, so there is no pillar to fit")
     kept = points
     for _ in range(8):
-        x, y, radius = fit_circle(kept, scatter=0.5)
-        inside = radius - np.hypot(points[:, 0] - x, points[:, 1] - y)
-        kept = points[(inside < 0.75) & (inside > -2)] if ((inside < 0.75) & (inside > -2)).sum() > 12 else kept
+        outline = fit_outline(kept, scatter=0.5)
+        inside = -outline.outside(points)
+        on_face = (inside < 0.75) & (inside > -2)
+        kept = points[on_face] if on_face.sum() > 12 else kept
+    y, x, radius = outline.v, outline.u, outline.radius
     if radius * voxel_um < settings.smallest_pillar_um:
         raise ValueError(
             f"volume: the outline found has a radius of {radius * voxel_um:.2f} um, too small for a pillar"

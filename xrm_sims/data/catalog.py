@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xrm_sims.data.layout import Layout
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data.frames import read_block
+from xrm_sims.data.layout import Layout, api_key
 
 Data = str | os.PathLike[str] | None
 _ALIVE_TIMEOUT_S = 2.0
 _in_process: dict[Path, Any] = {}
+_recorders: dict[Path, Callable[[], object]] = {}
 _lock = threading.Lock()
 
 
@@ -41,15 +49,22 @@ def connect(data: Data = None) -> Any:
 
     layout = Layout.of(data)
     if uri := running_server(layout):
-        from xrm_sims.data.server import api_key
-
         return Context(uri, api_key=api_key(layout))
     with _lock:
         if layout.root not in _in_process:
-            from xrm_sims.data.server import make_app
-
-            _in_process[layout.root] = Context.from_app(make_app(layout))
+            _in_process[layout.root] = _serve_in_process(layout)
         return _in_process[layout.root]
+
+
+def _serve_in_process(layout: Layout) -> Any:
+    from tiled.client.context import Context
+
+    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+        from xrm_sims.data.server import make_app
+
+        return Context.from_app(make_app(layout))
 
 
 def disconnect(data: Data = None) -> None:
@@ -74,9 +89,16 @@ def running_server(layout: Layout) -> str | None:
 
 
 def _mounted(context: Any, mount: str) -> Any:
+    """A client with a table of node classes of its own: databroker's ``.v1`` writes into the one it finds, which
+    would otherwise change every client of this process."""
     from tiled.client import from_context
+    from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH, Container
+    from tiled.utils import OneShotCachedMap
 
-    return from_context(context, node_path_parts=(mount,))
+    Container.discover_clients_from_entrypoints()
+    shared = DEFAULT_STRUCTURE_CLIENT_DISPATCH["numpy"]
+    own = OneShotCachedMap({name: partial(shared.__getitem__, name) for name in shared})
+    return from_context(context, structure_clients=own, node_path_parts=(mount,))
 
 
 def as_catalog(data: Any = None) -> Any:
@@ -84,16 +106,29 @@ def as_catalog(data: Any = None) -> Any:
     return open_catalog(data) if data is None or isinstance(data, str | os.PathLike) else data
 
 
+def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
+    """Say who writes runs of this data root in this process, so that reading waits for what it has in hand; None
+    when nobody does any more."""
+    if flush is None:
+        _recorders.pop(root, None)
+    else:
+        _recorders[root] = flush
+
+
 def find_run(uid: str, data: Any = None) -> Any:
     """The run with this uid, or the only one whose uid begins with it (five characters at least).
+
+    A run that this process has just recorded is waited for.
 
     Raises ValueError saying which run is the latest when there is none, and when several begin alike.
     """
     catalog = as_catalog(data)
+    where = catalog.context.api_uri if catalog is data else Layout.of(data).root
+    if where in _recorders:
+        _recorders[where]()
     try:
         return catalog[uid]
     except KeyError:
-        where = catalog.context.api_uri if data is not None and catalog is data else Layout.of(data).root
         latest = f"latest is {catalog[-1].metadata['start']['uid']}" if len(catalog) else "it is empty"
         raise ValueError(f"run {uid!r} is not in the catalogue {where}; {latest}") from None
 
@@ -105,10 +140,34 @@ def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]
     Raises ValueError for an unknown uid.
     """
     run = find_run(uid, data)
-    from tiled.client import from_context
-
-    broker = from_context(run.context, node_path_parts=("runs",)).v1
+    broker = _mounted(run.context, "runs").v1
     return broker[run.metadata["start"]["uid"]].documents()
+
+
+def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:
+    """All frames of a run's external key, ``(frame, *frame_shape)``, and the run's start document.
+
+    It takes the whole into memory: for images and rasters; projections are read in blocks.
+
+    Raises ValueError for an unknown uid, a run without this key, and naming file and frame when one cannot be read.
+    """
+    start: dict[str, Any] = {}
+    streams: dict[str, str] = {}
+    resources: dict[str, dict[str, Any]] = {}
+    blocks = []
+    for name, doc in documents(uid, data):
+        if name == "start":
+            start = dict(doc)
+        elif name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "stream_resource" and doc["data_key"] == key:
+            resources[doc["uid"]] = doc
+        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == stream:
+            indices = doc["indices"]
+            blocks.append(read_block(resources[doc["stream_resource"]], indices["start"], indices["stop"]))
+    if not blocks:
+        raise ValueError(f"run {uid} ({start.get('scan_type', 'no scan type')}) has no {key} in its stream {stream!r}")
+    return np.concatenate(blocks), start
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import urlparse
 
 import h5py
 import numpy as np
@@ -67,7 +68,8 @@ class FrameWriter:
 
     @property
     def uri(self) -> str:
-        return "file://localhost" + quote(self.path.as_posix())
+        """Not percent-encoded: Tiled takes the path in a file URI as it stands."""
+        return "file://localhost" + self.path.as_posix()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class FrameWriter:
             self._data[index] = frame
             self._data.flush()
             os.fsync(self._file.id.get_vfd_handle())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self._failed = True
             raise RuntimeError(
                 f"frames file {self.path}: frame {index} could not be written ({_reason(error)})"
@@ -131,7 +133,7 @@ def resource_path(resource: Mapping[str, Any]) -> Path:
     uri = urlparse(resource["uri"])
     if uri.scheme != "file":
         raise ValueError(f"stream resource {resource['uri']}: needs a file:// URI")
-    return Path(unquote(uri.path))
+    return Path(uri.path)
 
 
 def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[Any]:
@@ -152,7 +154,7 @@ def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[An
                 missing = _span(max(start, len(data)), stop)
                 raise ValueError(f"frames file {path} ends after {len(data)} frames: {missing} missing")
             return data[start:stop]
-    except (OSError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"frames file {path}: {wanted} cannot be read ({_reason(error)})") from error
 
 
@@ -197,4 +199,8 @@ def _span(start: int, stop: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).strip("'\"")
+    """The system's own words; HDF5 wraps them in a report of several lines."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    wrapped = re.search(r"errno = (\d+)", str(error))
+    return os.strerror(int(wrapped[1])) if wrapped else str(error).strip("'\"")

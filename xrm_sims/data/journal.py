@@ -54,7 +54,7 @@ class Journal:
             os.fsync(file.fileno())
         except OSError as error:
             raise RuntimeError(
-                f"journal {journal_path(self.folder, run)}: a {name} document could not be written ({error.strerror})"
+                f"journal {journal_path(self.folder, run)}: the {name} document could not be written ({error.strerror})"
             ) from error
         if name == "stop":
             self._files.pop(run).close()

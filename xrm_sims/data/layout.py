@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +46,24 @@ class Layout:
     def server_record(self) -> Path:
         """Where a running server of this data root says how to reach it."""
         return self.tiled / "server.json"
+
+
+def api_key(layout: Layout) -> str:
+    """The key of this data root, made once and readable by its owner only."""
+    path = layout.tiled / "api_key"
+    if not path.exists():
+        layout.tiled.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        publish(beside, path)
+    return path.read_text()
+
+
+def publish(beside: Path, path: Path) -> None:
+    """Give a finished file its name, unless another process was first."""
+    with contextlib.suppress(FileExistsError):
+        os.link(beside, path)
+    beside.unlink()

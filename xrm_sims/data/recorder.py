@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from xrm_sims.data.catalog import open_catalog
+from xrm_sims.data.catalog import note_recorder, open_catalog
 from xrm_sims.data.journal import (
     Journal,
     close_interrupted,
@@ -49,6 +49,7 @@ class Recorder:
         self._writers: dict[str, Any] = {}
         self._behind: set[str] = set()
         self._thread: threading.Thread | None = None
+        note_recorder(self.layout.root, self.flush)
 
     @property
     def behind(self) -> set[str]:
@@ -77,6 +78,7 @@ class Recorder:
             self._thread.join()
             self._thread = None
         self.journal.close()
+        note_recorder(self.layout.root, None)
 
     def replay(self) -> list[str]:
         """Bring everything from the journal that the catalogue lacks, see :func:`replay`. Runs of this recorder that

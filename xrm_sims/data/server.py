@@ -6,41 +6,26 @@ Importing Tiled's server takes seconds, so this module is imported only when a s
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from tiled.server.app import build_app_from_config
 
-from xrm_sims.data.layout import Layout
+from xrm_sims.data.layout import Layout, api_key, publish
 
 HOST = "127.0.0.1"
 RUNS = "runs"
 RESULTS = "results"
 _CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
-
-
-def api_key(layout: Layout) -> str:
-    """The key of this data root, made once and readable by its owner only."""
-    path = layout.tiled / "api_key"
-    layout.tiled.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        beside = path.with_suffix(f".{os.getpid()}")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(beside, path)  # the first of two processes wins
-        finally:
-            beside.unlink()
-    return path.read_text()
 
 
 def server_config(layout: Layout) -> dict[str, Any]:
@@ -61,8 +46,35 @@ def make_app(layout: Layout) -> Any:
     return build_app_from_config(server_config(layout))
 
 
+def _create_database(path: Path) -> None:
+    """An empty catalogue database, as ``tiled catalog init`` makes it, without the seconds of a process of its own."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from tiled.alembic_utils import stamp_head
+    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
+    from tiled.catalog.core import initialize_database
+
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    uri = f"sqlite+aiosqlite:///{beside}"
+
+    async def create() -> None:
+        engine = create_async_engine(uri)
+        await initialize_database(engine)
+        await engine.dispose()
+
+    def run() -> None:
+        asyncio.run(create())
+        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
+
+    with ThreadPoolExecutor(1) as own_thread:  # the caller's may have an event loop already
+        own_thread.submit(run).result()
+    publish(beside, path)
+
+
 def _tree(layout: Layout, mount: str, **extra: Any) -> dict[str, Any]:
     database = layout.tiled / f"{mount}.db"
+    if not database.exists():
+        _create_database(database)
     return {
         "path": f"/{mount}",
         "tree": "catalog",
@@ -70,7 +82,6 @@ def _tree(layout: Layout, mount: str, **extra: Any) -> dict[str, Any]:
             "uri": str(database),
             "writable_storage": [str(layout.tiled / mount), f"sqlite:///{layout.tiled / f'{mount}-tables.db'}"],
             "readable_storage": [str(layout.frames)],
-            "init_if_not_exists": not database.exists(),
             **extra,
         },
     }

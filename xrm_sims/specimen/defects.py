@@ -23,6 +23,7 @@ CRACK = np.dtype(
 )
 _ATTEMPTS = 20  # places tried for a defect before it is given up
 _SKIN = 0.93  # defects end inside the particle scaled by this factor
+_APART = 1.2  # pores keep this multiple of their size to each other and to cracks
 
 
 def draw_pores(particles: NDArray[np.void], settings: Specimen, rng: np.random.Generator) -> NDArray[np.void]:
@@ -40,7 +41,7 @@ def draw_pores(particles: NDArray[np.void], settings: Specimen, rng: np.random.G
         centres, radii = np.empty((0, 3)), np.empty(0)
         for radius in 0.5 * np.sort(diameters)[::-1]:
             for centre in _inside(particle, radius, _ATTEMPTS, rng):
-                if np.all(np.linalg.norm(centres - centre, axis=1) > 1.2 * (radii + radius)):
+                if np.all(np.linalg.norm(centres - centre, axis=1) > _APART * (radii + radius)):
                     centres, radii = np.vstack([centres, centre]), np.append(radii, radius)
                     break
         pores += [
@@ -66,17 +67,15 @@ def draw_cracks(
         for _ in range(rng.poisson(settings.cracks_per_nca if nca else settings.cracks_per_lco)):
             opening = rng.uniform(*settings.crack_opening_um)
             length = rng.uniform(*settings.crack_length_um)
-            radii = 0.5 * np.array([length, length * rng.uniform(0.6, 1.0), opening])
+            radii = 0.5 * np.array([length, length * rng.uniform(*settings.crack_width_to_length), opening])
             for centre in _inside(particle, 0.25 * length, _ATTEMPTS, rng):
                 axes = _radial_axes(centre - particle["centre_um"], rng) if nca else particle["axes"]
                 rim = _rim(centre, radii, axes)
                 if not _in_pillar(centre, settings) or _depth_norm(particle, rim).max() > _SKIN:
                     continue
-                offset = (own["centre_um"] - centre) @ axes / (radii + 0.55 * own["diameter_um"][:, None])
+                offset = (own["centre_um"] - centre) @ axes / (radii + 0.5 * _APART * own["diameter_um"][:, None])
                 if np.all((offset**2).sum(axis=1) > 1):
-                    cracks.append(
-                        (centre, radii, axes, axes[:, 2], opening, length, int(particle["phase"]), index)
-                    )
+                    cracks.append((centre, radii, axes, axes[:, 2], opening, length, int(particle["phase"]), index))
                     break
     return np.array(cracks, CRACK)
 

@@ -17,7 +17,7 @@ _GRID_UM = 0.8  # of the map on which the pillar's place is chosen
 
 @dataclass
 class Packing:
-    """Particles: centre (n, 3) um, radii (n, 3) um, axes (n, 3, 3) whose columns are the principal axes, is_nca (n,)."""
+    """Particles: centre and radii (n, 3) in um, axes (n, 3, 3) with the principal axes as columns, is_nca (n,)."""
 
     centre: NDArray[np.float64]
     radii: NDArray[np.float64]
@@ -148,14 +148,14 @@ def _best_place(packing: Packing, size: NDArray[np.float64], settings: Specimen)
     for label, wanted in ((1, settings.fraction_lco), (2, settings.fraction_nca)):
         share = np.fft.irfftn(np.fft.rfftn(labels == label) * mask_ft, s=labels.shape)
         error += (share - wanted) ** 2
-    return np.array(np.unravel_index(error.argmin(), error.shape)) * _GRID_UM
+    return _GRID_UM * np.array(np.unravel_index(error.argmin(), error.shape), dtype=np.float64)
 
 
 def _cut(packing: Packing, size: NDArray[np.float64], settings: Specimen) -> Packing:
     """Every periodic image that reaches into the cylinder of the pillar's detailed part."""
     half = half_edges(packing.radii, packing.axes)
     reach = packing.radii.max(axis=1)
-    images = np.array(np.meshgrid([-1, 0], [-1, 0], [-2, -1, 0])).reshape(3, -1).T * size
+    images = np.array(np.meshgrid([-1, 0], [-1, 0], [-1, 0])).reshape(3, -1).T * size
     keep: list[tuple[int, NDArray[np.float64]]] = []
     for i in range(len(reach)):
         for centre in packing.centre[i] + images:
@@ -163,6 +163,4 @@ def _cut(packing: Packing, size: NDArray[np.float64], settings: Specimen) -> Pac
             if near_axis and centre[2] - half[i, 2] < 0 and centre[2] + half[i, 2] > -settings.detail_depth_um:
                 keep.append((i, centre))
     chosen = np.array([i for i, _ in keep])
-    return Packing(
-        np.array([c for _, c in keep]), packing.radii[chosen], packing.axes[chosen], packing.is_nca[chosen]
-    )
+    return Packing(np.array([c for _, c in keep]), packing.radii[chosen], packing.axes[chosen], packing.is_nca[chosen])

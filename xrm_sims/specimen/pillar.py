@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,8 +24,9 @@ PARTICLE = np.dtype(
         ("phase", np.uint8),
     ]
 )
-_BUCKET_UM = 0.5
+_BUCKET_UM = 0.5  # fine enough that few solids share a bucket, coarse enough to build in a blink
 _CALIBRATION_POINTS = 200_000
+_AS_PUBLISHED = Specimen()
 
 
 class CathodePillar:
@@ -43,7 +46,7 @@ class CathodePillar:
     solids : compiled arrays for ``xrm_sims.specimen.tracing``.
     """
 
-    def __init__(self, seed: int = 1, settings: Specimen = Specimen()) -> None:
+    def __init__(self, seed: int = 1, settings: Specimen = _AS_PUBLISHED) -> None:
         self.seed = seed
         self.settings = settings
         packing_rng, void_rng, pore_rng, crack_rng, binder_rng = (
@@ -120,10 +123,15 @@ class CathodePillar:
         """Scale the particles of each phase by a few per cent until both volume fractions are met."""
         for _ in range(3):
             codes = self.material_at(points)
-            nca = np.isin(codes, (Material.NCA, Material.NCA_BOUNDARY)).mean()
-            lco = (codes == Material.LCO).mean()
-            scale = np.where(packing.is_nca, self.settings.fraction_nca / nca, self.settings.fraction_lco / lco)
-            packing.radii = packing.radii * np.cbrt(scale)[:, None]
+            codes[codes == Material.NCA_BOUNDARY] = Material.NCA
+            for phase, wanted in (
+                (Material.LCO, self.settings.fraction_lco),
+                (Material.NCA, self.settings.fraction_nca),
+            ):
+                if wanted > 0:
+                    packing.radii[packing.is_nca == (phase == Material.NCA)] *= np.cbrt(
+                        wanted / (codes == phase).mean()
+                    )
             self._set_particles(packing)
 
     def _compile(self) -> tracing.Solids:
@@ -139,33 +147,13 @@ class CathodePillar:
             (0.5 * s.diameter_um, detail, foot, Material.PILLAR_AVERAGE),
             (0.5 * s.diameter_um, s.top_um, detail, Material.BINDER),
         ]
-        spheres = [
-            (self.voids[:, :3], self.voids[:, 3]),
-            (self.pores["centre_um"], 0.5 * self.pores["diameter_um"]),
+        groups = [
+            _spheres(self.voids[:, :3], self.voids[:, 3]),
+            tuple(self.particles[name] for name in ("centre_um", "radii_um", "axes", "phase")),
+            _spheres(self.pores["centre_um"], 0.5 * self.pores["diameter_um"]),
+            (*(self.cracks[name] for name in ("centre_um", "radii_um", "axes")), _empty(len(self.cracks))),
         ]
-        upright = [np.broadcast_to(np.eye(3), (len(c), 3, 3)) for c, _ in spheres]
-        crack_axes = self.cracks["axes"]
-        centre = np.concatenate(
-            [spheres[0][0], self.particles["centre_um"], spheres[1][0], self.cracks["centre_um"]]
-        )
-        radii = np.concatenate(
-            [
-                np.repeat(spheres[0][1][:, None], 3, axis=1),
-                self.particles["radii_um"],
-                np.repeat(spheres[1][1][:, None], 3, axis=1),
-                self.cracks["radii_um"],
-            ]
-        )
-        axes = np.concatenate([upright[0], self.particles["axes"], upright[1], crack_axes])
-        empty = np.full(len(self.pores) + len(self.cracks), Material.VACUUM, np.uint8)
-        material = np.concatenate(
-            [
-                np.array([m for *_, m in cylinders], np.uint8),
-                np.full(len(self.voids), Material.VACUUM, np.uint8),
-                self.particles["phase"],
-                empty,
-            ]
-        )
+        centre, radii, axes, material = (np.concatenate(parts) for parts in zip(*groups, strict=True))
         half = half_edges(radii, axes)
         start, items = _buckets(centre, half, 0.5 * s.diameter_um)
         return tracing.Solids(
@@ -173,7 +161,7 @@ class CathodePillar:
             centre=np.ascontiguousarray(centre),
             half=half,
             whiten=whitening(radii, axes),
-            material=material,
+            material=np.concatenate([np.array([m for *_, m in cylinders], np.uint8), material]),
             cell_um=_BUCKET_UM,
             start=start,
             items=items,
@@ -181,6 +169,16 @@ class CathodePillar:
             nca=int(Material.NCA),
             nca_boundary=int(Material.NCA_BOUNDARY),
         )
+
+
+def _empty(n: int) -> NDArray[np.uint8]:
+    return np.full(n, Material.VACUUM, np.uint8)
+
+
+def _spheres(centre: NDArray[np.float64], radius: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
+    """Empty spheres as centre, radii, axes and material."""
+    n = len(radius)
+    return centre, np.repeat(radius[:, None], 3, axis=1), np.broadcast_to(np.eye(3), (n, 3, 3)), _empty(n)
 
 
 def _points(points_um: ArrayLike) -> NDArray[np.float64]:

@@ -224,9 +224,7 @@ def _ellipsoid_chord(centre, whiten, o, d):  # type: ignore[no-untyped-def]
     a = b = c = 0.0
     for k in range(3):
         wd = whiten[k, 0] * d[0] + whiten[k, 1] * d[1] + whiten[k, 2] * d[2]
-        wo = (
-            whiten[k, 0] * (o[0] - centre[0]) + whiten[k, 1] * (o[1] - centre[1]) + whiten[k, 2] * (o[2] - centre[2])
-        )
+        wo = whiten[k, 0] * (o[0] - centre[0]) + whiten[k, 1] * (o[1] - centre[1]) + whiten[k, 2] * (o[2] - centre[2])
         a += wd * wd
         b += wd * wo
         c += wo * wo
@@ -304,26 +302,22 @@ def column_intervals(
     return -z_top, -z_bottom, kind
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def columns(
     solids: Solids, x: NDArray[np.float64], y: NDArray[np.float64], z_start: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
     """All columns (n,) at once: first, z_top, z_bottom, material; column k owns entries first[k] to first[k + 1]."""
-    n = len(x)
-    first = np.zeros(n + 1, np.int64)
-    for k in prange(n):
-        first[k + 1] = len(column_intervals(solids, x[k], y[k], z_start[k])[2])
-    first = np.cumsum(first)
-    z_top = np.empty(first[n], np.float32)
-    z_bottom = np.empty(first[n], np.float32)
-    kind = np.empty(first[n], np.uint8)
-    for k in prange(n):
-        _copy_column(solids, x[k], y[k], z_start[k], first[k], z_top, z_bottom, kind)
-    return first, z_top, z_bottom, kind
-
-
-@njit(cache=True)
-def _copy_column(solids, x, y, z_start, begin, z_top, z_bottom, kind):  # type: ignore[no-untyped-def]
-    tops, bottoms, kinds = column_intervals(solids, x, y, z_start)
-    for k in range(len(kinds)):
-        z_top[begin + k], z_bottom[begin + k], kind[begin + k] = tops[k], bottoms[k], kinds[k]
+    first = np.zeros(len(x) + 1, np.int64)
+    z_top, z_bottom, kind = np.empty(64), np.empty(64), np.empty(64, np.uint8)
+    used = 0
+    for k in range(len(x)):
+        tops, bottoms, kinds = column_intervals(solids, x[k], y[k], z_start[k])
+        if used + len(kinds) > len(kind):
+            spare = np.zeros(len(kind) + len(kinds))
+            z_top, z_bottom = np.append(z_top, spare), np.append(z_bottom, spare)
+            kind = np.append(kind, spare.astype(np.uint8))
+        for i in range(len(kinds)):
+            z_top[used], z_bottom[used], kind[used] = tops[i], bottoms[i], kinds[i]
+            used += 1
+        first[k + 1] = used
+    return first, z_top[:used], z_bottom[:used], kind[:used]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.settings import Settings
-from xrm_sims.twin.xray import binned_shape
+from xrm_sims.twin.xray import bin_pixels, binned_shape
 
 
 class Detector:
@@ -15,7 +15,7 @@ class Detector:
     def __init__(self, settings: Settings, seed: int) -> None:
         self._settings = settings.detector
         shape = (self._settings.rows, self._settings.columns)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([seed, 4])
         gain = np.clip(rng.normal(1.0, self._settings.gain_dispersion, shape), 0.0, None)
         bad = rng.random(shape) < self._settings.bad_pixel_fraction
         self._hot = bad & (rng.random(shape) < self._settings.hot_share_of_bad)
@@ -53,12 +53,12 @@ class Detector:
         largest = float(mean.max())
         if largest + 10 * np.sqrt(largest) + 10 < end:
             # no counter can reach its end, and a sum of Poisson numbers is a Poisson number
-            return rng.poisson(_bin(mean, binning)).astype(np.uint32)
-        return _bin(np.minimum(rng.poisson(mean), end), binning).astype(np.uint32)
+            return rng.poisson(bin_pixels(mean, binning)).astype(np.uint32)
+        return bin_pixels(np.minimum(rng.poisson(mean), end), binning).astype(np.uint32)
 
     def dark_expected(self, *, exposure_s: float, binning: int) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel without beam."""
-        return _bin(self._dark_cps * np.float32(exposure_s), binning)
+        return bin_pixels(self._dark_cps * np.float32(exposure_s), binning)
 
     def bad_pixels(self, binning: int) -> NDArray[np.bool_]:
         """(rows, columns): True where a binned pixel holds a hot pixel, or at least half of its pixels are dead.
@@ -66,13 +66,5 @@ class Detector:
         Fewer dead pixels only lower its gain, which the flat image corrects.
         """
         binned_shape(self._settings.rows, self._settings.columns, binning)
-        dead = _bin(self._dead.astype(np.int64), binning)
-        return np.asarray((2 * dead >= binning**2) | (_bin(self._hot.astype(np.int64), binning) > 0))
-
-
-def _bin(image: NDArray, binning: int) -> NDArray:  # type: ignore[type-arg]
-    """Sum of the physical pixels in each binned one."""
-    if binning == 1:
-        return image
-    rows, columns = image.shape
-    return image.reshape(rows // binning, binning, columns // binning, binning).sum(axis=(1, 3))
+        dead = bin_pixels(self._dead.astype(np.int64), binning)
+        return np.asarray((2 * dead >= binning**2) | (bin_pixels(self._hot.astype(np.int64), binning) > 0))

@@ -6,7 +6,6 @@ moved) and RuntimeError when it was stopped on the way (whatever happened until 
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -45,12 +44,14 @@ class Quantity:
     def accept(self, name: str, value: Any) -> Value:
         """``value`` as a plain Python value of the right kind; ValueError names what was given and what is needed."""
         given = value.item() if isinstance(value, np.generic) else value
+        if not isinstance(given, (bool, int, float, str)):
+            raise ValueError(f"{name}: needs a single value, got {type(given).__name__}")
         if self.choices:
             if isinstance(given, bool) or given not in self.choices:
                 raise ValueError(f"{name}: needs one of {', '.join(map(str, self.choices))}, got {given!r}")
             return self.choices[self.choices.index(given)]
         if isinstance(self.initial, bool):
-            if not isinstance(given, int) or given not in (0, 1):
+            if isinstance(given, str) or given not in (0, 1):
                 raise ValueError(f"{name}: needs True or False, got {given!r}")
             return bool(given)
         if isinstance(self.initial, str):
@@ -62,7 +63,7 @@ class Quantity:
     def _number(self, name: str, given: Any) -> Value:
         whole = isinstance(self.initial, int)
         kind = "a whole number" if whole else "a finite number"
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not abs(given) < math.inf:
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not abs(given) <= sys.float_info.max:
             raise ValueError(f"{name}: needs {kind}{_in(self.unit)}, got {given!r}")
         if whole and given != int(given):
             raise ValueError(f"{name}: needs {kind}, got {given!r}")

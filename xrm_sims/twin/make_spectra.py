@@ -51,16 +51,17 @@ def target_table(target: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    targets = {target: target_table(target) for target in TARGETS}
     table = {
         "unit": "photons per cm2 and mAs at 1 m; bremsstrahlung per keV over equal fractions of the maximum energy",
         "source": f"spekpy 2.5, casim, take-off angle {TAKE_OFF_DEG} degrees",
         "voltages_kv": VOLTAGES_KV,
-        "targets": {target: target_table(target) for target in TARGETS},
+        "targets": targets,
     }
     path = Path(__file__).with_name("spectra.json")
     path.write_text(json.dumps(table, separators=(",", ":")) + "\n")
-    for target in TARGETS:
-        print(target, table["targets"][target]["lines_kev"])
+    for target, parts in targets.items():
+        print(target, "lines at", parts["lines_kev"], "keV")
 
 
 if __name__ == "__main__":

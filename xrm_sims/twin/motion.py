@@ -22,7 +22,7 @@ class SourceDrift:
     def __init__(self, settings: Motion, seed: int) -> None:
         self._settings = settings
         self._seed = seed
-        directions = np.random.default_rng([seed, 0]).normal(size=(2, 3))
+        directions = np.random.default_rng([seed, 1]).normal(size=(2, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         self._steady_um_per_h = 1e-3 * settings.drift_nm_per_h * directions[0]
         self._thermal_um = settings.thermal_drift_um * directions[1]
@@ -44,7 +44,7 @@ class SourceDrift:
         while len(self._chunks) <= step // _CHUNK:
             number = len(self._chunks)
             start = self._chunks[-1][-1] if self._chunks else np.zeros(3)
-            steps = np.random.default_rng([self._seed, 1, number]).normal(0.0, sigma_um, (_CHUNK, 3))
+            steps = np.random.default_rng([self._seed, 2, number]).normal(0.0, sigma_um, (_CHUNK, 3))
             self._chunks.append(np.vstack([start, start + np.cumsum(steps, axis=0)]))
         return self._chunks[step // _CHUNK][step % _CHUNK]
 
@@ -56,7 +56,7 @@ class RunOut:
     """
 
     def __init__(self, settings: Motion, seed: int) -> None:
-        draws = np.random.default_rng([seed, 2]).normal(size=(2, 3, _HARMONICS)) / np.arange(1, _HARMONICS + 1)
+        draws = np.random.default_rng([seed, 3]).normal(size=(2, 3, _HARMONICS)) / np.arange(1, _HARMONICS + 1)
         rms = np.sqrt(0.5 * (draws**2).sum(axis=(0, 2)))
         self._cosine, self._sine = 1e-3 * settings.runout_nm * draws / rms[:, None]
 

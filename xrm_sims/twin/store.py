@@ -1,8 +1,8 @@
-"""The twin's memory: one small JSON file, the specimen's surface beside it, and the lock that says whose it is.
+"""The twin's memory: one small record, the specimen's surface beside it, and the lock that says whose it is.
 
-The state file is replaced as a whole (written beside, fsynced, renamed), so that after a kill at any moment it is the
-one before or the one after. It names the file of the surface that belongs to it; that file is complete before the
-state that names it and is removed only after the state that no longer does.
+After a kill at any moment the record is the one before or the one after. It names the folder of the surface that
+belongs to it; that folder is complete before the record that names it and is removed only after one that no longer
+does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from xrm_sims.twin.record import Record, sync_folder
+
 Value = float | int | str | bool
-_STATE, _LOCK = "state.json", "lock"
+_STATE, _LOCK = "state", "lock"
 
 
 class InstrumentInUse(RuntimeError):  # noqa: N818 (it is a state of the instrument, named as people say it)
@@ -59,24 +61,21 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock: BinaryIO | None = _hold(self.root / _LOCK)
+            self._record = Record(self.root / _STATE)
         except OSError as error:
             raise ValueError(f"instrument {root}: its folder cannot be used ({error.strerror})") from error
 
     def load(self) -> State | None:
-        """The stored state, or None when nothing was ever stored; ValueError when the file is not one."""
-        path = self.root / _STATE
-        if not path.exists():
+        """The stored state, or None when nothing was ever stored; ValueError when it is damaged."""
+        content = self._record.read()
+        if content is None:
             return None
-        known = {entry.name for entry in fields(State)}
-        try:
-            table = json.loads(path.read_bytes())
-            return State(**{name: value for name, value in table.items() if name in known})
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
-            raise ValueError(f"state file {path}: not readable ({error}); move it away to start afresh") from error
+        table, known = json.loads(content), {entry.name for entry in fields(State)}
+        return State(**{name: value for name, value in table.items() if name in known})
 
     def save(self, state: State) -> None:
         """Returns when the state is on disk."""
-        _replace(self.root / _STATE, json.dumps(vars(state)).encode())
+        self._record.write(json.dumps(vars(state)).encode())
 
     def save_surface(self, state: State, arrays: dict[str, NDArray[Any]]) -> None:
         """The surface and the state that belongs to it, together or not at all."""
@@ -91,7 +90,8 @@ class Store:
                 np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())
-        _sync_folder(folder)
+        sync_folder(folder)
+        sync_folder(self.root)
         self.save(state)
         self.remove_stale_surfaces(state)
 
@@ -109,12 +109,13 @@ class Store:
 
     def clear(self) -> None:
         """Forget everything stored."""
-        (self.root / _STATE).unlink(missing_ok=True)
+        self._record.clear()
         self.remove_stale_surfaces(None)
 
     def close(self) -> None:
         """Let go of the folder; a second call does nothing."""
         if self._lock is not None:
+            self._record.close()
             self._lock.close()
             self._lock = None
 
@@ -135,21 +136,3 @@ def _hold(path: Path) -> BinaryIO:
     lock.write(f"{getpass.getuser()}, pid {os.getpid()} on {socket.gethostname()} since {since}".encode())
     lock.flush()
     return lock
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_suffix(".new")
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # names, too, have to outlive a power cut
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
@@ -20,7 +19,8 @@ from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
-from xrm_sims.specimen.tracing import Solids, column_intervals, columns, material_at_point
+from xrm_sims.specimen.tracing import Solids
+from xrm_sims.twin.terrain import look_down, lower_block
 
 NUM_MATERIALS = len(Material)
 UNTOUCHED = -1.0
@@ -144,7 +144,7 @@ class Surface:
         steps = np.unique(np.maximum(np.rint(np.asarray(self.horizon_um) / self.pitch_um), 1)).astype(np.int64)
         xy = np.ascontiguousarray(xy_um, dtype=float)
         return View(
-            *_look(specimen.solids, self.heights_um, self.pitch_um, self._first_um, self.probe_depth_um, steps, xy)
+            *look_down(specimen.solids, self.heights_um, self.pitch_um, self._first_um, self.probe_depth_um, steps, xy)
         )
 
     def erode(
@@ -157,9 +157,9 @@ class Surface:
         settings: Settings,
     ) -> NDArray[np.float64]:
         """Spread a dose evenly over a box of the scan frame; returns the volume removed, (materials,) um^3."""
-        rows, columns_, inside = self._box(scan_to_specimen, centre_um, size_um)
+        rows, columns, inside = self._box(scan_to_specimen, centre_um, size_um)
         dose = np.where(inside, dose_nc / _area_um2(scan_to_specimen, size_um), UNTOUCHED)
-        return self.lower(specimen, rows, columns_, dose, -np.inf, settings)
+        return self.lower(specimen, rows, columns, dose, -np.inf, settings)
 
     def cut_plane(
         self,
@@ -171,14 +171,14 @@ class Surface:
         settings: Settings,
     ) -> NDArray[np.float64]:
         """Take away all that stands above ``z_um`` in a box of the scan frame; returns (materials,) um^3."""
-        rows, columns_, inside = self._box(scan_to_specimen, centre_um, size_um)
-        return self.lower(specimen, rows, columns_, np.where(inside, np.inf, UNTOUCHED), z_um, settings)
+        rows, columns, inside = self._box(scan_to_specimen, centre_um, size_um)
+        return self.lower(specimen, rows, columns, np.where(inside, np.inf, UNTOUCHED), z_um, settings)
 
     def lower(
         self,
         specimen: Specimen,
         rows: slice,
-        columns_: slice,
+        columns: slice,
         dose_nc_per_um2: NDArray[np.float64],
         z_um: float,
         settings: Settings,
@@ -188,11 +188,11 @@ class Surface:
         Cells with a negative dose (``UNTOUCHED``) stay as they are; all others fall through free space.
         Returns the volume removed, (materials,) um^3, which is also added to ``removed_um3``.
         """
-        removed = _lower(
+        removed = lower_block(
             specimen.solids,
-            self.heights_um[rows, columns_],
+            self.heights_um[rows, columns],
             self._first_um + rows.start * self.pitch_um,
-            self._first_um + columns_.start * self.pitch_um,
+            self._first_um + columns.start * self.pitch_um,
             self.pitch_um,
             dose_nc_per_um2,
             z_um,
@@ -277,15 +277,15 @@ def dose_spot(
     tail_um = settings.ion.tail_sigma_nm * 1e-3
     core_um = float(np.hypot(core_sigma_um(current_pa, settings), 0.5 * surface.pitch_um))
     reach_um = 4.0 * tail_um
-    rows, columns_, _ = surface._box(np.eye(2, 3), xy_um, (2 * reach_um, 2 * reach_um))
+    rows, columns, _ = surface._box(np.eye(2, 3), xy_um, (2 * reach_um, 2 * reach_um))
     y = surface._first_um + surface.pitch_um * np.arange(rows.start, rows.stop)[:, None] - xy_um[1]
-    x = surface._first_um + surface.pitch_um * np.arange(columns_.start, columns_.stop) - xy_um[0]
+    x = surface._first_um + surface.pitch_um * np.arange(columns.start, columns.stop) - xy_um[0]
     share = settings.ion.tail_fraction
     profile = sum(
         weight * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
         for weight, sigma in ((1 - share, core_um), (share, tail_um))
     )
-    surface.lower(specimen, rows, columns_, dose_nc * np.asarray(profile), -np.inf, settings)
+    surface.lower(specimen, rows, columns, dose_nc * np.asarray(profile), -np.inf, settings)
     return dose_nc
 
 
@@ -309,99 +309,35 @@ def _plane_reached(
     dose_nc: float,
     settings: Settings,
 ) -> float:
-    """Height down to which ``dose_nc`` clears the box: root of the dose that all solid above a plane takes."""
-    rows, columns_, inside = surface._box(scan_to_specimen, pattern.centre_um, pattern.size_um)
+    """Height down to which ``dose_nc`` clears the box: root of the dose that all solid above a plane takes.
+
+    Found on every n-th cell of the map, so that a pass costs the same whatever the size of its box.
+    """
+    rows, columns, inside = surface._box(scan_to_specimen, pattern.centre_um, pattern.size_um)
     stride = max(1, round(np.sqrt(inside.sum()) / settings.surface.milling_columns))
-    r, c = np.nonzero(inside[::stride, ::stride])
-    r, c = rows.start + stride * r, columns_.start + stride * c
-    if not len(r):
+    heights, inside = surface.heights_um[rows, columns][::stride, ::stride], inside[::stride, ::stride]
+    if not inside.any():
         raise ValueError(
             f"rectangle: {pattern.size_um} um around {pattern.centre_um} um misses the mapped surface; "
             f"keep it within {0.5 * settings.surface.width_um:g} um of the axis and larger than a cell of the map"
         )
-    x, y = surface._first_um + surface.pitch_um * c, surface._first_um + surface.pitch_um * r
-    _, top, bottom, kind = columns(specimen.solids, x, y, surface.heights_um[r, c].astype(np.float64))
-    dose_per_um = _area_um2(scan_to_specimen, pattern.size_um) / len(r) / removal_rates(settings)[kind]
+    rates = removal_rates(settings)
+    dose_per_um3 = np.divide(1.0, rates, out=np.zeros_like(rates), where=rates > 0)
+    column_um2 = _area_um2(scan_to_specimen, pattern.size_um) / inside.sum()
+    limit = np.where(inside, np.inf, UNTOUCHED)
+    first_y, first_x = (surface._first_um + block.start * surface.pitch_um for block in (rows, columns))
+    step_um = surface.pitch_um * stride
 
     def excess_nc(z_um: float) -> float:
-        return float((np.clip(top - z_um, 0.0, top - bottom) * dose_per_um).sum()) - dose_nc
+        cleared = heights.copy()
+        removed_um = lower_block(specimen.solids, cleared, first_y, first_x, step_um, limit, z_um, rates).sum(axis=0)
+        return float(removed_um @ dose_per_um3) * column_um2 - dose_nc
 
-    lowest, highest = float(bottom.min()), float(top.max())
-    return lowest if excess_nc(lowest) <= 0 else float(brentq(excess_nc, lowest, highest, xtol=1e-6))
-
-
-@njit(cache=True)
-def _lower_column(solids, x, y, z, dose, plane, rates, removed):  # type: ignore[no-untyped-def]
-    """New height of one column after a dose (nC per um^2) that stops at ``plane``; adds lengths to ``removed``."""
-    tops, bottoms, kinds = column_intervals(solids, x, y, z)
-    for k in range(len(kinds)):
-        top, bottom, kind = tops[k], bottoms[k], kinds[k]
-        if top <= plane:
-            return top
-        length = top - max(bottom, plane)
-        reach = dose * rates[kind]
-        if reach < length:
-            removed[kind] += reach
-            return top - reach
-        removed[kind] += length
-        dose -= length / rates[kind]
-        if bottom < plane:
-            return plane
-    return solids.cylinders[:, 2].min()
-
-
-@njit(cache=True, parallel=True)
-def _lower(solids, heights, first_y, first_x, pitch, dose, plane, rates):  # type: ignore[no-untyped-def]
-    """Lower a block of the height map in place; removed lengths (rows, materials) in um."""
-    rows, columns_ = heights.shape
-    removed = np.zeros((rows, len(rates)))
-    for r in prange(rows):
-        for c in range(columns_):
-            if dose[r, c] >= 0.0 and plane < heights[r, c]:
-                x, y, z = first_x + c * pitch, first_y + r * pitch, float(heights[r, c])
-                heights[r, c] = min(_lower_column(solids, x, y, z, dose[r, c], plane, rates, removed[r]), z)
-    return removed
-
-
-@njit(cache=True)
-def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
-    """Material and height just under the surface; where the map's cell hangs over free space, what lies below."""
-    code = material_at_point(solids, x, y, z - depth)
-    if code == 0:
-        tops, _, _ = column_intervals(solids, x, y, z)
-        if len(tops) > 0:
-            z = tops[0]
-            code = material_at_point(solids, x, y, z - depth)
-    return code, z - depth
-
-
-@njit(cache=True, parallel=True)
-def _look(solids, heights, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
-    n, size = len(xy), len(heights)
-    codes, points = np.empty(n, np.uint8), np.empty((n, 3))
-    sky, cos_tilt = np.empty(n, np.float32), np.empty(n, np.float32)
-    per_um = 1.0 / (steps * pitch)
-    for p in prange(n):
-        x, y = xy[p, 0], xy[p, 1]
-        c = min(max(int(np.rint((x - first) / pitch)), 0), size - 1)
-        r = min(max(int(np.rint((y - first) / pitch)), 0), size - 1)
-        z = float(heights[r, c])
-        codes[p], points[p, 2] = _meet(solids, x, y, z, depth)
-        points[p, 0], points[p, 1] = x, y
-        west, east = heights[r, max(c - 1, 0)], heights[r, min(c + 1, size - 1)]
-        south, north = heights[max(r - 1, 0), c], heights[min(r + 1, size - 1), c]
-        slope2 = ((east - west) ** 2 + (north - south) ** 2) / (2.0 * pitch) ** 2
-        cos_tilt[p] = 1.0 / np.sqrt(1.0 + slope2)
-        total = 0.0
-        for dr in range(-1, 2):
-            for dc in range(-1, 2):
-                if dr == 0 and dc == 0:
-                    continue
-                steepest = 0.0
-                for k in range(len(steps)):
-                    s = steps[k]
-                    rise = heights[min(max(r + s * dr, 0), size - 1), min(max(c + s * dc, 0), size - 1)] - z
-                    steepest = max(steepest, rise * per_um[k])
-                total += 1.0 / (1.0 + steepest * steepest / float(dr * dr + dc * dc))
-        sky[p] = total / 8.0
-    return codes, points, sky, cos_tilt
+    highest = float(heights[inside].max())
+    foot = float(specimen.solids.cylinders[:, 2].min())
+    reach_um = pattern.depth_um
+    while excess_nc(highest - reach_um) < 0:
+        if highest - reach_um < foot:
+            return foot
+        reach_um *= 2.0
+    return float(brentq(excess_nc, highest - reach_um, highest, xtol=1e-6))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
@@ -52,20 +54,24 @@ class XrayModel:
         specimen_um : where the specimen's origin stands in the laboratory (stage and run-out).
         source_um : where the focal spot stands in the laboratory; nominally (-source_object, 0, 0).
         material, voltage_kv, current_na : target and electron beam.
-        binning : detector pixels gathered into one along rows and columns; one ray goes to the centre of each.
+        binning : detector pixels gathered into one along rows and columns. Rays go to the centres of
+            ``settings.xray.rays_per_pixel_edge``² equal parts of a binned pixel, or to each of its physical pixels.
 
         Raises
         ------
         ValueError when ``binning`` does not divide the detector, or the source stands in or behind the specimen.
         """
         detector, xray = self.settings.detector, self.settings.xray
-        rows, columns = binned_shape(detector.rows, detector.columns, binning)
+        binned_shape(detector.rows, detector.columns, binning)
+        rays = math.gcd(binning, xray.rays_per_pixel_edge)
+        pitch_px = binning // rays
+        rows, columns = binned_shape(detector.rows, detector.columns, pitch_px)
         nominal = np.array([-1e3 * xray.source_object_mm, 0.0, 0.0])
         source = nominal if source_um is None else np.asarray(source_um, dtype=float)
         origin = np.asarray(specimen_um, dtype=float)
         if source[0] + 0.5 * self._specimen_settings.diameter_um >= origin[0]:
             raise ValueError(f"source_um: {source.tolist()} lies inside or behind the specimen at {origin.tolist()}")
-        pitch_um = 1e3 * detector.pixel_mm * binning
+        pitch_um = 1e3 * detector.pixel_mm * pitch_px
         plane_um = 1e3 * (xray.source_detector_mm - xray.source_object_mm)
         corner = np.array([plane_um, -0.5 * (columns - 1) * pitch_um, -0.5 * (rows - 1) * pitch_um])
         turn = rotation_z(-angle_deg)
@@ -73,7 +79,7 @@ class XrayModel:
         scale = xray.source_object_mm / xray.source_detector_mm
         frame = np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]) @ turn.T * scale
         weight, attenuation = self._beam(material, float(voltage_kv), float(threshold_kev))
-        counts = current_na * exposure_s * binning**2
+        counts = current_na * exposure_s * pitch_px**2
         reach = (1e3 * xray.source_detector_mm * scale) ** 2 * scale * (corner[0] - source[0])
         seen_from = np.ascontiguousarray(turn @ (source - origin))
         image = _project(
@@ -86,7 +92,7 @@ class XrayModel:
             attenuation,
             reach,
         )
-        return self._blur(image, binning)
+        return bin_pixels(self._blur(image, pitch_px), rays)
 
     def _beam_uncached(
         self, material: str, voltage_kv: float, threshold_kev: float
@@ -118,6 +124,14 @@ def binned_shape(rows: int, columns: int, binning: int) -> tuple[int, int]:
     if binning < 1 or rows % binning or columns % binning:
         raise ValueError(f"binning: needs a divisor of {rows} rows and {columns} columns, got {binning}")
     return rows // binning, columns // binning
+
+
+def bin_pixels(image: NDArray[Any], binning: int) -> NDArray[Any]:
+    """Sum over squares of ``binning`` pixels."""
+    if binning == 1:
+        return image
+    rows, columns = image.shape
+    return image.reshape(rows // binning, binning, columns // binning, binning).sum(axis=(1, 3))
 
 
 def _gaussian_kernel(sigma_px: float) -> NDArray[np.float64]:
@@ -188,11 +202,10 @@ def _project_row(solids, shadows, source, frame, row, weight, attenuation, reach
         if shadows[i, 0] <= row <= shadows[i, 1] and shadows[i, 2] <= shadows[i, 3]:
             first[shadows[i, 2]] += 2
             first[shadows[i, 3] + 1] -= 2
-    longest = running = begin = 0
+    running = begin = 0
     for c in range(columns + 1):
         running += first[c]
         first[c] = begin
-        longest = max(longest, running + 2 * num_cylinders)
         begin += running + 2 * num_cylinders
     t = np.empty(begin)
     code = np.empty(begin, np.int32)
@@ -209,7 +222,7 @@ def _project_row(solids, shadows, source, frame, row, weight, attenuation, reach
     for i in range(len(shadows)):
         if shadows[i, 0] <= row <= shadows[i, 1]:
             _splat(solids, i, source, frame, row, shadows[i], low, high, first, used, t, code)
-    _attenuate_row(solids, frame, row, first, used, t, code, longest, weight, attenuation, reach, counts)
+    _attenuate_row(solids, frame, row, first, used, t, code, weight, attenuation, reach, counts)
 
 
 @njit(cache=True, inline="always")
@@ -247,9 +260,10 @@ def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, cod
 
 @njit(cache=True)
 def _attenuate_row(  # type: ignore[no-untyped-def]
-    solids, frame, row, first, used, t, code, longest, weight, attenuation, reach, counts
+    solids, frame, row, first, used, t, code, weight, attenuation, reach, counts
 ):
     """Beer-Lambert over all energies along every ray of one row."""
+    longest = used.max()
     active = np.empty(longest, np.int32)
     t_in, t_out = np.empty(longest), np.empty(longest)
     kind = np.empty(longest, np.uint8)

@@ -1,25 +1,31 @@
-"""A minimal detector that makes frames: a real Ophyd device with an external stream key."""
+"""A minimal detector that makes frames, a real Ophyd device with an external stream key, and a plan for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
+import pytest
+from bluesky import RunEngine
 from event_model import StreamRange, compose_stream_resource
 from ophyd import Component, Device, Signal
 from ophyd.status import Status
 
+from xrm_sims.data.catalog import disconnect
 from xrm_sims.data.frames import MIMETYPE, FrameWriter
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.recorder import Recorder
 
 SHAPE = (64, 64)
 KEY = "camera_image"
 DATASET = "/entry/data/data"
 
 
-def frame(index: int) -> np.ndarray:
+def frame_of(index: int) -> np.ndarray:
     return (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint32).reshape(SHAPE) + index) % 4096
 
 
@@ -46,7 +52,7 @@ class Camera(Device):
         return super().unstage()
 
     def trigger(self) -> Status:
-        self.index = self.writer.append(frame(self.writer.count))
+        self.index = self.writer.append(frame_of(self.writer.count))
         status = Status(self)
         status.set_finished()
         return status
@@ -62,11 +68,13 @@ class Camera(Device):
         yield "stream_datum", self.bundle.compose_stream_datum(StreamRange(start=self.index, stop=self.index + 1))
 
 
-class Boom(Exception):
-    """What ends a run before its time."""
-
-
-def scan(camera: Camera, angle: Signal, num: int, md: dict[str, Any] | None = None, at: Any = None) -> Any:
+def scan(
+    camera: Camera,
+    angle: Signal,
+    num: int,
+    md: dict[str, Any] | None = None,
+    at: Callable[[int], object] | None = None,
+) -> Any:
     """``num`` events of camera and angle; ``at(i)`` is called before event i."""
 
     @bpp.stage_decorator([camera])
@@ -80,3 +88,27 @@ def scan(camera: Camera, angle: Signal, num: int, md: dict[str, Any] | None = No
             yield from bps.trigger_and_read([camera, angle])
 
     return (yield from inner())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A data root whose path has a blank in it."""
+    root = tmp_path / "data root"
+    yield root
+    disconnect(root)
+
+
+@pytest.fixture
+def record(data: Path) -> Iterator[Callable[..., Any]]:
+    """Runs the camera's scan with everything a session has: RunEngine, recorder, frames; gives its uid."""
+    RE = RunEngine(call_returns_result=False)
+    recorder = Recorder(data)
+    RE.subscribe(recorder)
+    camera, angle = Camera(Layout(data).frames), Signal(name="rotation_angle_deg", value=0.0)
+
+    def run(num: int = 5, md: dict[str, Any] | None = None, at: Callable[[int], object] | None = None) -> str:
+        return RE(scan(camera, angle, num, md, at))[0]
+
+    run.recorder = recorder
+    yield run
+    recorder.close()

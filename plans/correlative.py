@@ -1,0 +1,97 @@
+"""The whole experiment: from a scan to the chemistry of a buried defect."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plans.imaging import se_image, se_request
+from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.metadata import check_md
+from plans.stubs import Plan, in_background
+from plans.tomography import TomographyScan, tomography
+from xrm_sims.patterns import Rectangle
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What to dig and map, in the scan frame of the ion beam; ``about`` is kept for ``register`` and the record."""
+
+    mill: Rectangle
+    fov_um: float
+    centre_um: tuple[float, float] = (0.0, 0.0)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Correlative:
+    """What came of it. ``uids``: tomography, se_before, milling, se_after, sims."""
+
+    experiment_uid: str
+    uids: dict[str, str] = field(default_factory=dict)
+    volume: Any = None
+    aim: Aim | None = None
+    registration: Any = None
+
+
+def correlative(
+    scope: Any,
+    *,
+    reconstruct: Callable[[str], Any],
+    choose: Callable[[Any], Aim],
+    register: Callable[[Correlative], Any],
+    align: Callable[[Aim, str], Aim] | None = None,
+    tomography_args: Mapping[str, Any] | None = None,
+    se_args: Mapping[str, Any] | None = None,
+    mill_args: Mapping[str, Any] | None = None,
+    sims_args: Mapping[str, Any] | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> Plan[Correlative]:
+    """Tomography → reconstruct → choose → ion image → align → mill → ion image → SIMS → register.
+
+    The four functions compute beside the RunEngine, so that pause, Ctrl-C and progress stay alive meanwhile:
+
+    - ``reconstruct(tomography_uid) -> volume``, whatever ``choose`` understands;
+    - ``choose(volume) -> Aim``; raises ValueError when there is nothing worth digging for;
+    - ``align(aim, se_uid) -> Aim`` (optional): where the scan frame, changed with the mode, really has it;
+    - ``register(result) -> registration``, given everything measured so far.
+
+    Parameters
+    ----------
+    tomography_args, mill_args, sims_args : further arguments of those plans.
+    se_args : further arguments of both ion images; without ``fov_um`` they show the whole pillar.
+    md : goes into every start document, with ``experiment_uid`` and ``parent_uids``.
+
+    Returns uids and results. Whatever happens both beams end blanked and the target parked.
+    """
+    settings = scope.settings
+    check_md(md)
+    image = {"fov_um": 1.2 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
+    ct, mills, sims = dict(tomography_args or {}), dict(mill_args or {}), dict(sims_args or {})
+    TomographyScan(**ct).check(settings)
+    se_request(settings, **image).check(settings)
+    sims_request(settings, **{"fov_um": settings.scan.fov_um, **sims}).check(settings)
+
+    result = Correlative((md or {}).get("experiment_uid", str(uuid.uuid4())))
+
+    def linked(*parents: str) -> dict[str, Any]:
+        uids = [result.uids[name] for name in parents]
+        return {**(md or {}), "experiment_uid": result.experiment_uid, "parent_uids": uids}
+
+    result.uids["tomography"] = yield from tomography(scope, **ct, md=linked())
+    result.volume = yield from in_background(reconstruct, result.uids["tomography"])
+    aim = yield from in_background(choose, result.volume)
+    result.uids["se_before"] = yield from se_image(scope, **image, md=linked("tomography"))
+    if align is not None:
+        aim = yield from in_background(align, aim, result.uids["se_before"])
+    result.aim = aim
+    field_of_aim = {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **sims}
+    sims_request(settings, **field_of_aim).check(settings)  # nothing is dug that cannot be mapped
+    milling_request(settings, aim.mill, **mills).check(settings)
+    result.uids["milling"] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", "se_before"))
+    result.uids["se_after"] = yield from se_image(scope, **image, md=linked("tomography", "milling"))
+    result.uids["sims"] = yield from sims_raster(scope, **field_of_aim, md=linked("tomography", "milling"))
+    result.registration = yield from in_background(register, result)
+    return result

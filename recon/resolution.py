@@ -1,0 +1,119 @@
+"""How sharp a volume is, from the edge that a FIB cut: edge response, line spread, width (ASTM E1441)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+ANGLES = 720
+REACH_UM = 2.5  # radial profiles run that far to both sides of the edge
+RESAMPLINGS = 100
+LEAST_PROFILES = 50
+
+
+@dataclass(frozen=True)
+class EdgeResolution:
+    """Full width at half maximum of the line-spread function, its standard error, and how many profiles gave it."""
+
+    fwhm_um: float
+    sigma_um: float
+    profiles: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.fwhm_um * 1e3:.0f} +- {self.sigma_um * 1e3:.0f} nm (FWHM of the line spread, {self.profiles} edges)"
+        )
+
+
+def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int = 0) -> EdgeResolution:
+    """Width of the round side face of a pillar standing along z.
+
+    In each slice radial profiles across the circle are taken where solid material reaches the edge and free space lies
+    outside. Their mean is the edge response; its derivative the line-spread function, whose width is read directly at
+    half of its maximum (no Gaussian is fitted: the source spot is none). The standard error is that of resampled
+    profiles (bootstrap, seeded).
+
+    Parameters
+    ----------
+    volume : (z, y, x).
+
+    Raises
+    ------
+    ValueError when there is no round edge with solid material behind it.
+    """
+    circle = _outline(volume, voxel_um)
+    profiles, step_um = _profiles(volume, voxel_um, circle)
+    if len(profiles) < LEAST_PROFILES:
+        raise ValueError(f"volume: only {len(profiles)} clean edges on the side face, {LEAST_PROFILES} are needed")
+    rng = np.random.default_rng(seed)
+    widths = [
+        _half_width(profiles[rng.integers(0, len(profiles), len(profiles))].mean(axis=0), step_um)
+        for _ in range(RESAMPLINGS)
+    ]
+    return EdgeResolution(_half_width(profiles.mean(axis=0), step_um), float(np.std(widths)), len(profiles))
+
+
+def _outline(volume: NDArray[np.float32], voxel_um: float) -> tuple[float, float, float]:
+    """Circle (row, column, radius in voxels) around the shadow of all slices along z."""
+    shadow = ndimage.gaussian_filter(np.quantile(volume, 0.9, axis=0), 1.0)
+    level = 0.5 * float(np.quantile(shadow[shadow > shadow.max() / 4], 0.5))
+    body = ndimage.binary_fill_holes(shadow > level)
+    if not body.any() or body.all():
+        raise ValueError("volume: no outline of a pillar is seen in it")
+    row, column = ndimage.center_of_mass(body)
+    angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
+    radius = np.arange(0, min(body.shape) / 2, 0.25)
+    lines = ndimage.map_coordinates(
+        shadow, [row + np.sin(angle)[:, None] * radius, column + np.cos(angle)[:, None] * radius], order=1
+    )
+    above = lines > level
+    edge = np.where(above.any(axis=1), radius[above.shape[1] - 1 - above[:, ::-1].argmax(axis=1)], np.nan)
+    seen = np.isfinite(edge)
+    points = np.column_stack([row + np.sin(angle[seen]) * edge[seen], column + np.cos(angle[seen]) * edge[seen]])
+    fit = optimize.least_squares(
+        lambda q: np.hypot(points[:, 0] - q[0], points[:, 1] - q[1]) - q[2],
+        [row, column, np.median(edge[seen])],
+        loss="soft_l1",
+        f_scale=0.5,
+    )
+    return float(fit.x[0]), float(fit.x[1]), float(fit.x[2])
+
+
+def _profiles(
+    volume: NDArray[np.float32], voxel_um: float, circle: tuple[float, float, float]
+) -> tuple[NDArray[np.float64], float]:
+    """Radial profiles (n, points) normalised to 1 inside and 0 outside, and their step."""
+    row, column, radius = circle
+    step = 0.25
+    offset = np.arange(-REACH_UM / voxel_um, REACH_UM / voxel_um + step, step)
+    angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
+    rows = row + np.sin(angle)[:, None] * (radius + offset)
+    columns = column + np.cos(angle)[:, None] * (radius + offset)
+    lines = np.concatenate([ndimage.map_coordinates(each, [rows, columns], order=3) for each in volume]).astype(float)
+    um = offset * voxel_um
+    inner, outer = lines[:, (um > -2.2) & (um < -0.8)], lines[:, um > 1.2]
+    level = np.quantile(inner.mean(axis=1), 0.9)
+    solid = (inner.min(axis=1) > 0.7 * level) & (inner.mean(axis=1) > 0.85 * level)
+    free = np.abs(outer.mean(axis=1)) < 0.15 * level
+    kept = lines[solid & free]
+    inside = kept[:, (um > -2.2) & (um < -0.8)].mean(axis=1, keepdims=True)
+    outside = kept[:, um > 1.2].mean(axis=1, keepdims=True)
+    return (kept - outside) / (inside - outside), step * voxel_um
+
+
+def _half_width(edge: NDArray[np.float64], step_um: float) -> float:
+    """Direct full width at half maximum of the derivative of an edge response that falls."""
+    spread = -np.gradient(edge, step_um)
+    peak = int(spread.argmax())
+    half = 0.5 * spread[peak]
+    left, right = peak, peak
+    while left > 0 and spread[left] > half:
+        left -= 1
+    while right < len(spread) - 1 and spread[right] > half:
+        right += 1
+    low = left + (half - spread[left]) / max(spread[left + 1] - spread[left], 1e-12)
+    high = right - (half - spread[right]) / max(spread[right - 1] - spread[right], 1e-12)
+    return float((high - low) * step_um)

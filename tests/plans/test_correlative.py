@@ -1,0 +1,113 @@
+import threading
+
+import pytest
+
+from plans import Aim, correlative
+from xrm_sims.patterns import Rectangle
+
+ARGUMENTS = {
+    "tomography_args": {
+        "num": 2,
+        "step_deg": 180.0,
+        "binning": 8,
+        "num_dark": 1,
+        "num_flat": 1,
+        "reference_every": 0,
+        "flat_every": 0,
+    },
+    "se_args": {"shape": (16, 16)},
+    "sims_args": {"shape": (8, 8)},
+}
+AIM = Aim(Rectangle((6.0, 6.0), 0.1, passes=2), fov_um=5.0, centre_um=(1.0, -1.0))
+
+
+def functions(calls):
+    def reconstruct(uid):
+        calls.append(("reconstruct", threading.current_thread().name))
+        return {"uid": uid}
+
+    def choose(volume):
+        calls.append(("choose", volume["uid"]))
+        return AIM
+
+    def align(aim, se_uid):
+        calls.append(("align", se_uid))
+        return aim
+
+    def register(result):
+        calls.append(("register", set(result.uids)))
+        return "registered"
+
+    return {"reconstruct": reconstruct, "choose": choose, "align": align, "register": register}
+
+
+def test_the_whole_chain(scope, RE, run, is_safe):
+    calls = []
+    result = RE(correlative(scope, **functions(calls), **ARGUMENTS, md={"sample_name": "pillar 7"})).plan_result
+    starts = {start["uid"]: start for start in run.all("start")}
+    assert list(result.uids) == ["tomography", "se_before", "milling", "se_after", "sims"]
+    assert [starts[uid]["scan_type"] for uid in result.uids.values()] == [
+        "tomography",
+        "se_image",
+        "milling",
+        "se_image",
+        "sims_raster",
+    ]
+    assert {start["experiment_uid"] for start in starts.values()} == {result.experiment_uid}
+    assert {start["sample_name"] for start in starts.values()} == {"pillar 7"}
+    assert starts[result.uids["tomography"]]["parent_uids"] == []
+    assert starts[result.uids["sims"]]["parent_uids"] == [result.uids["tomography"], result.uids["milling"]]
+    assert starts[result.uids["sims"]]["centre_um"] == [1.0, -1.0]
+    assert [name for name, _ in calls] == ["reconstruct", "choose", "align", "register"]
+    assert calls[0][1] != threading.current_thread().name
+    assert calls[1][1] == result.uids["tomography"]
+    assert calls[2][1] == result.uids["se_before"]
+    assert calls[3][1] == set(result.uids)
+    assert result.registration == "registered"
+    assert is_safe()
+
+
+def test_a_pause_during_a_computation_does_not_compute_twice(scope, RE, run, interrupt):
+    calls = []
+    plan = correlative(scope, **functions(calls), **ARGUMENTS)
+    interrupt(plan, lambda msg: msg.command == "wait_for", nth=1)
+    RE.resume()
+    assert [name for name, _ in calls] == ["reconstruct", "choose", "align", "register"]
+    assert len(run.all("stop")) == 5
+
+
+def test_nothing_worth_digging_for_ends_it_with_nothing_milled(scope, RE, run, twin, is_safe):
+    def nothing(volume):
+        raise ValueError("choose: no pore within 3 um of the top")
+
+    with pytest.raises(ValueError, match="no pore"):
+        RE(correlative(scope, **{**functions([]), "choose": nothing}, **ARGUMENTS))
+    assert [start["scan_type"] for start in run.all("start")] == ["tomography"]
+    assert twin.fib.get("dose_nc") == 0.0
+    assert is_safe()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tomography_args": {"exposure_s": -1.0}},
+        {"sims_args": {"bias_v": 0.0}},
+        {"sims_args": {"fov_um": 999.0}},
+        {"se_args": {"fov_um": -1.0}},
+        {"mill_args": {"current_pa": -1.0}},
+        {"md": {"channels": []}},
+    ],
+)
+def test_bad_arguments_of_any_step_are_refused_before_the_first(scope, RE, run, state, changes):
+    before = state()
+    with pytest.raises(ValueError, match=":"):
+        RE(correlative(scope, **functions([]), **{**ARGUMENTS, **changes}))
+    assert state() == before
+    assert run.documents == []
+
+
+def test_an_aim_that_cannot_be_mapped_is_not_dug(scope, RE, run, twin):
+    far = Aim(Rectangle((6.0, 6.0), 0.1), fov_um=5.0, centre_um=(150.0, 0.0))
+    with pytest.raises(ValueError, match="scan field"):
+        RE(correlative(scope, **{**functions([]), "choose": lambda volume: far, "align": None}, **ARGUMENTS))
+    assert "milling" not in [start["scan_type"] for start in run.all("start")]

@@ -1,0 +1,146 @@
+"""Results: what was computed from runs, at ``/results/<run uid>/<kind>``, never inside a run.
+
+A result holds named arrays and tables, and says with which parameters, from which runs and by which versions it was
+made. Its metadata carries ``complete`` only when everything is there; saving a kind again replaces it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from event_model import sanitize_doc
+from numpy.typing import NDArray
+
+from xrm_sims.data.catalog import open_results, results_beside
+
+CHUNK_BYTES = 4 << 20  # a slice of a volume then costs one or two chunks, a whole volume some hundred requests
+_PACKAGES = ("xrm-sims", "numpy", "scipy", "numba", "scikit-image", "bluesky", "tiled")
+_OWN_KEYS = ("run_uid", "kind", "parent_uids", "versions", "time", "complete")
+
+
+class Result(NamedTuple):
+    """Arrays and tables by name, and the metadata that was saved with what every result says about itself."""
+
+    arrays: dict[str, NDArray[Any]]
+    metadata: dict[str, Any]
+    tables: dict[str, Any]
+
+
+def save(
+    data: Any,
+    run_uid: str,
+    kind: str,
+    arrays: Mapping[str, NDArray[Any]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    parents: Sequence[str] = (),
+    *,
+    tables: Mapping[str, Any] | None = None,
+) -> Any:
+    """Keep a result beside its run; the Tiled client of it.
+
+    Parameters
+    ----------
+    data : data root, or a client of ``/runs``.
+    run_uid : the run it was computed from.
+    kind : what it is, e.g. ``"volume"``, ``"rois"``, ``"registration"``.
+    arrays : by name; a volume is (z, y, x) and is stored in slabs of z.
+    metadata : parameters of the computation; numpy's scalars and arrays become numbers and lists.
+    parents : uids of the other runs it rests on.
+    tables : by name; pandas DataFrames, or lists of dictionaries with the same keys.
+
+    Raises ValueError for names that cannot be used and for an empty list as a table.
+    """
+    metadata, arrays, tables = dict(metadata or {}), dict(arrays or {}), dict(tables or {})
+    _check_names([run_uid, kind, *arrays, *tables])
+    if clash := sorted(set(metadata) & set(_OWN_KEYS)):
+        raise ValueError(f"metadata: {', '.join(clash)} says the result itself; choose another name")
+    if clash := sorted(set(arrays) & set(tables)):
+        raise ValueError(f"result {kind!r}: {', '.join(clash)} is both an array and a table")
+    about = {
+        **sanitize_doc(metadata),
+        "run_uid": run_uid,
+        "kind": kind,
+        "parent_uids": list(parents),
+        "versions": _versions(),
+        "time": time.time(),
+        "complete": False,
+    }
+    frames = {name: _frame(name, table) for name, table in tables.items()}
+    results = _results(data)
+    of_run = results[run_uid] if run_uid in results else results.create_container(run_uid)
+    if kind in of_run:
+        of_run[kind].delete(recursive=True, external_only=False)
+    node = of_run.create_container(kind, metadata=about)
+    for name, array in arrays.items():
+        _write_array(node, name, np.asarray(array))
+    for name, frame in frames.items():
+        node.write_table(frame, key=name)
+    node.update_metadata({"complete": True}, drop_revision=True)
+    return node
+
+
+def load(data: Any, run_uid: str, kind: str) -> Result:
+    """A result as it was saved: ``arrays, metadata, tables``.
+
+    Raises ValueError saying what there is when there is no such result, or when its writer did not finish.
+    """
+    node = find(data, run_uid, kind)
+    parts = dict(node.items())
+    arrays = {name: part for name, part in parts.items() if part.structure_family == "array"}
+    tables = {name: part for name, part in parts.items() if part.structure_family == "table"}
+    return Result(
+        {name: part.read() for name, part in arrays.items()},
+        dict(node.metadata),
+        {name: part.read() for name, part in tables.items()},
+    )
+
+
+def find(data: Any, run_uid: str, kind: str) -> Any:
+    """Tiled client of a result, for reading a part of it: ``find(...)["volume"][10]``. Errors as for :func:`load`."""
+    results = _results(data)
+    of_run = results.get(run_uid, {})
+    if kind not in of_run:
+        raise ValueError(f"run {run_uid} has no result {kind!r}; it has {', '.join(sorted(of_run)) or 'none'}")
+    node = of_run[kind]
+    if not node.metadata.get("complete"):
+        raise ValueError(f"result {kind!r} of run {run_uid} is incomplete: its writer was stopped; compute it again")
+    return node
+
+
+def _results(data: Any) -> Any:
+    return open_results(data) if data is None or isinstance(data, str | os.PathLike) else results_beside(data)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not name or "/" in name or name in (".", ".."):
+            raise ValueError(f"result: {name!r} cannot be a name in the catalogue; it needs one without '/'")
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _frame(name: str, table: Any) -> Any:
+    import pandas
+
+    frame = pandas.DataFrame(table)
+    if frame.columns.empty:
+        raise ValueError(f"table {name!r}: has no columns; give a DataFrame with named columns for an empty list")
+    return frame
+
+
+def _write_array(node: Any, name: str, array: NDArray[Any]) -> None:
+    import dask.array
+
+    slab = array[:1].nbytes
+    if array.ndim < 2 or array.nbytes <= CHUNK_BYTES:
+        node.write_array(array, key=name)
+        return
+    rows = max(1, CHUNK_BYTES // slab)
+    node.write_array(dask.array.from_array(array, chunks=(rows, *array.shape[1:])), key=name)
