@@ -88,7 +88,7 @@ def exact_projections(phantom: Phantom, geometry: ConeGeometry) -> np.ndarray[An
     )
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True)
 def _project(balls, pillar, angles, moved, slopes, roll, sod, axis, rows, columns):
     out = np.zeros((angles.size, rows, columns), np.float32)
     for a in prange(angles.size):

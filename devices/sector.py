@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from bluesky.utils import NoReplayAllowed
 from ophyd import Component, Device, Kind
 from ophyd.status import Status
 
@@ -85,6 +86,22 @@ class MagneticSector(FrameDevice):
     def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
         super().__init__(prefix, name=name, parent=parent, **kwargs)
         self._raster: Status | None = None
+        self._collected = False
+
+    def stage(self) -> list[object]:
+        self._raster, self._collected = None, False
+        return super().stage()
+
+    def prepare(self, next_frame: tuple[str, int] | None) -> Status:
+        """Say which frame is next, (stream, index), or with None that none is."""
+        self._collected = False
+        return done(self) if next_frame is None else super().prepare(next_frame)
+
+    def pause(self) -> None:
+        """Between collecting a frame and preparing the next there is nothing to repeat, and the RunEngine must not:
+        collecting again would count a frame that has no new datum."""
+        if self._collected:
+            raise NoReplayAllowed
 
     @property
     def collectors(self) -> tuple[IonCollector, ...]:
@@ -110,6 +127,10 @@ class MagneticSector(FrameDevice):
         self.interlocks.check_action("raster")
         return self.channel.driver.raster_frame()
 
+    def stop(self, *, success: bool = True) -> None:
+        """End the raster under way. That is no failure: it finishes without a frame, and what it eroded is gone."""
+        super().stop(success=success)
+
     def kickoff(self) -> Status:
         """Start the prepared frame (the next one when none was); the status says that it has begun."""
         self.interlocks.check_action("raster")
@@ -124,6 +145,7 @@ class MagneticSector(FrameDevice):
         return self.describe_frames()
 
     def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, Any]]:
+        self._collected = True
         yield from self.frame_documents()
 
     def get_index(self) -> int:

@@ -8,16 +8,15 @@ from typing import Any
 from plans.correlative import Aim, Correlative, correlative
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import mill, milling_request, sims_raster, sims_request
-from plans.preflight import Estimate, Preflight, weigh
+from plans.preflight import Estimate, Preflight, Request, weigh
 from plans.tomography import TomographyScan, resume_tomography, tomography
-from xrm_sims.settings import Settings
 
-_ESTIMATES: dict[Callable[..., Any], Callable[..., Estimate]] = {
-    tomography: lambda settings, **scan: TomographyScan(**scan).estimate(settings),
-    sims_raster: lambda settings, **sims: sims_request(settings, **sims).estimate(settings),
-    mill: lambda settings, pattern, **milling: milling_request(settings, pattern, **milling).estimate(settings),
-    se_image: lambda settings, **scan: se_request(settings, **scan).estimate(settings),
-    eds_map: lambda settings, **scan: eds_request(settings, **scan).estimate(settings),
+_REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
+    tomography: lambda settings, **scan: TomographyScan(**scan),
+    sims_raster: sims_request,
+    mill: milling_request,
+    se_image: se_request,
+    eds_map: eds_request,
 }
 
 
@@ -28,13 +27,10 @@ def preflight(scope: Any, plan: Callable[..., Any], **arguments: Any) -> Preflig
     -------
     >>> print(preflight(scope, tomography, num=1200, exposure_s=90.0))
     """
-    if plan not in _ESTIMATES:
-        raise ValueError(f"plan: needs one of {', '.join(p.__name__ for p in _ESTIMATES)}, got {plan!r}")
-
-    def estimate(settings: Settings) -> Estimate:
-        return _ESTIMATES[plan](settings, **{key: value for key, value in arguments.items() if key != "md"})
-
-    return weigh(scope, plan.__name__, estimate)
+    if plan not in _REQUESTS:
+        raise ValueError(f"plan: needs one of {', '.join(p.__name__ for p in _REQUESTS)}, got {plan!r}")
+    wanted = {key: value for key, value in arguments.items() if key != "md"}
+    return weigh(scope, plan.__name__, lambda: _REQUESTS[plan](scope.settings, **wanted))
 
 
 __all__ = [

@@ -70,9 +70,11 @@ def correlative(
     check_md(md)
     image = {"fov_um": 1.2 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
     ct, mills, sims = dict(tomography_args or {}), dict(mill_args or {}), dict(sims_args or {})
-    TomographyScan(**ct).check(settings)
-    se_request(settings, **image).check(settings)
-    sims_request(settings, **{"fov_um": settings.scan.fov_um, **sims}).check(settings)
+    anywhere = settings.scan.fov_um  # where to dig is not known yet, everything else is
+    TomographyScan(**ct).check(scope)
+    se_request(settings, **image).check(scope)
+    sims_request(settings, **{"fov_um": anywhere, **sims}).check(scope)
+    milling_request(settings, Rectangle((anywhere, anywhere), 1.0), **mills).check(scope)
 
     result = Correlative((md or {}).get("experiment_uid", str(uuid.uuid4())))
 
@@ -88,8 +90,8 @@ def correlative(
         aim = yield from in_background(align, aim, result.uids["se_before"])
     result.aim = aim
     field_of_aim = {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **sims}
-    sims_request(settings, **field_of_aim).check(settings)  # nothing is dug that cannot be mapped
-    milling_request(settings, aim.mill, **mills).check(settings)
+    sims_request(settings, **field_of_aim).check(scope)  # nothing is dug that cannot be mapped
+    milling_request(settings, aim.mill, **mills).check(scope)
     result.uids["milling"] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", "se_before"))
     result.uids["se_after"] = yield from se_image(scope, **image, md=linked("tomography", "milling"))
     result.uids["sims"] = yield from sims_raster(scope, **field_of_aim, md=linked("tomography", "milling"))

@@ -11,7 +11,7 @@ import bluesky.plan_stubs as bps
 from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
-from plans.validation import choice, count, finite, positive
+from plans.validation import choice, count, finite, pair, positive
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -19,18 +19,44 @@ COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class Scan:
-    """A field that a beam scans once, with ``layers`` counts per pixel."""
+    """A field that a beam scans once for one detector, ``se`` or ``eds``."""
 
+    detector: str
     fov_um: float
     shape: tuple[int, int]
     dwell_s: float
     centre_um: tuple[float, float]
     source: str = "electron"
-    layers: int = 1
+    elements: tuple[str, ...] = ()
 
-    def check(self, settings: Settings) -> None:
-        """ValueError when the field is larger than the beam's scan field."""
-        positive(fov_um=self.fov_um, dwell=self.dwell_s)
+    def optics(self, scope: Any) -> dict[Any, Any]:
+        """What the instrument is set to before the image."""
+        settings: Settings = scope.settings
+        detector = getattr(scope, self.detector)
+        field = {
+            detector.fov_um: self.fov_um,
+            detector.rows: self.shape[0],
+            detector.columns: self.shape[1],
+            detector.centre_u_um: self.centre_um[0],
+            detector.centre_v_um: self.centre_um[1],
+        }
+        if self.detector == "eds":
+            field |= {scope.eds.elements: ",".join(self.elements), scope.eds.dwell_ms: 1e3 * self.dwell_s}
+        else:
+            field |= {scope.se.source: self.source, scope.se.dwell_us: 1e6 * self.dwell_s}
+        if self.source == "ion":
+            return {
+                **field,
+                scope.fib.voltage_kv: settings.ion.voltage_kv,
+                scope.fib.current_pa: settings.ion.current_pa,
+            }
+        sem = settings.electrons
+        return {**field, scope.beam.voltage_kv: sem.voltage_kv, scope.beam.current_na: sem.current_na}
+
+    def check(self, scope: Any) -> None:
+        """ValueError when the field is larger than the beam's scan field or the instrument cannot do it."""
+        settings: Settings = scope.settings
+        positive(fov_um=self.fov_um, dwell_s=self.dwell_s)
         count(2, rows=self.shape[0], columns=self.shape[1])
         finite(centre_u_um=self.centre_um[0], centre_v_um=self.centre_um[1])
         choice("source", self.source, ("electron", "ion"))
@@ -38,24 +64,22 @@ class Scan:
         field_um = settings.ion.max_scan_field_um if ions else settings.electron.max_scan_field_um
         reach_um = self.fov_um + 2 * max(map(abs, self.centre_um))
         if reach_um > field_um:
-            raise ValueError(
-                f"fov_um: reaches {reach_um:.4g} um across the scan centre, the field is {field_um:.4g} um"
-            )
+            raise ValueError(f"fov_um: reaches {reach_um:.4g} um across the scan centre, the field is {field_um:g} um")
+        check_values(self.optics(scope))
 
     def estimate(self, settings: Settings) -> Estimate:
-        self.check(settings)
         rows, columns = self.shape
         time_s = rows * columns * self.dwell_s
-        current_na = settings.ion.current_pa * 1e-3 if self.source == "ion" else settings.electrons.current_na
+        ions = self.source == "ion"
+        current_na = settings.ion.current_pa * 1e-3 if ions else settings.electrons.current_na
         dose_nc = current_na * time_s
-        area_um2 = self.fov_um**2 * rows / columns
-        rate = settings.sputtering.rate_lco_um3_per_nc if self.source == "ion" else 0.0
+        eroded_um3 = dose_nc * settings.sputtering.rate_lco_um3_per_nc if ions else 0.0
         return Estimate(
             time_s=time_s,
             dose_nc=dose_nc,
             dose_on="specimen",
-            eroded_nm=1e3 * dose_nc * rate / area_um2,
-            disk_bytes=self.layers * rows * columns * COUNT_BYTES,
+            eroded_nm=1e3 * eroded_um3 / (self.fov_um**2 * rows / columns),
+            disk_bytes=max(1, len(self.elements)) * rows * columns * COUNT_BYTES,
         )
 
 
@@ -69,7 +93,7 @@ def se_request(
     source: str = "electron",
 ) -> Scan:
     """The arguments of :func:`se_image`, not yet checked."""
-    return Scan(fov_um, (shape[0], shape[1]), dwell_us * 1e-6, (centre_um[0], centre_um[1]), source)
+    return Scan("se", fov_um, pair("shape", shape), dwell_us * 1e-6, pair("centre_um", centre_um), source)
 
 
 def se_image(
@@ -94,9 +118,8 @@ def se_image(
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
     """
     scan = se_request(scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source)
-    optics = {scope.se.source: source, scope.se.dwell_us: dwell_us}
     words = {"plan_name": "se_image", "scan_type": "se_image", "dwell_us": dwell_us, "source": source}
-    return (yield from _image(scope, scope.se, scan, optics, words, md))
+    return (yield from _image(scope, scan, words, md))
 
 
 def eds_request(
@@ -108,8 +131,12 @@ def eds_request(
     dwell_ms: float = 10.0,
     centre_um: Sequence[float] = (0.0, 0.0),
 ) -> Scan:
-    """The arguments of :func:`eds_map`, not yet checked."""
-    return Scan(fov_um, (shape[0], shape[1]), dwell_ms * 1e-3, (centre_um[0], centre_um[1]), layers=len(elements))
+    """The arguments of :func:`eds_map`; ValueError when the elements are none."""
+    names = (elements,) if isinstance(elements, str) else tuple(elements)
+    if not names or not all(isinstance(name, str) and name.isalpha() for name in names):
+        raise ValueError(f"elements: needs chemical symbols such as Ni, Co, C, got {elements!r}")
+    field = pair("shape", shape), dwell_ms * 1e-3, pair("centre_um", centre_um)
+    return Scan("eds", fov_um, *field, elements=names)
 
 
 def eds_map(
@@ -133,55 +160,22 @@ def eds_map(
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
     """
-    names = (elements,) if isinstance(elements, str) else tuple(elements)
-    if not names or not all(isinstance(name, str) and name.isalpha() for name in names):
-        raise ValueError(f"elements: needs chemical symbols such as Ni, Co, C, got {elements!r}")
     scan = eds_request(
-        scope.settings, elements=names, fov_um=fov_um, shape=shape, dwell_ms=dwell_ms, centre_um=centre_um
+        scope.settings, elements=elements, fov_um=fov_um, shape=shape, dwell_ms=dwell_ms, centre_um=centre_um
     )
-    optics = {scope.eds.elements: ",".join(names), scope.eds.dwell_ms: dwell_ms}
-    words = {"plan_name": "eds_map", "scan_type": "eds_map", "dwell_ms": dwell_ms, "elements": list(names)}
-    return (yield from _image(scope, scope.eds, scan, optics, words, md))
+    words = {"plan_name": "eds_map", "scan_type": "eds_map", "dwell_ms": dwell_ms, "elements": list(scan.elements)}
+    return (yield from _image(scope, scan, words, md))
 
 
-def _image(
-    scope: Any,
-    detector: Any,
-    scan: Scan,
-    optics: Mapping[Any, Any],
-    words: Mapping[str, Any],
-    md: Mapping[str, Any] | None,
-) -> Plan[str]:
-    settings: Settings = scope.settings
-    scan.check(settings)
+def _image(scope: Any, scan: Scan, words: Mapping[str, Any], md: Mapping[str, Any] | None) -> Plan[str]:
+    scan.check(scope)
     check_md(md)
-    ions = scan.source == "ion"
-    if ions:
-        column, column_optics = (
-            scope.fib,
-            {scope.fib.voltage_kv: settings.ion.voltage_kv, scope.fib.current_pa: settings.ion.current_pa},
-        )
-    else:
-        column, column_optics = (
-            scope.beam,
-            {
-                scope.beam.voltage_kv: settings.electrons.voltage_kv,
-                scope.beam.current_na: settings.electrons.current_na,
-            },
-        )
-    field = {
-        detector.fov_um: scan.fov_um,
-        detector.rows: scan.shape[0],
-        detector.columns: scan.shape[1],
-        detector.centre_u_um: scan.centre_um[0],
-        detector.centre_v_um: scan.centre_um[1],
-    }
-    everything = {**column_optics, **field, **optics}
-    check_values(everything)
+    detector = getattr(scope, scan.detector)
+    mode, column = ("fib", scope.fib) if scan.source == "ion" else ("sem", scope.beam)
 
     def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib" if ions else "sem")
-        yield from apply(everything)
+        yield from enter_mode(scope, mode)
+        yield from apply(scan.optics(scope))
 
     def measure() -> Plan[None]:
         yield from bps.prepare(detector, ("primary", 0), wait=True)

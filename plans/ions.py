@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 
 from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
-from plans.validation import count, positive
+from plans.validation import count, pair, positive
 from xrm_sims.patterns import Pattern, Raster, Rectangle, check_within_field
 from xrm_sims.settings import Settings
 
@@ -27,8 +28,24 @@ class SimsRaster:
     current_pa: float
     bias_v: float
 
-    def check(self, settings: Settings) -> None:
-        """ValueError when the raster leaves the scan field or the bias is off."""
+    def optics(self, scope: Any) -> dict[Any, Any]:
+        """What the instrument is set to before the first frame."""
+        fib, raster = scope.fib, self.raster
+        return {
+            scope.stage.bias_v: self.bias_v,
+            fib.voltage_kv: scope.settings.ion.voltage_kv,
+            fib.current_pa: self.current_pa,
+            fib.fov_um: raster.fov_um,
+            fib.rows: raster.shape[0],
+            fib.columns: raster.shape[1],
+            fib.dwell_ms: raster.dwell_ms,
+            fib.centre_u_um: raster.centre_um[0],
+            fib.centre_v_um: raster.centre_um[1],
+        }
+
+    def check(self, scope: Any) -> None:
+        """ValueError when the raster leaves the scan field, the bias is off, or the instrument cannot do it."""
+        settings: Settings = scope.settings
         count(2, rows=self.raster.shape[0], columns=self.raster.shape[1])
         count(1, frames=self.frames)
         positive(current_pa=self.current_pa)
@@ -38,9 +55,9 @@ class SimsRaster:
                 f"bias_v: SIMS needs the stage bias on, at least {settings.sector.min_bias_v:g} V, "
                 f"got {self.bias_v} V; use {settings.sector.bias_v:g} V"
             )
+        check_values(self.optics(scope))
 
     def estimate(self, settings: Settings) -> Estimate:
-        self.check(settings)
         time_s = self.frames * self.raster.frame_s
         rows, columns = self.raster.shape
         return Estimate(
@@ -64,10 +81,8 @@ def sims_request(
     bias_v: float | None = None,
 ) -> SimsRaster:
     """The arguments of :func:`sims_raster` with the instrument's defaults filled in, not yet checked."""
-    if len(shape) != 2 or len(centre_um) != 2:
-        raise ValueError(f"shape, centre_um: need two numbers each, got {tuple(shape)} and {tuple(centre_um)}")
     return SimsRaster(
-        Raster((shape[0], shape[1]), fov_um, dwell_ms, (float(centre_um[0]), float(centre_um[1]))),
+        Raster(pair("shape", shape), fov_um, dwell_ms, pair("centre_um", centre_um)),
         frames,
         settings.ion.current_pa if current_pa is None else current_pa,
         settings.sector.bias_v if bias_v is None else bias_v,
@@ -119,30 +134,22 @@ def sims_raster(
         current_pa=current_pa,
         bias_v=bias_v,
     )
-    sims.check(settings)
+    sims.check(scope)
     check_md(md)
     raster = sims.raster
-    optics = {
-        scope.stage.bias_v: sims.bias_v,
-        scope.fib.voltage_kv: settings.ion.voltage_kv,
-        scope.fib.current_pa: sims.current_pa,
-        scope.fib.fov_um: raster.fov_um,
-        scope.fib.rows: raster.shape[0],
-        scope.fib.columns: raster.shape[1],
-        scope.fib.dwell_ms: raster.dwell_ms,
-        scope.fib.centre_u_um: raster.centre_um[0],
-        scope.fib.centre_v_um: raster.centre_um[1],
-    }
-    check_values(optics)
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")
-        yield from apply(optics)
+        yield from apply(sims.optics(scope))
+
+    def frames_of_the_raster() -> Plan[None]:
+        for index in range(sims.frames):
+            yield from _raster_frame(scope, index)
 
     def measure() -> Plan[None]:
         yield from bps.declare_stream(scope.sector, name="primary", collect=True)
-        for index in range(sims.frames):
-            yield from _raster_frame(scope, index)
+        yield from bps.checkpoint()
+        yield from bpp.finalize_wrapper(frames_of_the_raster(), lambda: _keep_what_was_taken(scope))
 
     def describe() -> dict[str, Any]:
         plan = {
@@ -166,35 +173,46 @@ def sims_raster(
 
 
 def _raster_frame(scope: Any, index: int) -> Plan[None]:
-    """One frame, two checkpoints; the index keeps a rewound plan from eroding a frame that is there already."""
+    """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already.
+
+    Nothing stands between collecting and the checkpoint, so that ``sector`` knows when rewinding is pointless.
+    """
     yield from bps.prepare(scope.sector, ("primary", index), wait=True)
     yield from bps.mv(scope.fib.blanked, False)
     yield from bps.kickoff(scope.sector, wait=True)
     yield from bps.complete(scope.sector, wait=True)
     yield from bps.mv(scope.fib.blanked, True)
+    yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s], name="dose")
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.checkpoint()
-    yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s], name="dose")
-    yield from bps.checkpoint()
+
+
+def _keep_what_was_taken(scope: Any) -> Plan[None]:
+    """A frame that the ions have paid for goes into the run, also when the plan was ended before collecting it."""
+    yield from bps.stop(scope.sector)
+    yield from bps.complete(scope.sector, wait=True)
+    yield from bps.collect(scope.sector, name="primary")
+    yield from bps.prepare(scope.sector, None, wait=True)
 
 
 @dataclass(frozen=True)
 class Milling:
     """A pattern and the current that draws it."""
 
-    pattern: Pattern
+    pattern: Rectangle
     current_pa: float
 
-    def check(self, settings: Settings) -> None:
-        """ValueError when the pattern is none that mills, or leaves the scan field."""
-        if not isinstance(self.pattern, Rectangle):
-            raise ValueError(f"pattern: milling needs a Rectangle, got {type(self.pattern).__name__}")
+    def optics(self, scope: Any) -> dict[Any, Any]:
+        """What the instrument is set to before the first pass."""
+        return {scope.fib.voltage_kv: scope.settings.ion.voltage_kv, scope.fib.current_pa: self.current_pa}
+
+    def check(self, scope: Any) -> None:
+        """ValueError when the pattern leaves the scan field or the instrument cannot do it."""
         positive(current_pa=self.current_pa)
-        check_within_field(self.pattern, settings)
+        check_within_field(self.pattern, scope.settings)
+        check_values(self.optics(scope))
 
     def estimate(self, settings: Settings) -> Estimate:
-        self.check(settings)
-        assert isinstance(self.pattern, Rectangle)
         rate = settings.sputtering.rate_lco_um3_per_nc
         return Estimate(
             time_s=self.pattern.estimated_s(self.current_pa, rate),
@@ -206,7 +224,12 @@ class Milling:
 
 
 def milling_request(settings: Settings, pattern: Pattern, *, current_pa: float | None = None) -> Milling:
-    """The arguments of :func:`mill` with the instrument's milling current filled in, not yet checked."""
+    """The arguments of :func:`mill` with the instrument's milling current filled in.
+
+    ValueError when the pattern is none that mills.
+    """
+    if not isinstance(pattern, Rectangle):
+        raise ValueError(f"pattern: milling needs a Rectangle, got {type(pattern).__name__}")
     return Milling(pattern, settings.ion.milling_current_pa if current_pa is None else current_pa)
 
 
@@ -227,18 +250,14 @@ def mill(
     -------
     >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
     """
-    settings: Settings = scope.settings
-    milling = milling_request(settings, pattern, current_pa=current_pa)
-    milling.check(settings)
+    milling = milling_request(scope.settings, pattern, current_pa=current_pa)
+    milling.check(scope)
     check_md(md)
-    assert isinstance(milling.pattern, Rectangle)
     table, passes = milling.pattern.as_dict(), milling.pattern.passes
-    optics = {scope.fib.voltage_kv: settings.ion.voltage_kv, scope.fib.current_pa: milling.current_pa}
-    check_values(optics)
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")
-        yield from apply(optics)
+        yield from apply(milling.optics(scope))
 
     def measure() -> Plan[None]:
         for index in range(passes):

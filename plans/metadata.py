@@ -6,6 +6,8 @@ import getpass
 from collections.abc import Mapping
 from typing import Any
 
+from event_model import sanitize_doc
+
 TRUSTED = ("geometry", "beam", "channels")
 
 
@@ -17,6 +19,6 @@ def check_md(md: Mapping[str, Any] | None) -> None:
 
 
 def start_md(scope: Any, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Who measured what, the plan's own words, and over them the user's. Neither argument is changed."""
+    """Who measured what, the plan's own words, and over them the user's. Plain numbers and lists; neither argument is changed."""
     check_md(md)
-    return {"sample_name": scope.specimen.get(), "operator": getpass.getuser(), **plan, **(md or {})}
+    return sanitize_doc({"sample_name": scope.specimen.get(), "operator": getpass.getuser(), **plan, **(md or {})})

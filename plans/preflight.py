@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from xrm_sims.settings import Settings
 
@@ -48,11 +48,21 @@ class Preflight:
         return "\n".join([*lines, *(f"  refused {sentence}" for sentence in self.problems)])
 
 
-def weigh(scope: Any, name: str, estimate: Callable[[Settings], Estimate]) -> Preflight:
-    """Ask for the estimate and hold it against the free disk; refusals become sentences."""
+class Request(Protocol):
+    """The arguments of a plan, filled in."""
+
+    def check(self, scope: Any) -> None: ...
+
+    def estimate(self, settings: Settings) -> Estimate: ...
+
+
+def weigh(scope: Any, name: str, request: Callable[[], Request]) -> Preflight:
+    """Check a request, estimate it and hold it against the free disk; refusals become sentences."""
     free = shutil.disk_usage(_existing(Path(scope.frames_dir))).free
     try:
-        expected = estimate(scope.settings)
+        asked = request()
+        asked.check(scope)
+        expected = asked.estimate(scope.settings)
     except ValueError as refused:
         return Preflight(name, None, free, (str(refused),))
     full = f"disk: {_size(expected.disk_bytes)} are needed, {_size(free)} are free in {scope.frames_dir}"

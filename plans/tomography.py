@@ -45,12 +45,23 @@ class TomographyScan:
         choice("order", self.order, ORDERS)
         scan_angles(self.num, self.step_deg, self.start_deg)
 
-    def check(self, settings: Settings) -> None:
-        """ValueError when this instrument has no such target or binning."""
-        choice("target", self.target, settings.target.materials)
-        rows, columns = settings.detector.rows, settings.detector.columns
-        if rows % self.binning or columns % self.binning:
-            raise ValueError(f"binning: needs a divisor of {rows} x {columns} pixels, got {self.binning}")
+    def optics(self, scope: Any) -> dict[Any, Any]:
+        """What the instrument is set to before the first frame."""
+        electron = scope.settings.electron
+        return {
+            scope.beam.voltage_kv: electron.voltage_kv,
+            scope.beam.current_na: electron.current_na,
+            scope.widepix.exposure_s: self.exposure_s,
+            scope.widepix.binning: self.binning,
+            scope.stage.bias_v: 0.0,
+        }
+
+    def check(self, scope: Any) -> None:
+        """ValueError when the instrument cannot do it."""
+        choice("target", self.target, scope.settings.target.materials)
+        check_values(self.optics(scope))
+        for view in (0, self.num - 1):
+            scope.rotation.angle_deg.check_value(self.start_deg + view * self.step_deg)
 
     def view_order(self) -> list[int]:
         """Numbers of the views as they are taken: 0 ... num - 1, or bit-reversed so that early views spread out."""
@@ -83,9 +94,8 @@ class TomographyScan:
         return self.reference_every > 0 and position % self.reference_every == 0
 
     def estimate(self, settings: Settings) -> Estimate:
-        self.check(settings)
-        rounds_of_flats = 1 + sum(self.flats_before(position) for position in range(self.num))
-        references = sum(self.reference_before(position) for position in range(self.num)) + (self.reference_every > 0)
+        rounds_of_flats = 2 + ((self.num - 1) // self.flat_every if self.flat_every else 0)
+        references = 2 + (self.num - 1) // self.reference_every if self.reference_every else 0
         frames = self.num + self.num_dark + self.num_flat * rounds_of_flats + references
         moves_s = (
             2 * rounds_of_flats * settings.stage.flat_lowering_um / settings.stage.speed_um_per_s
@@ -180,17 +190,7 @@ def _scan(
     md: Mapping[str, Any] | None,
 ) -> Plan[str]:
     settings: Settings = scope.settings
-    scan.check(settings)
-    optics = {
-        scope.beam.voltage_kv: settings.electron.voltage_kv,
-        scope.beam.current_na: settings.electron.current_na,
-        scope.widepix.exposure_s: scan.exposure_s,
-        scope.widepix.binning: scan.binning,
-        scope.stage.bias_v: 0.0,
-    }
-    check_values(optics)
-    for angle_deg in (scan.start_deg, *scan.angles_deg([0, scan.num - 1])):
-        scope.rotation.angle_deg.check_value(angle_deg)
+    scan.check(scope)
     start = start_md(
         scope,
         {
@@ -219,7 +219,7 @@ def _scan(
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "xray")
-        yield from apply(optics)
+        yield from apply(scan.optics(scope))
         yield from bring_target_in(scope, scan.target)
 
     return (yield from record(scope, setup(), _views(scope, scan, views), [scope.widepix], lambda: start))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def finite(**values: float) -> None:
@@ -33,3 +36,10 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """ValueError unless ``value`` is one of the words allowed."""
     if value not in allowed:
         raise ValueError(f"{name}: needs one of {', '.join(allowed)}, got {value!r}")
+
+
+def pair(name: str, value: Sequence[T]) -> tuple[T, T]:
+    """Two values as a tuple; ValueError for any other number of them."""
+    if len(value) != 2:
+        raise ValueError(f"{name}: needs two numbers, got {value!r}")
+    return value[0], value[1]

@@ -12,6 +12,7 @@ A sinusoid in the columns and a constant in the rows are the position of the spe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -71,6 +72,8 @@ def correct_geometry(
         shifts = np.zeros((geometry.num_views, 2)) if drift is None else drift.copy()
     if drift is not None:
         shifts[:, 0] -= (shifts[:, 0] - drift[:, 0]).mean()
+        # the references saw the drift's own sinusoid, which the views alone take for the specimen's position
+        shifts[:, 1] += drift[:, 1] - without_position(drift[:, 1], geometry.angles_deg)
         geometry = replace(geometry, angles_deg=geometry.angles_deg + _turned_deg(drift[:, 1], geometry))
     elif geometry.view_shifts_px is None:
         shifts[:, 0] -= shifts[0, 0]
@@ -221,6 +224,9 @@ def _reprojection_step(
     """Displacement (n, 2) in detector pixels of the views from the reprojection of what they make together."""
     factor = max(1, geometry.detector_shape[1] // COARSE_COLUMNS)
     coarse = _coarse_geometry(geometry, factor)
+    reach = 0 if coarse.view_shifts_px is None else math.ceil(np.abs(coarse.view_shifts_px[:, 0]).max())
+    nz, ny, nx = coarse.volume_shape  # displaced images see slices above and below the nominal field
+    coarse = replace(coarse, volume_shape=(nz + 2 * reach + 2, ny, nx))
     images = _binned(p, factor)
     trusted = None if weights is None else _binned(weights, factor)
     volume = sart(images, coarse, sweeps=1, tv=0.0, weights=trusted).volume

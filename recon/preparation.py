@@ -20,7 +20,7 @@ class FlatField:
     ----------
     flats : (n, row, column) counts of the open beam.
     darks : (n, row, column) counts without beam at the same exposure, or None.
-    current_na : (n,) beam current of each flat, or None when it was constant.
+    current_na : (n,) beam current of each flat, or None when nobody knows.
     bad_pixels : (row, column) True where a pixel is of no use, or None; dead pixels are found from the flats as well.
 
     Raises
@@ -39,13 +39,11 @@ class FlatField:
         stack = _stack("flats", flats)
         self.shape: tuple[int, int] = stack.shape[1:]
         self.dark = np.zeros(self.shape) if darks is None else _stack("darks", darks, self.shape).mean(axis=0)
-        self.reference_na = 1.0
-        current = np.ones(len(stack))
+        self.reference_na: float | None = None
         if current_na is not None:
-            current = _per_frame("current_na", current_na, len(stack))
-            self.reference_na = float(current.mean())
+            self.reference_na = float(_per_frame("flat_current_na", current_na, len(stack)).mean())
         signal = stack.sum(axis=0) - len(stack) * self.dark
-        self.open_beam = signal * self.reference_na / current.sum()
+        self.open_beam = signal / len(stack)  # at the mean current
         self.flat_counts = np.maximum(signal, 1.0)
         typical = float(np.median(self.open_beam))
         if not typical > 0:
@@ -71,7 +69,7 @@ class FlatField:
         Parameters
         ----------
         counts : (n, row, column).
-        current_na : (n,) beam current of each projection; scales the open beam.
+        current_na : (n,) beam current of each projection; scales the open beam. Needed when the flats' is known.
 
         Returns
         -------
@@ -80,7 +78,9 @@ class FlatField:
         """
         raw = _stack("counts", counts, self.shape)
         beam = np.ones(len(raw), np.float32)
-        if current_na is not None:
+        if (current_na is None) != (self.reference_na is None):
+            raise ValueError("current_na: known for either flats or projections only, needs both or none")
+        if current_na is not None and self.reference_na is not None:
             beam = (_per_frame("current_na", current_na, len(raw)) / self.reference_na).astype(np.float32)
         signal = np.maximum(raw - self.dark.astype(np.float32), np.float32(LEAST_COUNTS))
         full = np.where(self.bad, 1.0, np.maximum(self.open_beam, LEAST_COUNTS)).astype(np.float32)

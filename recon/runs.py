@@ -70,17 +70,25 @@ def prepare(scans: list[TomographyScan], progress: Progress | None = None) -> Pr
     references, reference_times = [], []
     done = 0
     for part, scan in enumerate(scans):
-        field = _flat_field(scan)
+        known = all(np.isfinite(s.current_na).all() for s in (scan.flats, scan.projections, scan.references))
+        field = FlatField(
+            scan.flats.read(),
+            scan.darks.read() if len(scan.darks) else None,
+            current_na=scan.flats.current_na if known else None,
+            bad_pixels=scan.bad_pixels,
+        )
         where = np.array([n for n, (owner, _) in enumerate(chosen) if owner == part], int)
         frames = scan.projections.chosen(np.array([chosen[n][1] for n in where], int))
         for block, counts in frames.blocks():
-            p[where[block]], weights[where[block]] = field.integrals(counts, _known(frames.current_na[block]))
+            p[where[block]], weights[where[block]] = field.integrals(
+                counts, frames.current_na[block] if known else None
+            )
             done += len(counts)
             if progress is not None:
                 progress(STAGES[0], done / len(angles))
         times[where] = frames.time_s
         if len(scan.references):
-            references.append(field.integrals(scan.references.read(), _known(scan.references.current_na)))
+            references.append(field.integrals(scan.references.read(), scan.references.current_na if known else None))
             reference_times.append(scan.references.time_s)
     level_air(p, weights)
     for reference in references:
@@ -94,16 +102,6 @@ def prepare(scans: list[TomographyScan], progress: Progress | None = None) -> Pr
         reference_times_s=np.concatenate(reference_times) if references else np.zeros(0),
         uids=tuple(scan.uid for scan in scans),
     )
-
-
-def _flat_field(scan: TomographyScan) -> FlatField:
-    darks = scan.darks.read() if len(scan.darks) else None
-    return FlatField(scan.flats.read(), darks, current_na=_known(scan.flats.current_na), bad_pixels=scan.bad_pixels)
-
-
-def _known(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Per-frame readings, or None when the run did not record them."""
-    return values if np.isfinite(values).all() else None
 
 
 def from_run(
@@ -186,9 +184,7 @@ def reconstruct(
         voxel_um=geometry.voxel_um if voxel_um is None else voxel_um,
     )
     result = sart(prepared.p, geometry, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
-    return Reconstruction(
-        result.volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids
-    )
+    return Reconstruction(result.volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[float], None] | None:

@@ -23,9 +23,9 @@ from xrm_sims.geometry import ConeGeometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and converge slower
-RELAXATION = 0.5
+RELAXATION = 1.0
 SWEEPS = 2
-NOISE_UNITS = 1.0
+NOISE_UNITS = 2.0
 TILE = 64  # columns of the volume that stay in cache while all views of a subset pass
 
 

@@ -83,8 +83,9 @@ def test_a_plain_tiled_client_reads_over_http(record, data):
 
         script = f"""
 from xrm_sims.data import documents, open_catalog, read_counts
-assert open_catalog({str(data)!r}).context.api_uri.port == {server.port}
-print(sum(name == "event" for name, _ in documents({uid!r}, {str(data)!r})), read_counts({uid!r}, {KEY!r}, {str(data)!r})[0].sum())
+data, uid = {str(data)!r}, {uid!r}
+assert open_catalog(data).context.api_uri.port == {server.port}
+print(sum(name == "event" for name, _ in documents(uid, data)), read_counts(uid, {KEY!r}, data)[0].sum())
 """
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert other.stdout.split() == ["4", str(expected.sum())], other.stderr

@@ -109,21 +109,39 @@ def test_an_existing_file_is_never_overwritten(writer):
         FrameWriter(writer.path, DATASET, SHAPE, np.uint32)
 
 
-def test_a_full_disk_is_said_and_earlier_frames_stay(tmp_path):
+def test_a_full_disk_is_said_and_the_file_stays_whole(tmp_path):
     """The operating system's limit on the size of a file stands for the full disk."""
-    writer = FrameWriter(tmp_path / "full.h5", DATASET, (256, 256), np.uint32)
-    writer.append(np.ones((256, 256)))
+    frame = np.ones((256, 256))
+    writer = FrameWriter(tmp_path / "full.h5", DATASET, frame.shape, np.uint32)
+    writer.append(frame)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (writer.path.stat().st_size + 1000, hard))
     try:
-        with pytest.raises(RuntimeError, match=r"full\.h5: frame 1 could not be written \(File too large\)"):
-            writer.append(np.ones((256, 256)))
-        with pytest.raises(RuntimeError, match="an earlier frame failed"):
-            writer.append(np.ones((256, 256)))
+        with pytest.raises(RuntimeError, match=r"full\.h5: no room for frame 1 \(File too large\); free space"):
+            writer.append(frame)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert writer.append(2 * frame) == 1
+    writer.close()
+    with h5py.File(writer.path) as file:
+        np.testing.assert_array_equal(file[DATASET], [frame, 2 * frame])
+
+
+def test_a_full_disk_at_the_end_still_leaves_a_whole_file(tmp_path):
+    frame = np.ones((256, 256))
+    writer = FrameWriter(tmp_path / "full.h5", DATASET, frame.shape, np.uint32)
+    writer.append(frame)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (writer.path.stat().st_size, hard))
+    try:
+        with pytest.raises(RuntimeError, match="no room for frame 1"):
+            writer.append(frame)
         writer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    np.testing.assert_array_equal(read_block(resource_of(writer), 0, 1), np.ones((1, 256, 256)))
+    with h5py.File(writer.path) as file:
+        np.testing.assert_array_equal(file[DATASET], [frame])
+    assert writer.path.stat().st_size < 2 * frame.size * 4
 
 
 def test_a_killed_writer_loses_no_frame(tmp_path):

@@ -22,7 +22,7 @@ def test_a_result_comes_back_as_it_was_saved(data):
     for name, array in arrays.items():
         np.testing.assert_array_equal(result.arrays[name], array)
         assert result.arrays[name].dtype == array.dtype
-    pd.testing.assert_frame_equal(result.tables["rois"], rois)
+    assert result.tables["rois"].to_dict("list") == rois.to_dict("list")
     about = result.metadata
     assert (about["sweeps"], about["shift"], about["parent_uids"], about["run_uid"]) == (2, [0, 1], ["p"], UID)
     assert {"xrm-sims", "numpy"} <= set(about["versions"])

@@ -10,6 +10,10 @@ import pytest
 from bluesky.utils import FailedStatus
 from event_model import DocumentNames, schema_validators
 
+from devices import Instrument
+from xrm_sims.settings import Settings, SurfaceGrid
+from xrm_sims.twin.microscope import Microscope
+
 
 def frames_of(documents, key):
     """The datasets of a key, opened with nothing but h5py."""
@@ -118,3 +122,25 @@ def test_the_instrument_stages_and_unstages_by_any_of_its_detectors(ready, RE):
         RE(bp.count([ready.widepix]))
     assert not ready.widepix.store.is_open
     assert ready.stage.z_um.get() == 0.0
+
+
+def test_a_stopped_raster_finishes_without_a_frame(tmp_path):
+    """In real time, with a raster of 144 s that nobody waits for."""
+    settings = Settings(surface=SurfaceGrid(pitch_um=0.4))
+    with Microscope(tmp_path / "twin", seed=1, settings=settings) as twin:
+        scope = Instrument(twin, settings, tmp_path / "frames")
+        scope.mode.put("fib")
+        scope.stage.bias_v.put(500.0)
+        scope.close()
+    with Microscope(tmp_path / "twin", settings=settings, clock=1.0) as twin:
+        scope = Instrument(twin, settings, tmp_path / "frames")
+        scope.sector.stage()
+        scope.fib.blanked.put(False)
+        scope.sector.kickoff().wait()
+        raster = scope.sector.complete()
+        assert scope.make_safe() == ["ion beam: found on, now blanked"]
+        raster.wait()
+        assert list(scope.sector.collect_asset_docs()) == []
+        assert scope.sector.get_index() == 0
+        scope.sector.unstage()
+        scope.close()

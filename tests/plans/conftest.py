@@ -10,19 +10,21 @@ from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
 from devices import Instrument
-from xrm_sims.settings import Settings
+from xrm_sims.settings import Settings, SurfaceGrid
 from xrm_sims.twin.microscope import Microscope
+
+COARSE = Settings(surface=SurfaceGrid(pitch_um=0.4, milling_columns=16))  # nothing here looks at fine topography
 
 
 @pytest.fixture
 def twin(tmp_path):
-    with Microscope(tmp_path / "twin", seed=1) as microscope:
+    with Microscope(tmp_path / "twin", seed=1, settings=COARSE) as microscope:
         yield microscope
 
 
 @pytest.fixture
 def scope(twin, tmp_path):
-    instrument = Instrument(twin, Settings(), tmp_path / "frames")
+    instrument = Instrument(twin, COARSE, tmp_path / "frames")
     yield instrument
     instrument.close()
 

@@ -34,7 +34,7 @@ def test_an_eds_map_has_one_layer_per_element(scope, RE, run, is_safe):
         (se_image, {"fov_um": 10.0, "dwell_us": float("nan")}, "dwell"),
         (se_image, {"fov_um": 10.0, "source": "light"}, "source: needs one of electron, ion"),
         (se_image, {"fov_um": 10.0, "shape": (1, 10)}, "rows: needs a whole number of at least 2"),
-        (se_image, {"fov_um": 10.0, "shape": (10,)}, "need two numbers each"),
+        (se_image, {"fov_um": 10.0, "shape": (10,)}, "shape: needs two numbers"),
         (eds_map, {"fov_um": 10.0, "elements": ()}, "elements: needs chemical symbols"),
         (eds_map, {"fov_um": 10.0, "elements": ("N1",)}, "elements: needs chemical symbols"),
         (eds_map, {"fov_um": 10.0, "elements": ("Ni",), "centre_um": (float("inf"), 0.0)}, "centre_u_um"),

@@ -69,7 +69,7 @@ def test_an_exception_between_frames_leaves_it_safe(scope, RE, run, raises_at, i
         ({"frames": 0}, "frames: needs a whole number of at least 1, got 0"),
         ({"shape": (0, 16)}, "shape: needs at least 2 x 2"),
         ({"shape": (16.5, 16)}, "rows: needs a whole number"),
-        ({"shape": (16,)}, "need two numbers each"),
+        ({"shape": (16,)}, "shape: needs two numbers"),
         ({"shape": (99999, 99999)}, "fib_rows"),
         ({"bias_v": 0.0}, "bias_v: SIMS needs the stage bias on"),
         ({"bias_v": float("nan")}, "bias_v"),

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from bluesky.simulators import summarize_plan
 
 from plans import resume_tomography, tomography
 from plans.tomography import TomographyScan
@@ -211,3 +212,18 @@ def test_the_estimate_counts_every_frame(scope, RE, run):
     RE(tomography(scope, **SHORT))
     events = sum(n for stream, n in run.stop["num_events"].items() if stream != "baseline")
     assert scan.estimate(Settings()).disk_bytes == events * 32 * 160 * 4
+
+
+def test_a_dry_run_says_what_would_happen_and_moves_nothing(scope, state, capsys):
+    before = state()
+    summarize_plan(tomography(scope, **SHORT))
+    said = capsys.readouterr().out
+    assert "rotation_angle_deg -> 270.0" in said
+    assert "target_x_um -> -400.0" in said
+    assert state() == before
+
+
+def test_numpy_arguments_become_plain_numbers_in_the_documents(scope, RE, run):
+    RE(tomography(scope, **{**SHORT, "num": np.int64(2), "step_deg": np.float64(180.0)}, md={"mass_mg": np.float32(2)}))
+    json.dumps(run.start)
+    assert run.start["plan_args"]["num"] == 2

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
 
 import recon
+from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
 from recon.alignment import without_position
 
 WIDTH, HEIGHT, VIEWS = 120, 40, 180

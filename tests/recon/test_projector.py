@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from benchmarks.recon_phantom import exact_projections, random_spheres, scan_geometry, truth
 
 import recon
+from benchmarks.recon_phantom import exact_projections, random_spheres, scan_geometry, truth
 
 WIDTH, HEIGHT, VIEWS = 64, 48, 24
 RNG = np.random.default_rng(7)
@@ -62,12 +62,12 @@ def test_the_adjoint_holds_for_signed_data():
     ids=["plain", "shifts", "axis", "offset", "roll", "scale", "all"],
 )
 def test_project_agrees_with_exact_line_integrals(changes):
-    """What is left is the voxels' antialiasing, below 3 % of the signal; a wrong sign leaves more than 10 %."""
+    """What is left is the voxels' antialiasing, below 5 % of the signal; a wrong sign leaves 10 to 40 %."""
     geometry = scan_geometry(WIDTH, HEIGHT, VIEWS, **changes)
     phantom = random_spheres(WIDTH, HEIGHT, seed=3)
     exact = exact_projections(phantom, geometry)
     projected = recon.project(truth(phantom, geometry.volume_shape), geometry)
-    assert np.sqrt(((projected - exact) ** 2).mean() / (exact**2).mean()) < 0.03
+    assert np.sqrt(((projected - exact) ** 2).mean() / (exact**2).mean()) < 0.05
 
 
 def test_lengths_are_in_micrometres():

@@ -29,7 +29,8 @@ from xrm_sims.settings import Settings
 class Choices:
     """What a user may want otherwise: how to reconstruct, which defect to take, how to dig and map."""
 
-    sweeps: int = 2
+    sweeps: int = 3
+    relaxation: float = 1.0  # 23,000 counts per binned pixel: noise does not ask for less
     rule: DefectRule = DefectRule()
     fov_um: float = 14.0
     mill_margin_um: float = 3.0
@@ -54,7 +55,9 @@ class Analysis:
     def reconstruct(self, uid: str) -> Tomogram:
         """Volume of a tomography run, kept as its result ``volume``."""
         with timed("reconstruction", self.seconds):
-            self.tomogram = reconstruct_tomogram(uid, self.data, sweeps=self.choices.sweeps)
+            self.tomogram = reconstruct_tomogram(
+                uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation
+            )
         return self.tomogram
 
     def choose(self, tomogram: Tomogram) -> Aim:

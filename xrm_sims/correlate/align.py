@@ -31,8 +31,11 @@ class OutlineSettings:
 
 @dataclass(frozen=True)
 class PillarOutline:
-    """Near-circle in scan coordinates (``stretch`` as in ``segment.Outline``); ``scatter_um`` is the outline's rms distance from it, ``sigma_um`` the standard
-    error of the centre, ``seen`` the share of the outline that was used."""
+    """Near-circle in scan coordinates, ``stretch`` as in ``segment.Outline``.
+
+    ``scatter_um`` is the outline's rms distance from it, ``sigma_um`` the standard error of the centre, ``seen`` the
+    share of the outline that was used.
+    """
 
     centre_um: tuple[float, float]
     radius_um: float

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters, morphology
+from skimage.segmentation import watershed
 
 from xrm_sims.correlate.segment import Segmentation, Volume, segment, voxel_to_um
 
@@ -60,12 +61,13 @@ class DefectSettings:
     least_contrast: float = 0.18
     noise_factor: float = 4.5  # the deepest deficit stands this many times above the noise
     rim_share: float = 0.4  # a defect reaches out to this share of its deepest deficit
+    split_contrast: float = 0.15  # neighbours are two when the pass between them is shallower by this
     slit_um: float = 0.5  # voids open to the particle's surface count when narrower than twice this
     psf_sigma_um: float = 0.13  # blur taken off the second moments
     crack_length_um: float = 1.0
     crack_flatness: float = 0.55  # shortest over middle extent below this: a crack
     within_particle: float = 0.85  # mean radius in units of the particle's own ellipsoid
-    least_enclosure: float = 0.6
+    least_enclosure: float = 0.75
     border_um: float = 0.6  # nothing is believed this close to the volume's faces
 
 
@@ -77,7 +79,7 @@ def find_defects(
 ) -> list[Defect]:
     """Pores and cracks of a volume (z, y, x) in 1/um, the most certain first.
 
-    Pass the ``segmentation`` of the same volume when there is one already. Raises ValueError for a volume without
+    Pass the ``segmentation`` of the same volume, when there is one already. Raises ValueError for a volume without
     contrast (see :func:`segment`).
     """
     seg = segmentation or segment(volume, voxel_um)
@@ -87,7 +89,7 @@ def find_defects(
     particles = seg.particles[box]
     response = _response(deficit, particles, voxel_um, settings)
     high = max(settings.least_contrast, settings.noise_factor * seg.noise)
-    labels = _grow(response, high, settings.rim_share)
+    labels = _grow(response, high, settings)
     shapes = _ellipsoids(particles)
     found = []
     for n, where in enumerate(ndimage.find_objects(labels), start=1):
@@ -124,11 +126,17 @@ def _response(
     return np.where(particles > 0, np.maximum(basin, slit), 0.0).astype(np.float32)
 
 
-def _grow(response: NDArray[np.float32], high: float, rim_share: float) -> NDArray[np.int32]:
-    """Connected voxels above ``rim_share`` of ``high`` that reach ``high`` somewhere."""
-    mask = filters.apply_hysteresis_threshold(response, rim_share * high, high)
-    labels, _ = ndimage.label(mask, ndimage.generate_binary_structure(3, 1))
-    return labels
+def _grow(response: NDArray[np.float32], high: float, settings: DefectSettings) -> NDArray[np.int32]:
+    """Voxels above ``rim_share`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
+    mask = filters.apply_hysteresis_threshold(response, settings.rim_share * high, high)
+    smooth = ndimage.gaussian_filter(response, 0.7)
+    flooded = morphology.reconstruction(smooth - settings.split_contrast, smooth, method="dilation")
+    # A peak is a plateau of the flooded image: everything within split_contrast of the peak's height.
+    peaks, _ = ndimage.label((smooth >= flooded + 0.999 * settings.split_contrast) & mask)
+    whole, count = ndimage.label(mask)
+    bare = np.setdiff1d(np.arange(1, count + 1), whole[peaks > 0])
+    markers = np.where(peaks > 0, peaks, np.where(np.isin(whole, bare), whole + peaks.max(), 0))
+    return np.asarray(watershed(-smooth, markers, mask=mask), dtype=np.int32)
 
 
 def _ellipsoids(particles: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -125,12 +125,14 @@ def overview_figure(
     chosen: Defect | None = None,
     se_image: ArrayLike | None = None,
     se_fov_um: float | None = None,
+    se_to_specimen: ArrayLike | None = None,
 ) -> Figure:
     """Two horizontal (H1, H2) and two vertical (V1, V2) slices of the volume as in the paper's figure 2.
 
     Arrows point at pores (red) and cracks (white) that a slice cuts. The planes pass through the chosen defect (H2, V2)
-    and half-way elsewhere; the middle column shows where they lie. With ``se_image`` (top view) that is the backdrop of
-    the plan, otherwise the volume's own shadow is.
+    and half-way elsewhere; the middle column shows where they lie. With ``se_image`` (top view, centred in its scan)
+    that is the backdrop of the plan, laid down by the 2 x 3 affine ``se_to_specimen``; otherwise the volume's own
+    shadow is.
     """
     array = np.asarray(volume)
     nz, ny, nx = array.shape
@@ -159,7 +161,7 @@ def overview_figure(
         _arrows(axes, defects, direction, at_um)
         if chosen is not None and name in ("H2", "V2"):
             _ring(axes, focus[[0, 1]] if horizontal else focus[[0, 2]], max(chosen.diameter_um, 0.8), chosen.kind)
-    _plan(grid[0, 1], array, voxel_um, cuts, (limits[0], limits[1]), se_image, se_fov_um)
+    _plan(grid[0, 1], array, voxel_um, cuts, (limits[0], limits[1]), se_image, se_fov_um, se_to_specimen)
     _elevation(grid[1, 1], array, voxel_um, cuts, limits[0])
     figure.suptitle("nanoCT   red arrows: micropores, white arrows: cracks", fontsize=9)
     return figure
@@ -301,15 +303,17 @@ def _arrows(axes: Axes, defects: Sequence[Defect], direction: str, at_um: float,
         )  # fmt: skip
 
 
-def _plan(axes, array, voxel_um, cuts, limits, se_image, se_fov_um):  # type: ignore[no-untyped-def]
+def _plan(axes, array, voxel_um, cuts, limits, se_image, se_fov_um, se_to_specimen):  # type: ignore[no-untyped-def]
     """Top view with the vertical planes drawn in."""
     ny, nx = array.shape[1:]
     extent = (-nx * voxel_um / 2, nx * voxel_um / 2, -ny * voxel_um / 2, ny * voxel_um / 2)
     if se_image is not None and se_fov_um is not None:
         se = np.asarray(se_image, dtype=float)
         height = se_fov_um * se.shape[0] / se.shape[1]
-        extent = (-se_fov_um / 2, se_fov_um / 2, -height / 2, height / 2)
-        _image(axes, se, extent, "gray", (float(np.percentile(se, 0.5)), float(np.percentile(se, 99.5))))
+        # A turn of a degree is not seen at this size: only offset and scale are applied.
+        corners = np.array([[-se_fov_um, -height], [se_fov_um, height]]) / 2
+        (x0, y0), (x1, y1) = corners if se_to_specimen is None else apply_affine(se_to_specimen, corners)
+        _image(axes, se, (x0, x1, y0, y1), "gray", (float(np.percentile(se, 0.5)), float(np.percentile(se, 99.5))))
         _caption(axes, "SE", "top view")
     else:
         shadow = array.mean(axis=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
 import warnings
@@ -59,7 +58,6 @@ def connect(data: Data = None) -> Any:
 def _serve_in_process(layout: Layout) -> Any:
     from tiled.client.context import Context
 
-    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
         from xrm_sims.data.server import make_app
@@ -95,15 +93,11 @@ def _mounted(context: Any, mount: str) -> Any:
     from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH, Container
     from tiled.utils import OneShotCachedMap
 
-    Container.discover_clients_from_entrypoints()
-    shared = DEFAULT_STRUCTURE_CLIENT_DISPATCH["numpy"]
-    own = OneShotCachedMap({name: partial(shared.__getitem__, name) for name in shared})
+    with _lock:  # a second thread would find the table half filled
+        Container.discover_clients_from_entrypoints()
+    tables = (DEFAULT_STRUCTURE_CLIENT_DISPATCH["numpy"], Container.STRUCTURE_CLIENTS_FROM_ENTRYPOINTS)
+    own = OneShotCachedMap({name: partial(table.__getitem__, name) for table in tables for name in table})
     return from_context(context, structure_clients=own, node_path_parts=(mount,))
-
-
-def as_catalog(data: Any = None) -> Any:
-    """A client of ``/runs``, from one or from a data root."""
-    return open_catalog(data) if data is None or isinstance(data, str | os.PathLike) else data
 
 
 def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
@@ -115,20 +109,26 @@ def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
         _recorders[root] = flush
 
 
+def as_catalog(data: Any = None) -> Any:
+    """A client of ``/runs``, from one or from a data root. Runs that this process has just recorded in the data root
+    are waited for."""
+    if data is not None and not isinstance(data, str | os.PathLike):
+        return data
+    if wait := _recorders.get(Layout.of(data).root):
+        wait()
+    return open_catalog(data)
+
+
 def find_run(uid: str, data: Any = None) -> Any:
     """The run with this uid, or the only one whose uid begins with it (five characters at least).
-
-    A run that this process has just recorded is waited for.
 
     Raises ValueError saying which run is the latest when there is none, and when several begin alike.
     """
     catalog = as_catalog(data)
-    where = catalog.context.api_uri if catalog is data else Layout.of(data).root
-    if where in _recorders:
-        _recorders[where]()
     try:
         return catalog[uid]
     except KeyError:
+        where = catalog.context.api_uri if catalog is data else Layout.of(data).root
         latest = f"latest is {catalog[-1].metadata['start']['uid']}" if len(catalog) else "it is empty"
         raise ValueError(f"run {uid!r} is not in the catalogue {where}; {latest}") from None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 MIMETYPE = "application/x-hdf5"
-_HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames to close a file in order
+_HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames for its index and to close a file in order
 _SUPERBLOCK = struct.Struct("<8s4B3Q")  # version 3: signature, version, sizes, flags, base, extension, end of file
 
 
@@ -89,7 +88,7 @@ class FrameWriter:
         if self._failed:
             raise RuntimeError(f"frames file {self.path}: an earlier frame failed; start a new run")
         index = self.count
-        self._need_space(index)
+        self._reserve(index)
         try:
             self._data.resize(index + 1, axis=0)
             self._data[index] = frame
@@ -104,12 +103,13 @@ class FrameWriter:
         return index
 
     def close(self) -> None:
-        """Finish the file; closing twice does no harm."""
-        if self._failed:  # what could not be written cannot be flushed either
-            with contextlib.suppress(OSError, RuntimeError):
-                self._file.close()
+        """Finish the file and give back the room not used; closing twice does no harm."""
+        if not self._file.id:
             return
-        self._file.close()
+        with contextlib.suppress(OSError, RuntimeError) if self._failed else contextlib.nullcontext():
+            self._file.close()
+            with open(self.path, "rb+") as file:
+                file.truncate(_recorded_end(file.read(_SUPERBLOCK.size)))
 
     def __enter__(self) -> FrameWriter:
         return self
@@ -117,15 +117,21 @@ class FrameWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _need_space(self, index: int) -> None:
-        """HDF5 leaves a damaged file when the disk fills in mid-write, so it is asked before."""
-        needed = self.dtype.itemsize * int(np.prod(self.frame_shape)) + _HEADROOM_BYTES
-        free = shutil.disk_usage(self.path.parent).free
-        if free < needed:
+    def _reserve(self, index: int) -> None:
+        """Take the room for a frame from the file system before HDF5 touches it: HDF5 does not survive a write that
+        fails half-way, on a full disk or at a quota."""
+        descriptor = self._file.id.get_vfd_handle()
+        frame_bytes = self.dtype.itemsize * int(np.prod(self.frame_shape))
+        end = os.fstat(descriptor).st_size
+        missing = self._file.id.get_filesize() + frame_bytes + _HEADROOM_BYTES - end
+        try:
+            while missing > 0:
+                written = os.pwrite(descriptor, bytes(missing), end)
+                end, missing = end + written, missing - written
+        except OSError as error:
             raise RuntimeError(
-                f"frames file {self.path}: disk full, frame {index} needs {needed / 1e6:.1f} MB and "
-                f"{free / 1e6:.1f} MB are free"
-            )
+                f"frames file {self.path}: no room for frame {index} ({_reason(error)}); free space on the disk"
+            ) from error
 
 
 def resource_path(resource: Mapping[str, Any]) -> Path:
@@ -187,11 +193,16 @@ def _cut_short(path: Path) -> str:
             head = file.read(_SUPERBLOCK.size)
             if len(head) < _SUPERBLOCK.size:
                 return f"{len(head)} bytes"
-            end = _SUPERBLOCK.unpack(head)[-1]
+            end = _recorded_end(head)
             size = os.fstat(file.fileno()).st_size
         if size >= end or not head.startswith(b"\x89HDF"):
             return ""
     return f"{size} of {end} bytes"
+
+
+def _recorded_end(head: bytes) -> int:
+    """Length of the file as its superblock has it."""
+    return _SUPERBLOCK.unpack(head)[-1]
 
 
 def _span(start: int, stop: int) -> str:

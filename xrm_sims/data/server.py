@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -43,7 +44,9 @@ def server_config(layout: Layout) -> dict[str, Any]:
 
 def make_app(layout: Layout) -> Any:
     """The server as an ASGI application."""
-    return build_app_from_config(server_config(layout))
+    app = build_app_from_config(server_config(layout))
+    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
+    return app
 
 
 def _create_database(path: Path) -> None:

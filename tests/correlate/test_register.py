@@ -1,0 +1,110 @@
+"""Registration against the truth: maps of the continuous cathode pillar under a known affine."""
+
+import numpy as np
+import pytest
+
+from xrm_sims.correlate.register import RegisterSettings, register_sims_to_ct
+from xrm_sims.geometry import apply_affine
+from xrm_sims.patterns import Raster
+from xrm_sims.specimen import CathodePillar
+
+VOXEL_UM = 0.2
+COUNTS = np.array([[0, 0.5, 0, 0], [460, 0.5, 0.5, 8], [454, 9, 6.3, 1.5], [454, 46, 5, 1.2], [0.5, 3, 0.5, 0.5]])
+
+
+def mode_change(rng, offset_um=1.0):
+    """Scan → specimen as after aligning on the pillar: offset, rotation, small scale and stretch."""
+    angle, scale = np.radians(rng.uniform(-1, 1)), 1 + rng.uniform(-0.002, 0.002)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    a, b = rng.uniform(-0.001, 0.001, 2)
+    return np.column_stack([scale * turn @ [[1 + a, b], [b, 1 - a]], rng.uniform(-offset_um, offset_um, 2)])
+
+
+def sims_of(pillar, affine, raster, z_um, rng):
+    """Counts (channel, row, column) of whatever solid lies in the plane; voids are dark."""
+    rows, columns = raster.shape
+    r, c = np.indices(raster.shape)
+    u = (c - (columns - 1) / 2) * raster.pixel_um + raster.centre_um[0]
+    v = (r - (rows - 1) / 2) * raster.pixel_um + raster.centre_um[1]
+    xy = apply_affine(affine, np.column_stack([u.ravel(), v.ravel()]))
+    code = pillar.material_at(np.column_stack([xy, np.full(len(xy), z_um)]))
+    return rng.poisson(COUNTS[code].T.reshape(4, rows, columns))
+
+
+def corners(raster):
+    half = raster.fov_um / 2
+    return np.array(raster.centre_um) + half * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+
+
+@pytest.mark.parametrize(("fov_um", "seed"), [(11.8, 1), (15.0, 2), (20.7, 3)])
+def test_the_affine_comes_back_within_200_nm_at_the_corners(pillar, pillar_volume, fov_um, seed):
+    rng = np.random.default_rng(seed)
+    truth, z_um = mode_change(rng), rng.uniform(0.5, 2.5)
+    raster = Raster((512, 512), fov_um, 0.55, tuple(rng.uniform(-2, 2, 2)))
+    counts = sims_of(pillar, truth, raster, z_um, rng)
+    found = register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, z_um + rng.uniform(-0.3, 0.3), np.eye(2, 3))
+    apart = apply_affine(found.scan_to_specimen, corners(raster)) - apply_affine(truth, corners(raster))
+    error_nm = 1e3 * np.sqrt((apart**2).sum(axis=1).mean())
+    assert error_nm < 200
+    assert error_nm < 3 * found.sigma_nm
+    assert found.sigma_nm < 200
+    assert found.exposed_z_um == pytest.approx(z_um, abs=0.4)
+
+    pixels = np.array([[0, 0], [511, 0], [0, 511]])
+    scan = (pixels - 255.5) * raster.pixel_um + raster.centre_um
+    np.testing.assert_allclose(
+        apply_affine(found.sims_to_specimen, pixels), apply_affine(found.scan_to_specimen, scan), atol=1e-9
+    )
+
+
+def test_frames_are_summed(pillar, pillar_volume):
+    rng = np.random.default_rng(5)
+    raster = Raster((256, 256), 16.0, 0.1)
+    truth = mode_change(rng)
+    mean = np.stack([sims_of(pillar, truth, raster, 1.0, rng) for _ in range(3)])
+    once = register_sims_to_ct(mean, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    summed = register_sims_to_ct(mean.sum(axis=0), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    np.testing.assert_allclose(once.sims_to_specimen, summed.sims_to_specimen)
+
+
+def test_a_blank_raster_is_refused(pillar_volume):
+    counts = np.random.default_rng(0).poisson(0.01, (4, 256, 256))
+    with pytest.raises(ValueError, match="blank"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((256, 256), 12.0, 0.5), 1.0)
+
+
+def test_a_map_of_something_else_is_refused(pillar, pillar_volume):
+    rng = np.random.default_rng(6)
+    raster = Raster((256, 256), 16.0, 0.5)
+    other = sims_of(CathodePillar(seed=8), np.eye(2, 3), raster, 1.0, rng)
+    with pytest.raises(ValueError, match="registration"):
+        register_sims_to_ct(other, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+
+
+def test_an_optimum_beyond_the_search_is_refused(pillar, pillar_volume):
+    rng = np.random.default_rng(7)
+    raster = Raster((256, 256), 14.0, 0.5)
+    counts = sims_of(pillar, np.column_stack([np.eye(2), [2.4, 0.0]]), raster, 1.0, rng)
+    with pytest.raises(ValueError, match="registration"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    wide = register_sims_to_ct(
+        counts, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3), RegisterSettings(offset_range_um=3.5)
+    )
+    assert wide.scan_to_specimen[0, 2] == pytest.approx(2.4, abs=0.2)
+
+
+def test_a_wrong_depth_is_refused(pillar, pillar_volume):
+    raster = Raster((256, 256), 16.0, 0.5)
+    counts = sims_of(pillar, np.eye(2, 3), raster, 1.0, np.random.default_rng(8))
+    with pytest.raises(ValueError, match="registration"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, -1.5, np.eye(2, 3))
+    with pytest.raises(ValueError, match="leaves the volume"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, 9.0, np.eye(2, 3))
+
+
+def test_shapes_that_do_not_fit_are_refused(pillar_volume):
+    counts = np.random.default_rng(0).poisson(5, (4, 128, 128)) * (np.arange(128) > 60)
+    with pytest.raises(ValueError, match="the raster has"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((64, 64), 12.0, 0.5), 1.0)
+    with pytest.raises(ValueError, match="2 x 3"):
+        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((128, 128), 12.0, 0.5), 1.0, np.eye(3))
