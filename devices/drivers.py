@@ -3,8 +3,8 @@
 A driver is a few blocking calls. ``get`` and ``put`` name quantities with their unit (``"current_na"``); ``put``
 returns when the hardware is there and has said so, and raises ``ValueError`` (refused) or ``RuntimeError`` (failed)
 with one sentence. Devices call drivers from a worker thread, never from two threads at once, except ``stop``, which
-may come from anywhere at any time and must make a blocking call return early. The digital twin fulfils the same
-protocols.
+may come from anywhere at any time and must make a blocking call return early, by RuntimeError: a frame that was cut
+short is not handed back. The digital twin fulfils the same protocols.
 """
 
 from __future__ import annotations

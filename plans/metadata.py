@@ -19,6 +19,9 @@ def check_md(md: Mapping[str, Any] | None) -> None:
 
 
 def start_md(scope: Any, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Who measured what, the plan's own words, and over them the user's. Plain numbers and lists; neither argument is changed."""
+    """Who measured what, the plan's own words, and over them the user's, as plain numbers and lists.
+
+    Neither argument is changed.
+    """
     check_md(md)
     return sanitize_doc({"sample_name": scope.specimen.get(), "operator": getpass.getuser(), **plan, **(md or {})})

@@ -29,6 +29,7 @@ COARSE_COLUMNS = 160  # the reprojection works on images binned to about this wi
 TEMPLATE_ROUNDS = 3
 GAUSS_NEWTON_STEPS = 8
 AIR_SHARE = 0.05  # of the largest mean integral: what the outermost columns may show beside a whole specimen
+SUPPORT_MARGIN_PX = 4.0
 MARGIN = 0.06  # share of the image left out on each side of a registration
 
 
@@ -90,6 +91,19 @@ def _stands_free(p: NDArray[np.float32]) -> bool:
     columns = p[:: max(1, len(p) // 64)].mean(axis=(0, 1))
     top = float(columns.max())
     return top > 0 and max(abs(columns[:3]).max(), abs(columns[-3:]).max()) < AIR_SHARE * top
+
+
+def specimen_radius_um(p: NDArray[np.float32], geometry: ConeGeometry) -> float | None:
+    """Radius about the axis that holds a free-standing specimen with a margin; None when it fills the field."""
+    if not _stands_free(p):
+        return None
+    profile = p.mean(axis=1)
+    shifts = np.zeros(geometry.num_views) if geometry.view_shifts_px is None else geometry.view_shifts_px[:, 1]
+    columns = np.arange(geometry.detector_shape[1]) - (geometry.detector_shape[1] - 1) / 2
+    distance = np.abs(columns[None, :] - geometry.detector_offset_px[1] - shifts[:, None])
+    occupied = profile > AIR_SHARE * np.quantile(profile, 0.99)
+    reach_px = float(np.quantile((distance * occupied).max(axis=1), 0.99)) + SUPPORT_MARGIN_PX
+    return reach_px * geometry.pixel_mm * 1e3 / geometry.magnification
 
 
 def without_position(columns_px: NDArray[np.float64], angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.alignment import correct_geometry
+from recon.alignment import correct_geometry, specimen_radius_um
 from recon.documents import TomographyConsumer, TomographyScan, documents_of, merge_scans
 from recon.preparation import FlatField, level_air, trust
-from recon.sart import sart
+from recon.sart import field_of_view_um, sart
 from xrm_sims.geometry import ConeGeometry
 
 Progress = Callable[[str, float], None]
@@ -122,7 +122,7 @@ def from_run(
     correct : find the shifts of the views from the data first (:func:`recon.correct_geometry`).
     volume_shape, voxel_um : in place of those in the run's geometry.
     progress : called with the stage ("reading", "alignment", "reconstruction") and the finished fraction of it.
-    options : for :func:`recon.sart`.
+    options : for :func:`recon.sart`; ``support`` is the free-standing specimen's own cylinder unless given.
 
     Missing and doubled frames are named in a warning and reconstructed around.
 
@@ -183,6 +183,9 @@ def reconstruct(
         volume_shape=geometry.volume_shape if volume_shape is None else volume_shape,
         voxel_um=geometry.voxel_um if voxel_um is None else voxel_um,
     )
+    radius_um = specimen_radius_um(prepared.p, geometry)
+    if radius_um is not None and radius_um < field_of_view_um(geometry):
+        options = {"support": radius_um} | options
     result = sart(prepared.p, geometry, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
     return Reconstruction(result.volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
 
