@@ -14,15 +14,17 @@ from plans.stubs import Plan, in_background
 from plans.tomography import TomographyScan, tomography
 from xrm_sims.patterns import Rectangle
 
+CLOSE_UP = 1.3  # the image of the milled field reaches that much beyond the map
+
 
 @dataclass(frozen=True)
 class Aim:
-    """What to dig and map, in the scan frame of the ion beam; ``about`` is kept for ``register`` and the record."""
+    """What to dig and map, in the scan frame of the ion beam; ``about`` is whatever ``align`` and ``register`` need."""
 
     mill: Rectangle
     fov_um: float
     centre_um: tuple[float, float] = (0.0, 0.0)
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Any = None
 
 
 @dataclass
@@ -61,7 +63,8 @@ def correlative(
     Parameters
     ----------
     tomography_args, mill_args, sims_args : further arguments of those plans.
-    se_args : further arguments of both ion images; without ``fov_um`` they show the whole pillar.
+    se_args : further arguments of both ion images. The first shows the whole pillar unless ``fov_um`` says otherwise,
+        the second the milled field.
     md : goes into every start document, with ``experiment_uid`` and ``parent_uids``.
 
     Returns uids and results. Whatever happens both beams end blanked and the target parked.
@@ -93,7 +96,8 @@ def correlative(
     sims_request(settings, **field_of_aim).check(scope)  # nothing is dug that cannot be mapped
     milling_request(settings, aim.mill, **mills).check(scope)
     result.uids["milling"] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", "se_before"))
-    result.uids["se_after"] = yield from se_image(scope, **image, md=linked("tomography", "milling"))
+    close_up = {**image, "fov_um": CLOSE_UP * aim.fov_um, "centre_um": aim.centre_um}
+    result.uids["se_after"] = yield from se_image(scope, **close_up, md=linked("tomography", "milling"))
     result.uids["sims"] = yield from sims_raster(scope, **field_of_aim, md=linked("tomography", "milling"))
     result.registration = yield from in_background(register, result)
     return result

@@ -23,6 +23,7 @@ from xrm_sims.geometry import ConeGeometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and converge slower
+LEAST_SUBSETS = 30  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 2
 NOISE_UNITS = 2.0
@@ -179,7 +180,7 @@ def sart(
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
     sweeps : passes over all views.
-    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default ten views each.
+    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default ten views each, 30 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
     tv : total-variation denoising after each sweep in units of the volume's own noise; 0 for none.
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
@@ -194,7 +195,7 @@ def sart(
     """
     started = time.perf_counter()
     n = geometry.num_views
-    subsets = max(1, n // VIEWS_PER_SUBSET) if subsets is None else subsets
+    subsets = min(n, max(n // VIEWS_PER_SUBSET, LEAST_SUBSETS)) if subsets is None else subsets
     if not 1 <= subsets <= n:
         raise ValueError(f"subsets: needs 1 to {n} (one view per subset), got {subsets}")
     if sweeps < 1:

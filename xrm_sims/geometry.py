@@ -190,4 +190,4 @@ def scan_angles(num: int, step_deg: float, start_deg: float = 0.0) -> NDArray[np
         raise ValueError(f"num: needs at least one projection, got {num}")
     if not np.isfinite(step_deg) or step_deg == 0:
         raise ValueError(f"step_deg: needs a step other than 0 degrees, got {step_deg}")
-    return start_deg + np.arange(num) * float(step_deg)
+    return np.asarray(start_deg + np.arange(num) * float(step_deg), dtype=np.float64)

@@ -105,7 +105,8 @@ def pattern_from_dict(table: dict[str, Any]) -> Pattern:
     for name in rest:
         if name not in known:
             raise ValueError(f"{kind}: unknown field {name!r}; known are {', '.join(sorted(known))}")
-    return _KINDS[kind](**{k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in rest.items()}
+    return _KINDS[kind](**values)
 
 
 def check_within_field(pattern: Pattern, settings: Settings) -> None:

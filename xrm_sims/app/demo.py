@@ -8,14 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import plans
 from plans import Correlative
-from xrm_sims.app.experiment import Analysis, raster_of
+from xrm_sims.app.experiment import Analysis, Findings
 from xrm_sims.app.pictures import draw
 from xrm_sims.app.session import Session, open_session
+from xrm_sims.correlate.maps import channel_statistics
+from xrm_sims.correlate.register import Registration
 from xrm_sims.data import read_counts
+from xrm_sims.geometry import apply_affine
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
 SIMS = {"shape": (512, 512), "dwell_ms": 0.55, "frames": 1}
@@ -33,9 +34,9 @@ def run_demo(out: Path, *, seed: int = 1, data: Path | None = None) -> dict[str,
     with open_session(root, seed=seed, fresh=True) as session:
         analysis = Analysis(session.data, session.settings)
         result = run_experiment(session, analysis)
-        pictures = draw(analysis, result, out)
-        summary = summarise(session, analysis, result)
-    summary["seconds"]["everything"] = round(time.perf_counter() - began, 1)
+        pictures = draw(result, session.data, out)
+        summary = summarise(session, result)
+    summary["seconds"] = {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
     summary["pictures"] = [path.name for path in pictures]
     write_json(out / "summary.json", summary)
     for path in pictures:
@@ -60,33 +61,30 @@ def run_experiment(session: Session, analysis: Analysis) -> Correlative:
     return session.run(plan)
 
 
-def summarise(session: Session, analysis: Analysis, result: Correlative) -> dict[str, Any]:
-    """Uids, seconds, the defect, the registration, counts: every length says its unit."""
-    assert analysis.defect is not None and analysis.tomogram is not None and result.aim is not None
+def summarise(session: Session, result: Correlative) -> dict[str, Any]:
+    """Uids, the defect, the registration, counts: every length says its unit."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    registration: Registration = result.registration
     counts, start = read_counts(result.uids["sims"], "sector_counts", session.data)
-    registration = result.registration
-    affine = np.asarray(registration.sims_to_specimen)
-    rows, columns = raster_of(start).shape
-    centre = affine @ [(columns - 1) / 2, (rows - 1) / 2, 1.0]
+    rows, columns = start["shape"]
+    middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
+    resolution = found.tomogram.resolution
     labels = [channel["label"] for channel in start["channels"]]
     return {
         "experiment_uid": result.experiment_uid,
         "run_uids": result.uids,
-        "seconds": analysis.seconds,
-        "defect": analysis.defect.as_dict(),
-        "defects_found": len(analysis.defects),
-        "defect_centre_um": [float(value) for value in analysis.defect.centre_um],
-        "sims_centre_um": centre.tolist(),
-        "exposed_z_um": float(registration.exposed_z_um),
-        "sims_to_specimen": affine.tolist(),
-        "sigma_nm": float(registration.sigma_nm),
-        "registration_residual_nm": float(registration.residual_nm),
-        "counts": {
-            label: {"total": int(counts[:, n].sum()), "mean_per_pixel": float(counts[:, n].mean())}
-            for n, label in enumerate(labels)
-        },
-        "resolution": None if analysis.tomogram.resolution is None else vars(analysis.tomogram.resolution),
-        "voxel_um": analysis.tomogram.voxel_um,
+        "defect": found.defect.as_dict(),
+        "defects_found": len(found.defects),
+        "defect_centre_um": list(found.defect.centre_um),
+        "sims_centre_um": middle.tolist(),
+        "exposed_z_um": registration.exposed_z_um,
+        "sims_to_specimen": registration.sims_to_specimen.tolist(),
+        "sigma_nm": registration.sigma_nm,
+        "registration_residual_nm": registration.residual_nm,
+        "counts": {each.label: vars(each) for each in channel_statistics(counts, labels)},
+        "resolution": None if resolution is None else vars(resolution),
+        "voxel_um": found.tomogram.voxel_um,
     }
 
 

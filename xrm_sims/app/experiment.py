@@ -5,7 +5,7 @@ Every result is kept at ``/results/<uid of the run it comes from>`` before the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plans import Aim, Correlative
 from xrm_sims.app.progress import timed
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
-from xrm_sims.correlate.align import PillarOutline, locate_pillar, pillar_affine
+from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.defects import Defect, DefectRule, choose_defect, find_defects
 from xrm_sims.correlate.register import Registration, register_sims_to_ct
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
@@ -30,108 +30,106 @@ class Choices:
     """What a user may want otherwise: how to reconstruct, which defect to take, how to dig and map."""
 
     sweeps: int = 3
-    relaxation: float = 1.0  # 23,000 counts per binned pixel: noise does not ask for less
-    rule: DefectRule = DefectRule()
+    relaxation: float = 1.0  # 23,000 counts in a binned pixel: noise does not ask for less
+    rule: DefectRule = field(default_factory=DefectRule)
     fov_um: float = 14.0
-    mill_margin_um: float = 3.0
+    mill_margin_um: float = 5.0  # the walls of the box shade the map within about two micrometres
     mill_passes: int = 10
     binder_share: float = 0.34  # of what is not active material; from the electrode's recipe, CT does not see it
 
 
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What the CT showed, which defect was chosen, and how scan and specimen hang together as far as is known."""
+
+    tomogram: Tomogram
+    segmentation: Segmentation
+    defects: list[Defect]
+    defect: Defect
+    scan_to_specimen: NDArray[np.float64]
+
+    @property
+    def plane_z_um(self) -> float:
+        """Height of the plane to expose: the middle of the defect."""
+        return float(self.defect.centre_um[2])
+
+
 @dataclass
 class Analysis:
-    """The four functions of one experiment, and what they found, for figures and summary."""
+    """The four functions of a correlative experiment on one data root, and the seconds they took."""
 
     data: Path
     settings: Settings
-    choices: Choices = Choices()
+    choices: Choices = field(default_factory=Choices)
     seconds: dict[str, float] = field(default_factory=dict)
-    tomogram: Tomogram | None = None
-    segmentation: Segmentation | None = None
-    defects: list[Defect] = field(default_factory=list)
-    defect: Defect | None = None
-    outline: PillarOutline | None = None
 
     def reconstruct(self, uid: str) -> Tomogram:
         """Volume of a tomography run, kept as its result ``volume``."""
         with timed("reconstruction", self.seconds):
-            self.tomogram = reconstruct_tomogram(
-                uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation
-            )
-        return self.tomogram
+            return reconstruct_tomogram(uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation)
 
     def choose(self, tomogram: Tomogram) -> Aim:
         """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
-        voxel_um = tomogram.voxel_um
         with timed("defect search", self.seconds):
-            self.segmentation = segment(tomogram.volume, voxel_um)
-            self.defects = find_defects(tomogram.volume, voxel_um, segmentation=self.segmentation)
-        self.defect = choose_defect(self.defects, self.choices.rule)
+            segmentation = segment(tomogram.volume, tomogram.voxel_um)
+            defects = find_defects(tomogram.volume, tomogram.voxel_um, segmentation=segmentation)
         results.save(
             self.data,
             tomogram.uid,
             "rois",
-            tables={"defects": [entry.as_dict() for entry in self.defects]},
-            metadata={"chosen": self.defect.as_dict(), "rule": vars(self.choices.rule)},
+            metadata={"rule": vars(self.choices.rule)},
+            tables={"defects": [entry.as_dict() for entry in defects]} if defects else {},
         )
-        return self._aim(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+        defect = choose_defect(defects, self.choices.rule)
+        return self._aim(Findings(tomogram, segmentation, defects, defect, np.eye(2, 3)))
 
     def align(self, aim: Aim, se_uid: str) -> Aim:
         """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image."""
-        assert self.segmentation is not None
+        found: Findings = aim.about
         image, start = read_counts(se_uid, "se_image", self.data)
-        self.outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
-        return self._aim(pillar_affine(self.outline, self.segmentation.pillar))
+        outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
+        return self._aim(replace(found, scan_to_specimen=pillar_affine(outline, found.segmentation.pillar)))
 
     def register(self, result: Correlative) -> Registration:
         """Where the SIMS raster lies in the CT volume."""
-        assert self.tomogram is not None and result.aim is not None
+        assert result.aim is not None
+        found: Findings = result.aim.about
         counts, start = read_counts(result.uids["sims"], "sector_counts", self.data)
         with timed("registration", self.seconds):
             registration = register_sims_to_ct(
                 counts,
-                self.tomogram.volume,
-                self.tomogram.voxel_um,
+                found.tomogram.volume,
+                found.tomogram.voxel_um,
                 raster_of(start),
-                result.aim.about["plane_z_um"],
-                np.asarray(result.aim.about["scan_to_specimen"]),
+                found.plane_z_um,
+                found.scan_to_specimen,
             )
-        results.save(
-            self.data,
-            result.uids["sims"],
-            "registration",
-            metadata=registration.as_dict(),
-            parents=[result.uids["tomography"]],
-        )
+        about = {**registration.as_dict(), "defect": found.defect.as_dict()}
+        parents = [result.uids["tomography"], result.uids["milling"]]
+        results.save(self.data, result.uids["sims"], "registration", metadata=about, parents=parents)
         return registration
 
-    def _aim(self, scan_to_specimen: NDArray[np.float64]) -> Aim:
-        assert self.defect is not None and self.segmentation is not None and self.tomogram is not None
-        x, y, z = (float(value) for value in self.defect.centre_um)
-        u, v = apply_affine(invert_affine(scan_to_specimen), [[x, y]])[0]
+    def _aim(self, found: Findings) -> Aim:
+        x, y, z = (float(value) for value in found.defect.centre_um)
+        u, v = apply_affine(invert_affine(found.scan_to_specimen), [[x, y]])[0]
         size_um = self.choices.fov_um + self.choices.mill_margin_um
         box = Rectangle(
             size_um=(size_um, size_um),
-            depth_um=float(self.segmentation.pillar.top_z_um - z),
+            depth_um=found.segmentation.pillar.top_z_um - z,
             centre_um=(float(u), float(v)),
-            solid_fraction=self._solid_fraction((x, y, z), size_um),
+            solid_fraction=self._solid_fraction(found, size_um),
             passes=self.choices.mill_passes,
         )
-        about = {"plane_z_um": z, "defect_centre_um": [x, y, z], "scan_to_specimen": scan_to_specimen.tolist()}
-        return Aim(mill=box, fov_um=self.choices.fov_um, centre_um=(float(u), float(v)), about=about)
+        return Aim(mill=box, fov_um=self.choices.fov_um, centre_um=box.centre_um, about=found)
 
-    def _solid_fraction(self, centre_um: tuple[float, float, float], size_um: float) -> float:
+    def _solid_fraction(self, found: Findings, size_um: float) -> float:
         """Dose that the box takes relative to one full of LCO: active material seen by CT, binder by recipe."""
-        assert self.segmentation is not None and self.tomogram is not None
-        z, y, x = coordinates_um(self.tomogram.volume.shape, self.tomogram.voxel_um)
-        pillar = self.segmentation.pillar
-        layers = (z > centre_um[2]) & (z < pillar.top_z_um)
-        box = (
-            layers[:, None, None]
-            & (abs(y - centre_um[1]) < size_um / 2)[None, :, None]
-            & (abs(x - centre_um[0]) < size_um / 2)[None, None, :]
+        z, y, x = coordinates_um(found.tomogram.volume.shape, found.tomogram.voxel_um)
+        cx, cy, cz = found.defect.centre_um
+        box = np.ix_(
+            (z > cz) & (z < found.segmentation.pillar.top_z_um), abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2
         )
-        active = float(self.segmentation.active[box].mean()) if box.any() else 1.0
+        active = float(found.segmentation.active[box].mean())
         sputtering = self.settings.sputtering
         binder = sputtering.rate_lco_um3_per_nc / sputtering.rate_binder_um3_per_nc * self.choices.binder_share
         return min(1.0, active + (1.0 - active) * binder)
@@ -139,4 +137,6 @@ class Analysis:
 
 def raster_of(start: dict[str, Any]) -> Raster:
     """The raster that a SIMS run's start document describes."""
-    return Raster(tuple(start["shape"]), start["fov_um"], start["dwell_ms"], tuple(start["centre_um"]))
+    rows, columns = start["shape"]
+    u, v = start["centre_um"]
+    return Raster((rows, columns), start["fov_um"], start["dwell_ms"], (u, v))

@@ -4,47 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from plans import Correlative
-from xrm_sims.app.experiment import Analysis, raster_of
+from xrm_sims.app.experiment import Findings, raster_of
 from xrm_sims.app.reconstruction import Tomogram
 from xrm_sims.correlate import figures
-from xrm_sims.correlate.register import Registration
 from xrm_sims.data import read_counts
 
 
-def draw(analysis: Analysis, result: Correlative, out: Path) -> list[Path]:
+def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     """All pictures of a correlative experiment; their paths, the overlay first."""
-    tomogram, segmentation = analysis.tomogram, analysis.segmentation
-    registration = result.registration
-    assert tomogram is not None and segmentation is not None and isinstance(registration, Registration)
-    counts, start = read_counts(result.uids["sims"], "sector_counts", analysis.data)
-    after, se = read_counts(result.uids["se_after"], "se_image", analysis.data)
-    before, top = read_counts(result.uids["se_before"], "se_image", analysis.data)
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    tomogram, registration = found.tomogram, result.registration
+    counts, start = read_counts(result.uids["sims"], "sector_counts", data)
+    after, close_up = read_counts(result.uids["se_after"], "se_image", data)
+    before, top = read_counts(result.uids["se_before"], "se_image", data)
     labels = [channel["label"] for channel in start["channels"]]
-    raster = raster_of(start)
     overlay = figures.overlay_figure(
         tomogram.volume,
         tomogram.voxel_um,
         counts,
         labels,
-        raster,
+        raster_of(start),
         registration,
         se_image=after[0],
-        se_raster=(se["fov_um"], tuple(se["centre_um"])),
-        defect=analysis.defect,
+        se_raster=(close_up["fov_um"], tuple(close_up["centre_um"])),
+        defect=found.defect,
     )
     overview = figures.overview_figure(
         tomogram.volume,
         tomogram.voxel_um,
-        analysis.defects,
-        segmentation.pillar,
-        analysis.defect,
+        found.defects,
+        found.segmentation.pillar,
+        found.defect,
         se_image=before[0],
         se_fov_um=top["fov_um"],
+        se_to_specimen=found.scan_to_specimen,
     )
-    registered = figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster, registration)
+    registered = figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
     return [
         figures.save(overlay, out / "overlay.png"),
         figures.save(overview, out / "slices.png"),
@@ -65,4 +62,4 @@ def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:
     if shifts is None:
         return []
     pixel_um = tomogram.geometry.pixel_mm * 1e3 / tomogram.geometry.magnification
-    return [figures.save(figures.drift_figure(np.asarray(tomogram.times_s), shifts, pixel_um), out / "drift.png")]
+    return [figures.save(figures.drift_figure(tomogram.times_s, shifts, pixel_um), out / "drift.png")]

@@ -43,7 +43,7 @@ class Session:
         self.settings = settings
         self.drivers = drivers
         self.scope = Instrument(drivers, settings, Layout(data).frames)
-        self.RE = RunEngine(PersistentDict(str(data / "run_engine")))
+        self.RE = RunEngine(PersistentDict(str(data / "run_engine")))  # type: ignore[arg-type] # a mutable mapping is enough
         self.RE.md.update(run_metadata(operator))
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
