@@ -71,7 +71,7 @@ def correlative(
     """
     settings = scope.settings
     check_md(md)
-    image = {"fov_um": 1.2 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
+    image = {"fov_um": 1.3 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
     ct, mills, sims = dict(tomography_args or {}), dict(mill_args or {}), dict(sims_args or {})
     anywhere = settings.scan.fov_um  # where to dig is not known yet, everything else is
     TomographyScan(**ct).check(scope)

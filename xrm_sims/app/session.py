@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
-import os
 import platform
-import signal
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +17,10 @@ from bluesky import RunEngine
 from bluesky.utils import PersistentDict, RunEngineInterrupted
 
 from devices import Instrument
+from xrm_sims.app import leftovers
 from xrm_sims.app.errors import Interrupted
 from xrm_sims.app.progress import RunProgress
+from xrm_sims.app.stopping import pausing_at_once
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings, load_settings
@@ -48,6 +47,7 @@ class Session:
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
         self.RE.subscribe(RunProgress())
+        self._closed = False
 
     @property
     def catalog(self) -> Any:
@@ -66,7 +66,7 @@ class Session:
     def run(self, plan: Generator[Any, Any, T], *callbacks: Callable[..., Any]) -> T:
         """Run a plan to its end; its return value.
 
-        Ctrl-C stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
+        One Ctrl-C (or SIGTERM) stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
         """
         subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
         returned: list[T] = []
@@ -75,12 +75,11 @@ class Session:
             returned.append((yield from plan))
 
         try:
-            with _termination_as_interrupt():
-                self.RE(whole())
-        except RunEngineInterrupted:
-            uids = self.RE.abort("stopped by the user") or ()
-            kept = f" in run {uids[-1]}" if uids else ""
-            raise Interrupted(f"stopped: beams blanked, target parked, what was acquired is kept{kept}") from None
+            with pausing_at_once(self.RE):
+                try:
+                    self.RE(whole())
+                except RunEngineInterrupted:
+                    raise Interrupted(self._abort("stopped by the user")) from None
         finally:
             for subscription in subscriptions:
                 self.RE.unsubscribe(subscription)
@@ -89,15 +88,24 @@ class Session:
 
     def recover(self) -> list[str]:
         """Make the instrument safe and bring what a crash left in the journal into the catalogue; what was done."""
-        done = self.scope.make_safe()
-        replayed = self.recorder.replay()
-        done.append(f"catalogue: {len(replayed)} runs brought in from the journal")
-        return done
+        return leftovers.recover(self)
 
     def close(self) -> None:
+        """Wait for the catalogue and let go of the instrument; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.RE.state == "paused":
+            self._abort("the session was closed")
         self.recorder.close()
         self.scope.close()
         self.drivers.close()
+
+    def _abort(self, reason: str) -> str:
+        """End a paused plan; what to tell the user."""
+        uids = self.RE.abort(reason) if self.RE.state == "paused" else ()
+        kept = f" in run {uids[-1]}" if uids else ""
+        return f"stopped: beams blanked, target parked, what was acquired is kept{kept}"
 
     def __enter__(self) -> Session:
         return self
@@ -115,11 +123,14 @@ def open_session(
     operator: str = "",
     fresh: bool = False,
     settings: Settings | None = None,
+    recover: bool = True,
 ) -> Session:
     """A session on the digital twin whose memory lies under the data root.
 
     ``seed`` and ``sample`` choose the specimen when none is mounted yet; None takes what is mounted. ``fresh`` mounts
-    a new one and forgets the old. Settings come from the argument, else from ``settings.toml`` in the data root.
+    a new one and forgets the old. Settings come from the argument, else from ``settings.toml`` in the data root. What
+    a crash left (a beam that is on, runs that never ended) is put in order and said on stderr unless ``recover`` is
+    False.
 
     Raises ValueError for an unknown sample or another specimen than the mounted one, and RuntimeError naming the
     holder when another process drives this instrument.
@@ -127,15 +138,18 @@ def open_session(
     from xrm_sims.twin import Microscope
 
     root = Layout.of(data).root
-    root.mkdir(parents=True, exist_ok=True)
     if settings is None:
         settings = load_settings(root / "settings.toml") if (root / "settings.toml").exists() else Settings()
     twin = Microscope(root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh)
     try:
-        return Session(root, twin, settings, operator=operator)
+        session = Session(root, twin, settings, operator=operator)
     except BaseException:
         twin.close()
         raise
+    if recover and (found := leftovers.found(session)):
+        print(f"xrm-sims: {found}; recovering", file=sys.stderr)
+        session.recover()
+    return session
 
 
 def clock_pace(text: str | float) -> str | float:
@@ -157,17 +171,3 @@ def run_metadata(operator: str = "") -> dict[str, Any]:
         | {"python": ".".join(str(part) for part in sys.version_info[:3])},
     }
 
-
-@contextmanager
-def _termination_as_interrupt():
-    """A polite kill (SIGTERM) stops a run as Ctrl-C does, so that the night ends with blanked beams."""
-
-    def forward(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    previous = signal.signal(signal.SIGTERM, forward)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -319,7 +319,7 @@ def _plan(axes, array, voxel_um, cuts, limits, se_image, se_fov_um, se_to_specim
         shadow = array.mean(axis=0)
         _image(axes, shadow, extent, "gray", (0.0, float(np.percentile(shadow, 99.8))))
         _caption(axes, "top", "sum along z")
-    axes.set(xlim=limits[0], ylim=limits[1])
+    axes.set(xlim=limits[0], ylim=limits[1], facecolor="black")
     for name in ("V1", "V2"):
         _plane_line(axes, name, cuts[name][1])
     scale_bar(axes)

@@ -1,0 +1,88 @@
+"""What a crash leaves behind, how to see it and how to put it in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plans.stubs import make_safe
+from xrm_sims.data.journal import interrupted_runs, read_journal
+
+if TYPE_CHECKING:
+    from xrm_sims.app.session import Session
+
+
+@dataclass(frozen=True)
+class LostRun:
+    """A run without a stop document: what it is, how far it came, what it last knew of time and dose."""
+
+    uid: str
+    kind: str
+    taken: int
+    wanted: int
+    last: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.uid} ({self.taken} of {self.wanted})"
+
+
+def lost_run(path: Path) -> LostRun:
+    """From a journal file."""
+    start: dict[str, Any] = {}
+    streams: dict[str, str] = {}
+    taken: Counter[str] = Counter()
+    last: dict[str, Any] = {}
+    for name, doc in read_journal(path):
+        if name == "start":
+            start = doc
+        elif name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "event":
+            taken[streams[doc["descriptor"]]] = doc["seq_num"]
+            last |= doc["data"]
+        elif name == "stream_datum":
+            stream = streams[doc["descriptor"]]
+            taken[stream] = max(taken[stream], doc["seq_nums"]["stop"] - 1)
+    kind = str(start.get("scan_type", start.get("plan_name", "run")))
+    return LostRun(start["uid"], kind, taken["primary"], int(start.get("num_points") or 0), last)
+
+
+def beams_on(session: Session) -> list[str]:
+    """Names of the beams that are not blanked."""
+    beams = {"electron beam": session.scope.beam.blanked, "ion beam": session.scope.fib.blanked}
+    return [name for name, blanked in beams.items() if not blanked.get()]
+
+
+def found(session: Session) -> str:
+    """What somebody has to put in order, in one line; empty when there is nothing."""
+    lost = [path.stem for path in interrupted_runs(session.recorder.layout.journal)]
+    runs = [f"run {lost[0]} never ended" if len(lost) == 1 else f"{len(lost)} runs never ended"] if lost else []
+    return ", ".join([*(f"the {name} was left on" for name in beams_on(session)), *runs])
+
+
+def recover(session: Session) -> list[str]:
+    """Blank both beams, park the target, close interrupted runs, complete the catalogue; a line for each thing done."""
+    lost = [lost_run(path) for path in interrupted_runs(session.recorder.layout.journal)]
+    on, at_um = beams_on(session), session.scope.target.x_um.get()
+    session.scope.make_safe()
+    session.run(make_safe(session.scope))
+    done = [f"{name}: was on, now blanked" for name in on] or ["beams: both were blanked"]
+    if lost and lost[-1].last:
+        done.append(_since(session, lost[-1]))
+    park_um = session.scope.target.x_um.get()
+    done.append(f"target: {'was' if at_um == park_um else f'stood at x = {at_um:g} um, now'} parked at x = {park_um:g} um")
+    brought = session.recorder.replay()
+    done += [f"run closed as interrupted, what it took is kept: {run}" for run in lost]
+    done.append(f"catalogue: {len(brought)} runs brought in from the journal" if brought else "catalogue: complete")
+    return done
+
+
+def _since(session: Session, run: LostRun) -> str:
+    """Time and gallium between the last that a run knew and now."""
+    passed_s = session.scope.time_s.get() - run.last["instrument_time_s"]
+    text = f"since the last document of run {run.uid[:8]}: {passed_s:.1f} s of instrument time"
+    if "fib_dose_nc" in run.last:
+        text += f", {session.scope.fib.dose_nc.get() - run.last['fib_dose_nc']:.4g} nC of gallium on the specimen"
+    return text
