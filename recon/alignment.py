@@ -7,7 +7,9 @@ particle, void and edge in the field instead of stumbling over them. Then by rep
 project, and register each measured image with its reprojection (B. D. Lucas, T. Kanade, IJCAI 1981), as in
 D. Gürsoy et al., Sci. Rep. 7 (2017) 11818.
 
-A sinusoid in the columns and a constant in the rows are the position of the specimen, not motion: they stay zero.
+A sinusoid in the columns and a constant in the rows are the position of the specimen, not motion, and no projection
+tells them apart. They are fixed by convention: the axis of a round, free-standing pillar is the axis of the specimen
+frame; otherwise the sinusoid is that of the drift which the reference images saw, or zero without any.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import shift as displaced
 
+from recon.outline import round_outline
 from recon.projector import checked, project
 from recon.sart import sart
 from xrm_sims.geometry import ConeGeometry
@@ -80,7 +83,10 @@ def correct_geometry(
         shifts[:, 0] -= shifts[0, 0]
     for n in range(rounds):
         geometry = replace(geometry, view_shifts_px=shifts)
-        shifts = shifts + _reprojection_step(data, trusted, geometry)
+        step, position = _reprojection_step(data, trusted, geometry)
+        shifts = shifts + step
+        if n == rounds - 1:
+            shifts[:, 1] += position
         if progress is not None:
             progress((n + 1) / rounds)
     return replace(geometry, view_shifts_px=shifts)
@@ -234,8 +240,9 @@ def _lucas_kanade(
 
 def _reprojection_step(
     p: NDArray[np.float32], weights: NDArray[np.float32] | None, geometry: ConeGeometry
-) -> NDArray[np.float64]:
-    """Displacement (n, 2) in detector pixels of the views from the reprojection of what they make together."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Displacement (n, 2) in detector pixels of the views from the reprojection of what they make together, and the
+    column shifts (n,) that put the axis of what they show on the axis of the frame."""
     factor = max(1, geometry.detector_shape[1] // COARSE_COLUMNS)
     coarse = _coarse_geometry(geometry, factor)
     reach = 0 if coarse.view_shifts_px is None else math.ceil(np.abs(coarse.view_shifts_px[:, 0]).max())
@@ -247,7 +254,18 @@ def _reprojection_step(
     step = factor * _lucas_kanade(images, project(volume, coarse), trusted)
     step[:, 0] -= step[:, 0].mean()
     step[:, 1] = without_position(step[:, 1], geometry.angles_deg)
-    return step
+    return step, _position_shifts(volume, coarse, geometry)
+
+
+def _position_shifts(volume: NDArray[np.float32], coarse: ConeGeometry, geometry: ConeGeometry) -> NDArray[np.float64]:
+    """Sinusoid (n,) in columns that a round pillar draws because its axis is not that of the frame; zero for others."""
+    try:
+        x_um, y_um = round_outline(volume).axis_um(volume.shape, coarse.voxel_um)
+    except ValueError:
+        return np.zeros(geometry.num_views)
+    angle = np.radians(geometry.angles_deg)
+    across_um = x_um * np.sin(angle) + y_um * np.cos(angle)
+    return np.asarray(across_um * 1e-3 * geometry.magnification / geometry.pixel_mm)
 
 
 def _binned(images: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

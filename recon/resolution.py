@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
-ANGLES = 720
+from recon.outline import ANGLES, Outline, round_outline
+
 REACH_UM = 2.5  # radial profiles run that far to both sides of the edge
 RESAMPLINGS = 100
 LEAST_PROFILES = 50
@@ -44,8 +45,7 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
     ------
     ValueError when there is no round edge with solid material behind it.
     """
-    circle = _outline(volume, voxel_um)
-    profiles, step_um = _profiles(volume, voxel_um, circle)
+    profiles, step_um = _profiles(volume, voxel_um, round_outline(volume))
     if len(profiles) < LEAST_PROFILES:
         raise ValueError(f"volume: only {len(profiles)} clean edges on the side face, {LEAST_PROFILES} are needed")
     rng = np.random.default_rng(seed)
@@ -56,42 +56,13 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
     return EdgeResolution(_half_width(profiles.mean(axis=0), step_um), float(np.std(widths)), len(profiles))
 
 
-def _outline(volume: NDArray[np.float32], voxel_um: float) -> tuple[float, float, float]:
-    """Circle (row, column, radius in voxels) around the shadow of all slices along z."""
-    shadow = ndimage.gaussian_filter(np.quantile(volume, 0.9, axis=0), 1.0)
-    level = 0.5 * float(np.quantile(shadow[shadow > shadow.max() / 4], 0.5))
-    body = ndimage.binary_fill_holes(shadow > level)
-    if not body.any() or body.all():
-        raise ValueError("volume: no outline of a pillar is seen in it")
-    row, column = ndimage.center_of_mass(body)
-    angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-    radius = np.arange(0, min(body.shape) / 2, 0.25)
-    lines = ndimage.map_coordinates(
-        shadow, [row + np.sin(angle)[:, None] * radius, column + np.cos(angle)[:, None] * radius], order=1
-    )
-    above = lines > level
-    edge = np.where(above.any(axis=1), radius[above.shape[1] - 1 - above[:, ::-1].argmax(axis=1)], np.nan)
-    seen = np.isfinite(edge)
-    points = np.column_stack([row + np.sin(angle[seen]) * edge[seen], column + np.cos(angle[seen]) * edge[seen]])
-    fit = optimize.least_squares(
-        lambda q: np.hypot(points[:, 0] - q[0], points[:, 1] - q[1]) - q[2],
-        [row, column, np.median(edge[seen])],
-        loss="soft_l1",
-        f_scale=0.5,
-    )
-    return float(fit.x[0]), float(fit.x[1]), float(fit.x[2])
-
-
-def _profiles(
-    volume: NDArray[np.float32], voxel_um: float, circle: tuple[float, float, float]
-) -> tuple[NDArray[np.float64], float]:
+def _profiles(volume: NDArray[np.float32], voxel_um: float, circle: Outline) -> tuple[NDArray[np.float64], float]:
     """Radial profiles (n, points) normalised to 1 inside and 0 outside, and their step."""
-    row, column, radius = circle
     step = 0.25
     offset = np.arange(-REACH_UM / voxel_um, REACH_UM / voxel_um + step, step)
     angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-    rows = row + np.sin(angle)[:, None] * (radius + offset)
-    columns = column + np.cos(angle)[:, None] * (radius + offset)
+    rows = circle.row + np.sin(angle)[:, None] * (circle.radius + offset)
+    columns = circle.column + np.cos(angle)[:, None] * (circle.radius + offset)
     lines = np.concatenate([ndimage.map_coordinates(each, [rows, columns], order=3) for each in volume]).astype(float)
     um = offset * voxel_um
     inner, outer = lines[:, (um > -2.2) & (um < -0.8)], lines[:, um > 1.2]

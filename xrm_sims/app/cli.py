@@ -5,13 +5,16 @@ Imports of the heavy rooms stand inside the commands, so that ``--help`` answers
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xrm_sims.app.errors import Interrupted, sentence
+from xrm_sims.app.errors import Interrupted, keep_log, sentence, stop_here
 
 app = typer.Typer(
     name="xrm-sims",
@@ -22,28 +25,82 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."),
+
+def _data(data: Path | None) -> Path | None:
+    keep_log(data)
+    return data
+
+
+def _existing_data(data: Path | None) -> Path:
+    from xrm_sims.data.layout import data_root
+
+    root = data_root(_data(data))
+    if not root.is_dir():
+        raise ValueError(f"data root {root} does not exist; name another with --data, or measure something first")
+    return root
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"xrm-sims {version('xrm-sims')}")
+        raise typer.Exit
+
+
+_DATA_HELP = "Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."
+Data = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=_data)]
+ExistingData = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=_existing_data)]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of the specimen and of all chance; default: what is mounted, else 1."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the specimen and of everything random in the twin.")]
-Sample = Annotated[str, typer.Option("--sample", help="Specimen to mount.")]
+Sample = Annotated[
+    str | None, typer.Option("--sample", help="Specimen to mount; default: what is mounted, else cathode_pillar.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Mount a new specimen and forget the one in the instrument.")]
 Clock = Annotated[
     str, typer.Option("--clock", help="Twin time: fast (as it computes), real, or a factor such as 3600.")
 ]
 Operator = Annotated[str, typer.Option("--operator", help="Who measures; recorded in every run.")]
+Preflight = Annotated[bool, typer.Option("--preflight", help="Print time, dose, disk and limits; no beam.")]
 
 
-def _session(data: Path | None, seed: int | None, sample: str | None, clock: str = "fast", operator: str = ""):
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _measure(
+    plan: Callable[..., Any],
+    settings: dict[str, Any],
+    *,
+    only_preflight: bool,
+    data: Path | None,
+    **session_options: Any,
+) -> None:
+    """Weigh a plan; unless only that was asked for, run it and print its uid."""
+    import plans
     from xrm_sims.app.session import open_session
 
-    return open_session(data, seed=seed, sample=sample, clock=clock, operator=operator)
+    with open_session(data, **session_options) as session:
+        expected = plans.preflight(session.scope, plan, **settings)
+        if only_preflight:
+            typer.echo(expected)
+        elif expected.ok:
+            typer.echo(session.run(plan(session.scope, **settings)))
+        if not expected.ok:
+            raise ValueError("; ".join(expected.problems))
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, summary.json and data.")] = Path("demo"),
-    seed: Seed = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
     data: Data = None,
 ) -> None:
     """Run the whole correlative experiment on the digital twin, at demo scale.
@@ -57,10 +114,12 @@ def demo(
 
 @app.command()
 def console(
-    data: Data = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed for a fresh specimen.")] = None,
-    sample: Annotated[str | None, typer.Option("--sample", help="Specimen to mount.")] = None,
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
     clock: Clock = "fast",
+    operator: Operator = "",
+    data: Data = None,
 ) -> None:
     """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
 
@@ -68,12 +127,12 @@ def console(
     """
     from xrm_sims.app.console import start_console
 
-    start_console(data, seed=seed, sample=sample, clock=clock)
+    start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator)
 
 
 @app.command()
 def serve(
-    data: Data = None,
+    data: ExistingData = None,
     port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8000,
 ) -> None:
     """Serve the catalogue with Tiled; the browser finds it at /ui/.
@@ -82,7 +141,10 @@ def serve(
     """
     from xrm_sims.data.server import serve_forever
 
-    serve_forever(data, port=port, announce=typer.echo)
+    try:
+        serve_forever(data, port=port, announce=typer.echo)
+    except Interrupted:
+        typer.echo("stopped", err=True)  # the usual end
 
 
 @app.command()
@@ -92,31 +154,31 @@ def tomography(
     exposure_s: Annotated[float, typer.Option("--exposure-s", help="Exposure of one projection.")] = 90.0,
     binning: Annotated[int, typer.Option("--binning", help="Detector binning, 1 to 8.")] = 1,
     target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
-    preflight: Annotated[bool, typer.Option("--preflight", help="Print time, disk and limits; no beam.")] = False,
-    seed: Seed = 1,
-    sample: Sample = "cathode_pillar",
+    preflight: Preflight = False,
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
     clock: Clock = "fast",
     operator: Operator = "",
     data: Data = None,
 ) -> None:
     """Take a tomogram: darks, flats, projections, reference images.
 
-    Example: xrm-sims tomography --num 1200 --step-deg 0.3 --exposure-s 90 --binning 4
+    Example: xrm-sims tomography --num 120 --step-deg 3 --exposure-s 90 --binning 4
     """
     import plans
 
-    with _session(data, seed, sample, clock, operator) as session:
-        settings: dict[str, Any] = {
-            "num": num,
-            "step_deg": step_deg,
-            "exposure_s": exposure_s,
-            "binning": binning,
-            "target": target,
-        }
-        if preflight:
-            typer.echo(plans.preflight(session.scope, plans.tomography, **settings))
-            return
-        typer.echo(session.run(plans.tomography(session.scope, **settings)))
+    _measure(
+        plans.tomography,
+        {"num": num, "step_deg": step_deg, "exposure_s": exposure_s, "binning": binning, "target": target},
+        only_preflight=preflight,
+        seed=seed,
+        sample=sample,
+        fresh=fresh,
+        clock=clock,
+        operator=operator,
+        data=data,
+    )
 
 
 @app.command()
@@ -126,9 +188,10 @@ def sims(
     frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
     pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
     bias_v: Annotated[float, typer.Option("--bias-v", help="Stage bias that pulls the secondary ions.")] = 500.0,
-    preflight: Annotated[bool, typer.Option("--preflight", help="Print time, dose and depth; no beam.")] = False,
-    seed: Seed = 1,
-    sample: Sample = "cathode_pillar",
+    preflight: Preflight = False,
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
     clock: Clock = "fast",
     operator: Operator = "",
     data: Data = None,
@@ -139,18 +202,17 @@ def sims(
     """
     import plans
 
-    with _session(data, seed, sample, clock, operator) as session:
-        settings: dict[str, Any] = {
-            "shape": (pixels, pixels),
-            "fov_um": fov_um,
-            "dwell_ms": dwell_ms,
-            "frames": frames,
-            "bias_v": bias_v,
-        }
-        if preflight:
-            typer.echo(plans.preflight(session.scope, plans.sims_raster, **settings))
-            return
-        typer.echo(session.run(plans.sims_raster(session.scope, **settings)))
+    _measure(
+        plans.sims_raster,
+        {"shape": (pixels, pixels), "fov_um": fov_um, "dwell_ms": dwell_ms, "frames": frames, "bias_v": bias_v},
+        only_preflight=preflight,
+        seed=seed,
+        sample=sample,
+        fresh=fresh,
+        clock=clock,
+        operator=operator,
+        data=data,
+    )
 
 
 @app.command()
@@ -158,7 +220,7 @@ def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
     sweeps: Annotated[int, typer.Option("--sweeps", help="Passes over all views.")] = 2,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures.")] = None,
-    data: Data = None,
+    data: ExistingData = None,
 ) -> None:
     """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
 
@@ -170,12 +232,14 @@ def reconstruct(
 
 
 @app.command()
-def recover(data: Data = None) -> None:
+def recover(data: ExistingData = None) -> None:
     """After a crash: blank both beams, park the target, bring the journal into the catalogue.
 
     Example: xrm-sims recover --data demo/data
     """
-    with _session(data, None, None) as session:
+    from xrm_sims.app.session import open_session
+
+    with open_session(data, recover=False) as session:
         for line in session.recover():
             typer.echo(line)
 
@@ -197,13 +261,15 @@ def doctor(data: Data = None) -> None:
 
 def main() -> None:
     """Entry point: whatever goes wrong leaves as one sentence on stderr and a non-zero exit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_here)
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit("xrm-sims: interrupted before anything was started")
     except Interrupted as interruption:
         print(f"xrm-sims: {interruption}", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # a computation in a thread of its own would be waited for otherwise
     except Exception as error:
         print(f"xrm-sims: {sentence(error)}", file=sys.stderr)
         sys.exit(1)

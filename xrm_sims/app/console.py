@@ -2,47 +2,102 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from bluesky.utils import FailedStatus, RunEngineInterrupted
+
+from xrm_sims.app.errors import is_own, sentence
+from xrm_sims.app.leftovers import beams_on
 from xrm_sims.app.session import Session, open_session
-from xrm_sims.data.layout import data_root
+
+_ENVIRONMENT = {"seed": "XRM_SIMS_SEED", "sample": "XRM_SIMS_SAMPLE", "clock": "XRM_SIMS_CLOCK"}
+_opened: list[Session] = []
 
 
-def start_console(
-    data: Path | None = None, *, seed: int | None = None, sample: str | None = None, clock: str = "fast"
-) -> None:
-    """IPython with the start-up files of ``profile_collection``; returns when the user leaves."""
+def start_console(data: Path | None = None, **session_options: Any) -> None:
+    """IPython with the start-up files of ``profile_collection``; returns when the user leaves, the instrument free.
+
+    Raises what :func:`~xrm_sims.app.session.open_session` raises, before there is a prompt.
+    """
     from IPython import start_ipython
     from traitlets.config import Config
 
-    root = data_root(data)
-    root.mkdir(parents=True, exist_ok=True)
-    os.environ["XRM_SIMS_DATA"] = str(root)
-    os.environ["XRM_SIMS_CLOCK"] = clock
-    if seed is not None:
-        os.environ["XRM_SIMS_SEED"] = str(seed)
-    if sample is not None:
-        os.environ["XRM_SIMS_SAMPLE"] = sample
     config = Config()
     startup = Path(str(files("profile_collection"))) / "startup"
     config.InteractiveShellApp.exec_files = [str(path) for path in sorted(startup.glob("*.py"))]
-    config.TerminalInteractiveShell.banner1 = ""
     config.TerminalIPythonApp.display_banner = False
-    # history and the like belong to the data root, never to the package's folder
-    start_ipython(argv=["--ipython-dir", str(root / "ipython")], config=config)
+    config.TerminalInteractiveShell.confirm_exit = False
+    with open_session(data, **session_options) as session:
+        _opened.append(session)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C belongs to IPython and the RunEngine now
+        try:
+            # history and the like belong to the data root, never to the package's folder
+            (session.data / "ipython").mkdir(exist_ok=True)
+            start_ipython(argv=["--ipython-dir", str(session.data / "ipython")], config=config)
+        finally:
+            _opened.clear()
+            for name in beams_on(session):
+                print(f"xrm-sims: the {name} is still on; xrm-sims recover --data {session.data} blanks it")
 
 
 def console_session() -> Session:
-    """The session of a console, from the environment: XRM_SIMS_DATA, XRM_SIMS_SEED, XRM_SIMS_SAMPLE, XRM_SIMS_CLOCK."""
-    seed = os.environ.get("XRM_SIMS_SEED")
-    return open_session(
-        seed=int(seed) if seed else None,
-        sample=os.environ.get("XRM_SIMS_SAMPLE"),
-        clock=os.environ.get("XRM_SIMS_CLOCK", "fast"),
-    )
+    """The session of this console. IPython or a queue server on the profile alone opens one from the environment:
+    XRM_SIMS_DATA, XRM_SIMS_SEED, XRM_SIMS_SAMPLE, XRM_SIMS_CLOCK."""
+    if _opened:
+        return _opened[0]
+    given = {option: os.environ[name] for option, name in _ENVIRONMENT.items() if name in os.environ}
+    session = open_session(**{**given, **({"seed": int(given["seed"])} if "seed" in given else {})})  # type: ignore[arg-type]
+    atexit.register(session.close)
+    return session
+
+
+class WhenAsked:
+    """A catalogue client that is made when somebody first looks, because that takes seconds, and that has every run
+    this session has recorded."""
+
+    def __init__(self, make: Callable[[], Any], flush: Callable[[], object]) -> None:
+        self._make = make
+        self._flush = flush
+        self._client: Any = None
+
+    def _now(self) -> Any:
+        self._flush()
+        if self._client is None:
+            self._client = self._make()
+        return self._client
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # IPython asks every object for a dozen ways to show it
+            raise AttributeError(name)
+        return getattr(self._now(), name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._now()[key]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._now()(*args, **kwargs)
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __iter__(self) -> Any:
+        return iter(self._now())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._now()
+
+    def __dir__(self) -> list[str]:
+        return dir(self._now())
+
+    def __repr__(self) -> str:
+        return repr(self._now())
 
 
 def namespace(session: Session) -> dict[str, Any]:
@@ -53,9 +108,11 @@ def namespace(session: Session) -> dict[str, Any]:
 
     import plans
     import recon
+    from xrm_sims import patterns
 
     devices = {name: getattr(session.scope, name) for name in session.scope.component_names}
     own_plans = {name: getattr(plans, name) for name in plans.__all__}
+    flush = session.recorder.flush
     return (
         devices
         | own_plans
@@ -63,12 +120,13 @@ def namespace(session: Session) -> dict[str, Any]:
             "session": session,
             "RE": session.RE,
             "scope": session.scope,
-            "cat": session.catalog,
-            "db": session.db,
+            "cat": WhenAsked(lambda: session.catalog, flush),
+            "db": WhenAsked(lambda: session.db, flush),
             "bp": bp,
             "bps": bps,
             "np": np,
             "recon": recon,
+            "Rectangle": patterns.Rectangle,
         }
     )
 
@@ -78,9 +136,47 @@ def banner(session: Session) -> str:
     return "\n".join(
         [
             f"xrm-sims on {session.settings.name}, data in {session.data}",
-            session.scope.describe_state(),
+            state_text(session),
             "RE(tomography(scope, num=60, step_deg=6, binning=4))   takes a quick tomogram",
-            "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co (mode fib, stage bias 500 V)",
+            "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
             "db[-1] is the last run; help(tomography) says what a plan can do; Ctrl-C twice pauses",
         ]
     )
+
+
+def state_text(session: Session) -> str:
+    """The instrument in three lines."""
+    scope, stage, target = session.scope, session.scope.stage, session.scope.target
+    on = " and ".join(beams_on(session))
+    parked = " (parked)" if target.x_um.get() <= session.settings.target.park_x_um else ""
+    return "\n".join(
+        [
+            f"  {scope.specimen.get()} in {scope.mode.get()} mode; {f'{on} ON' if on else 'beams blanked'}",
+            f"  target {target.material.get()} at x = {target.x_um.get():g} um{parked}, "
+            f"rotation {scope.rotation.angle_deg.get():g} deg",
+            f"  stage ({stage.x_um.get():g}, {stage.y_um.get():g}, {stage.z_um.get():g}) um, "
+            f"tilt {stage.tilt_deg.get():g} deg, bias {stage.bias_v.get():g} V",
+        ]
+    )
+
+
+def show_refusals_as_sentences(shell: Any) -> None:
+    """What a plan or device refuses is said in one sentence; errors of the user's own code keep their traceback."""
+
+    def show(
+        shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
+    ) -> None:
+        if isinstance(error, (FailedStatus, RunEngineInterrupted)) or is_own(_origin(trace)):
+            print(str(error).strip() if isinstance(error, RunEngineInterrupted) else sentence(error))
+        else:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((ValueError, FailedStatus, RunEngineInterrupted), show)
+
+
+def _origin(trace: TracebackType | None) -> str:
+    """Source file that raised."""
+    filename = ""
+    while trace is not None:
+        filename, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
+    return filename

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def examine(data: Path | None = None) -> list[Finding]:
         *_libraries(),
         *_threads(),
         *_data_root(data),
+        *_instrument(data),
+        *_catalogue(data),
     ]
 
 
@@ -82,21 +85,54 @@ def _threads() -> Iterator[Finding]:
 
 
 def _data_root(data: Path | None) -> Iterator[Finding]:
-    from xrm_sims.app.session import TWIN
     from xrm_sims.data.layout import data_root
 
     root = data_root(data)
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    yield Finding(os.access(existing, os.W_OK), f"data root {root} can be written")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            yield Finding(True, f"data root {root} can be written")
+    except OSError as error:
+        yield Finding(False, f"data root {root} cannot be written ({error.strerror}): choose another with --data")
     free_gb = shutil.disk_usage(existing).free / 1e9
     yield Finding(
         free_gb > _FREE_GB, f"{free_gb:.0f} GB free there (a full-format tomogram with its volume takes about 4 GB)"
     )
-    if (root / TWIN).exists():
-        from xrm_sims.twin.store import InstrumentInUse, Store
 
-        try:
-            Store(root / TWIN).close()
-            yield Finding(True, f"instrument {root / TWIN} is free")
-        except InstrumentInUse as held:
-            yield Finding(True, str(held))
+
+def _instrument(data: Path | None) -> Iterator[Finding]:
+    from xrm_sims.app.session import TWIN, session_settings
+    from xrm_sims.data.journal import interrupted_runs
+    from xrm_sims.data.layout import Layout
+    from xrm_sims.twin.store import InstrumentInUse, Store
+
+    layout = Layout.of(data)
+    try:
+        session_settings(layout.root)
+        yield Finding(True, "settings can be read")
+    except ValueError as error:
+        yield Finding(False, f"settings: {' '.join(str(error).split())}")
+    if not (layout.root / TWIN).exists():
+        yield Finding(True, "no instrument there yet: the first session makes one")
+        return
+    try:
+        Store(layout.root / TWIN).close()
+    except InstrumentInUse as held:
+        yield Finding(True, str(held))
+        return  # its runs may well be going on
+    except ValueError as error:
+        yield Finding(False, str(error))
+        return
+    yield Finding(True, f"instrument {layout.root / TWIN} is free")
+    lost = len(interrupted_runs(layout.journal))
+    hint = f": xrm-sims recover --data {layout.root} closes them" if lost else ""
+    yield Finding(not lost, f"{lost} runs in the journal never ended{hint}")
+
+
+def _catalogue(data: Path | None) -> Iterator[Finding]:
+    from xrm_sims.data.catalog import running_server
+    from xrm_sims.data.layout import Layout
+
+    layout = Layout.of(data)
+    uri = running_server(layout)
+    yield Finding(True, f"catalogue is served at {uri}" if uri else "catalogue is not served (xrm-sims serve does)")

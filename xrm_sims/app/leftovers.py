@@ -69,10 +69,11 @@ def recover(session: Session) -> list[str]:
     session.scope.make_safe()
     session.run(make_safe(session.scope))
     done = [f"{name}: was on, now blanked" for name in on] or ["beams: both were blanked"]
-    if lost and lost[-1].last:
+    if lost and "instrument_time_s" in lost[-1].last:
         done.append(_since(session, lost[-1]))
-    park_um = session.scope.target.x_um.get()
-    done.append(f"target: {'was' if at_um == park_um else f'stood at x = {at_um:g} um, now'} parked at x = {park_um:g} um")
+    parked_um = session.scope.target.x_um.get()
+    stood = "was" if at_um == parked_um else f"stood at x = {at_um:g} um, now"
+    done.append(f"target: {stood} parked at x = {parked_um:g} um")
     brought = session.recorder.replay()
     done += [f"run closed as interrupted, what it took is kept: {run}" for run in lost]
     done.append(f"catalogue: {len(brought)} runs brought in from the journal" if brought else "catalogue: complete")

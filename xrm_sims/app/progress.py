@@ -46,6 +46,8 @@ class RunProgress:
             self._step(doc["seq_num"])
         elif self._bar is not None and name == "event_page" and doc["descriptor"] in self._primary:
             self._step(max(doc["seq_num"]))
+        elif self._bar is not None and name == "stream_datum" and doc["descriptor"] in self._primary:
+            self._step(doc["seq_nums"]["stop"] - 1)
         elif name == "stop" and self._bar is not None:
             self._bar.close()
             self._bar = None

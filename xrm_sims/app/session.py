@@ -138,18 +138,23 @@ def open_session(
     from xrm_sims.twin import Microscope
 
     root = Layout.of(data).root
-    if settings is None:
-        settings = load_settings(root / "settings.toml") if (root / "settings.toml").exists() else Settings()
+    settings = settings or session_settings(root)
     twin = Microscope(root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh)
     try:
         session = Session(root, twin, settings, operator=operator)
+        if recover and (found := leftovers.found(session)):
+            print(f"xrm-sims: {found}; recovering", file=sys.stderr)
+            session.recover()
     except BaseException:
         twin.close()
         raise
-    if recover and (found := leftovers.found(session)):
-        print(f"xrm-sims: {found}; recovering", file=sys.stderr)
-        session.recover()
     return session
+
+
+def session_settings(root: Path) -> Settings:
+    """``settings.toml`` of a data root, else the defaults. ValueError when the file is not what it should be."""
+    path = root / "settings.toml"
+    return load_settings(path) if path.exists() else Settings()
 
 
 def clock_pace(text: str | float) -> str | float:
@@ -170,4 +175,3 @@ def run_metadata(operator: str = "") -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
         | {"python": ".".join(str(part) for part in sys.version_info[:3])},
     }
-

@@ -106,7 +106,7 @@ class Microscope:
             raise ValueError(
                 f"specimen: {state.sample} of seed {state.seed} is mounted in {self._store.root}, not "
                 f"{sample or state.sample} of seed {state.seed if seed is None else seed}; "
-                "open that one, pass reset=True to discard it, or take another data root"
+                "leave out seed and sample to go on with that one, mount a fresh one, or take another data root"
             )
         return state
 
