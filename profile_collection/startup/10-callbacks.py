@@ -1,5 +1,4 @@
-from bluesky.callbacks.best_effort import BestEffortCallback
+from xrm_sims.app.console import Commentary
 
-bec = BestEffortCallback()
-bec.disable_plots()
+bec = Commentary()
 RE.subscribe(bec)  # noqa: F821 - made by 00-session.py

@@ -21,6 +21,7 @@ milling_columns = 16
 [target]
 speed_um_per_s = 1e6
 """
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ["--num", "3", "--step-deg", "120", "--binning", "8"]
 
 
@@ -45,7 +46,7 @@ def command(capsys):
     """Run a command in this process: exit code, stdout, stderr."""
 
     def run(*args):
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in STOPS}
         arguments, sys.argv = sys.argv, ["xrm-sims", *map(str, args)]
         capsys.readouterr()
         try:
@@ -76,7 +77,7 @@ class Process:
 
     def until(self, pattern):
         """Read stderr up to a pattern; the progress bar says how far a run is."""
-        while not re.search(pattern, self._seen):
+        while not re.search(pattern.encode(), self._seen):
             piece = self.popen.stderr.read(256)
             assert piece, f"ended before {pattern!r}: {self._seen.decode()}"
             self._seen += piece
@@ -106,7 +107,7 @@ def launch():
 
 def own_lines(text):
     """What the command itself said, progress bars apart."""
-    return [line for line in text.splitlines() if line.startswith("xrm-sims:")]
+    return re.findall(r"xrm-sims: .*", text)
 
 
 def twin_values(data):

@@ -6,15 +6,16 @@ Imports of the heavy rooms stand inside the commands, so that ``--help`` answers
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xrm_sims.app.errors import Interrupted, keep_log, sentence, stop_here
+from xrm_sims.app.errors import keep_log, sentence
+from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
 
 app = typer.Typer(
     name="xrm-sims",
@@ -261,14 +262,14 @@ def doctor(data: Data = None) -> None:
 
 def main() -> None:
     """Entry point: whatever goes wrong leaves as one sentence on stderr and a non-zero exit."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop_here)
+    on_stop_signals(stop_here)
     try:
         app()
     except Interrupted as interruption:
-        print(f"xrm-sims: {interruption}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        after_the_echo = "\n" if sys.stderr.isatty() else ""  # the terminal has just written ^C
+        with suppress(OSError):  # the terminal may be gone
+            print(f"{after_the_echo}xrm-sims: {interruption}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
         os._exit(130)  # a computation in a thread of its own would be waited for otherwise
     except Exception as error:
         print(f"xrm-sims: {sentence(error)}", file=sys.stderr)

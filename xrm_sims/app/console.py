@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from xrm_sims.app.errors import is_own, sentence
@@ -37,6 +38,8 @@ def start_console(data: Path | None = None, **session_options: Any) -> None:
     with open_session(data, **session_options) as session:
         _opened.append(session)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C belongs to IPython and the RunEngine now
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a killed console is a crash, and the next session recovers
+            signal.signal(number, signal.SIG_DFL)
         try:
             # history and the like belong to the data root, never to the package's folder
             (session.data / "ipython").mkdir(exist_ok=True)
@@ -56,6 +59,21 @@ def console_session() -> Session:
     session = open_session(**{**given, **({"seed": int(given["seed"])} if "seed" in given else {})})  # type: ignore[arg-type]
     atexit.register(session.close)
     return session
+
+
+class Commentary(BestEffortCallback):
+    """bluesky's running commentary, without plots; this project's own scans show a bar in place of a line per point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disable_plots()
+
+    def start(self, doc: Any) -> None:
+        if "scan_type" in doc:
+            self.disable_table()
+        else:
+            self.enable_table()
+        super().start(doc)
 
 
 class WhenAsked:

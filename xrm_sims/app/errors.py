@@ -10,20 +10,11 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 _OWN_ROOMS = ("xrm_sims", "devices", "plans", "recon")
 _OWN_FOLDERS = tuple(str(Path(__file__).parents[2] / room) + os.sep for room in _OWN_ROOMS)
 DEBUG = "XRM_SIMS_DEBUG"
-
-
-class Interrupted(BaseException):
-    """The user stopped it. Like KeyboardInterrupt no Exception: nothing on the way takes it for a failure."""
-
-
-def stop_here(*_: object) -> NoReturn:
-    """A signal handler where no plan runs."""
-    raise Interrupted("interrupted")
 
 
 def root_cause(error: BaseException) -> BaseException:

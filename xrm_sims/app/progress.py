@@ -28,16 +28,25 @@ def _bar(total: int, label: str, unit: str) -> tqdm:
 
 
 class RunProgress:
-    """A callback for the RunEngine: one bar per run, one step per projection, frame or milling pass."""
+    """A callback for the RunEngine: one bar per run, one step per projection, frame or milling pass.
+
+    Runs of other plans than this project's have no bar.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
         self._primary: set[str] = set()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "start":
-            kind = doc.get("scan_type", doc.get("plan_name", "run"))
-            total = doc.get("num_projections") or doc.get("num_frames") or doc.get("num_points") or 1
+        try:
+            self._show(name, doc)
+        except OSError:  # a terminal or pipe that is gone must not end a scan
+            self._bar = None
+
+    def _show(self, name: str, doc: dict[str, Any]) -> None:
+        if name == "start" and "scan_type" in doc:
+            kind = doc["scan_type"]
+            total = doc.get("num_points") or 1
             self._primary.clear()
             self._bar = _bar(int(total), str(kind).replace("_", " "), _UNITS.get(kind, "point"))
         elif name == "descriptor" and doc.get("name") == "primary":

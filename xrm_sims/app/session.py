@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bluesky import RunEngine
-from bluesky.utils import PersistentDict, RunEngineInterrupted
+from bluesky.utils import RunEngineInterrupted
 
 from devices import Instrument
 from xrm_sims.app import leftovers
-from xrm_sims.app.errors import Interrupted
+from xrm_sims.app.metadata import KeptMetadata
 from xrm_sims.app.progress import RunProgress
-from xrm_sims.app.stopping import pausing_at_once
+from xrm_sims.app.stopping import Interrupted, pausing_at_once
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings, load_settings
@@ -42,7 +42,7 @@ class Session:
         self.settings = settings
         self.drivers = drivers
         self.scope = Instrument(drivers, settings, Layout(data).frames)
-        self.RE = RunEngine(PersistentDict(str(data / "run_engine")))  # type: ignore[arg-type] # a mutable mapping is enough
+        self.RE = RunEngine(KeptMetadata(data / "run_engine.json"))  # type: ignore[arg-type] # a mutable mapping is enough
         self.RE.md.update(run_metadata(operator))
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
@@ -66,7 +66,7 @@ class Session:
     def run(self, plan: Generator[Any, Any, T], *callbacks: Callable[..., Any]) -> T:
         """Run a plan to its end; its return value.
 
-        One Ctrl-C (or SIGTERM) stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
+        One Ctrl-C (or SIGTERM, SIGHUP) stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
         """
         subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
         returned: list[T] = []

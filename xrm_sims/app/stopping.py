@@ -1,4 +1,4 @@
-"""How a person or a scheduler stops a command: Ctrl-C (SIGINT) or a polite kill (SIGTERM), once."""
+"""How a person or a scheduler stops a command: Ctrl-C (SIGINT), a polite kill (SIGTERM), a lost terminal (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,33 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from bluesky import RunEngine
-from bluesky.utils import TransitionError
+if TYPE_CHECKING:
+    from bluesky import RunEngine
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RETRY_S = 0.05
+
+
+class Interrupted(BaseException):
+    """The user stopped it. Like KeyboardInterrupt no Exception: nothing on the way takes it for a failure."""
+
+
+def stop_here(*_: object) -> NoReturn:
+    """A signal handler where no plan runs."""
+    raise Interrupted("interrupted")
+
+
+def on_stop_signals(handler: Callable[..., Any]) -> dict[int, Any]:
+    """Handle them all from now on, but those that are ignored (nohup); the handlers of before."""
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 @contextmanager
 def _handling(handler: Callable[..., Any]) -> Iterator[None]:
-    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    previous = on_stop_signals(handler)
     try:
         yield
     finally:
@@ -31,6 +46,8 @@ def _handling(handler: Callable[..., Any]) -> Iterator[None]:
 def pausing_at_once(RE: RunEngine) -> Iterator[None]:
     """Meanwhile the first signal pauses the RunEngine where it stands, whatever it waits for, and further ones change
     nothing. The RunEngine's own handler waits for a checkpoint at the first and would need a second."""
+    from bluesky.utils import TransitionError
+
     asked, over = threading.Event(), threading.Event()
 
     def pause() -> None:

@@ -66,7 +66,12 @@ def _serve_in_process(layout: Layout) -> Any:
 
 
 def disconnect(data: Data = None) -> None:
-    """Close the catalogue inside this process, if there is one; the next ``connect`` opens it afresh."""
+    """Close the catalogue inside this process, if there is one; the next ``connect`` opens it afresh.
+
+    What a recorder of this process is writing is waited for: closing under a request would never end.
+    """
+    if flush := _recorders.get(Layout.of(data).root):
+        flush()
     with _lock:
         context = _in_process.pop(Layout.of(data).root, None)
     if context is not None:
