@@ -66,7 +66,7 @@ class Session:
     def run(self, plan: Generator[Any, Any, T], *callbacks: Callable[..., Any]) -> T:
         """Run a plan to its end; its return value.
 
-        One Ctrl-C (or SIGTERM, SIGHUP) stops it where it stands, makes the instrument safe and raises :class:`Interrupted`.
+        One Ctrl-C (SIGTERM, SIGHUP) stops it where it stands, makes the instrument safe, raises :class:`Interrupted`.
         """
         subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
         returned: list[T] = []
