@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from xrm_sims.app.pictures import draw
 from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.register import Registration
-from xrm_sims.data import read_counts
+from xrm_sims.data import find_run, read_counts
 from xrm_sims.geometry import apply_affine
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
 SIMS = {"shape": (512, 512), "dwell_ms": 0.55, "frames": 1}
 
 
-def run_demo(out: Path, *, seed: int = 1, data: Path | None = None) -> dict[str, Any]:
+def run_demo(
+    out: Path, *, seed: int = 1, data: Path | None = None, tomography: Mapping[str, Any] = TOMOGRAPHY
+) -> dict[str, Any]:
     """Run the experiment on a fresh specimen of this seed; returns what ``summary.json`` says.
 
     Raises ValueError in one sentence when a stage cannot do its work honestly (no defect worth digging for, a
@@ -33,10 +36,11 @@ def run_demo(out: Path, *, seed: int = 1, data: Path | None = None) -> dict[str,
     began = time.perf_counter()
     with open_session(root, seed=seed, fresh=True) as session:
         analysis = Analysis(session.data, session.settings)
-        result = run_experiment(session, analysis)
+        result = run_experiment(session, analysis, tomography)
         pictures = draw(result, session.data, out)
         summary = summarise(session, result)
-    summary["seconds"] = {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
+    summary["seed"] = seed
+    summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
     summary["pictures"] = [path.name for path in pictures]
     write_json(out / "summary.json", summary)
     for path in pictures:
@@ -46,15 +50,15 @@ def run_demo(out: Path, *, seed: int = 1, data: Path | None = None) -> dict[str,
     return summary
 
 
-def run_experiment(session: Session, analysis: Analysis) -> Correlative:
-    """The correlative plan at demo scale."""
+def run_experiment(session: Session, analysis: Analysis, tomography: Mapping[str, Any]) -> Correlative:
+    """The correlative plan with one raster frame of the paper's format."""
     plan = plans.correlative(
         session.scope,
         reconstruct=analysis.reconstruct,
         choose=analysis.choose,
         align=analysis.align,
         register=analysis.register,
-        tomography_args=TOMOGRAPHY,
+        tomography_args=tomography,
         sims_args=SIMS,
         md={"sample_name": "LCO/NCA cathode pillar", "purpose": "demo"},
     )
@@ -74,6 +78,7 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
     return {
         "experiment_uid": result.experiment_uid,
         "run_uids": result.uids,
+        "seconds": {name: _duration_s(find_run(uid, session.data)) for name, uid in result.uids.items()},
         "defect": found.defect.as_dict(),
         "defects_found": len(found.defects),
         "defect_centre_um": list(found.defect.centre_um),
@@ -86,6 +91,11 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
         "resolution": None if resolution is None else vars(resolution),
         "voxel_um": found.tomogram.voxel_um,
     }
+
+
+def _duration_s(run: Any) -> float:
+    """Seconds on the wall between a run's start and stop documents."""
+    return round(run.metadata["stop"]["time"] - run.metadata["start"]["time"], 1)
 
 
 def write_json(path: Path, table: dict[str, Any]) -> None:
