@@ -59,7 +59,7 @@ class DefectSettings:
     """What counts as a defect; contrasts are shares of the active material's attenuation."""
 
     least_contrast: float = 0.18
-    noise_factor: float = 4.5  # the deepest deficit stands this many times above the noise
+    noise_factor: float = 2.5  # the deepest deficit stands this many times above the noise
     rim_share: float = 0.4  # a defect reaches out to this share of its deepest deficit
     split_contrast: float = 0.15  # neighbours are two when the pass between them is shallower by this
     slit_um: float = 0.5  # voids open to the particle's surface count when narrower than twice this
