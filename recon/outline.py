@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 ANGLES = 720
+STEP = 0.25  # voxels along a radius
 LARGEST_SCATTER = 0.03  # of the radius, median: what is less round than that has no axis to speak of
 
 
@@ -37,13 +38,15 @@ def round_outline(volume: NDArray[np.float32]) -> Outline:
     body = ndimage.binary_fill_holes(shadow > level)
     row, column = ndimage.center_of_mass(body)
     angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-    radius = np.arange(0, min(body.shape) / 2, 0.25)
+    radius = np.arange(0, min(body.shape) / 2, STEP)
     lines = ndimage.map_coordinates(
         shadow, [row + np.sin(angle)[:, None] * radius, column + np.cos(angle)[:, None] * radius], order=1
     )
-    above = lines > level
-    seen = above.any(axis=1)
-    edge = radius[above.shape[1] - 1 - above[seen, ::-1].argmax(axis=1)]
+    above = lines[:, :-1] > level
+    seen = np.flatnonzero(above.any(axis=1))
+    last = above.shape[1] - 1 - above[seen, ::-1].argmax(axis=1)
+    inner, outer = lines[seen, last], lines[seen, last + 1]
+    edge = radius[last] + STEP * (inner - level) / np.maximum(inner - outer, 1e-12)
     points = np.column_stack([row + np.sin(angle[seen]) * edge, column + np.cos(angle[seen]) * edge])
     fit = optimize.least_squares(
         lambda q: np.hypot(points[:, 0] - q[0], points[:, 1] - q[1]) - q[2],

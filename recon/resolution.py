@@ -11,7 +11,8 @@ from scipy import ndimage
 from recon.outline import ANGLES, Outline, round_outline
 
 REACH_UM = 2.5  # radial profiles run that far to both sides of the edge
-RESAMPLINGS = 100
+RESAMPLINGS = 200
+SECTORS = 36  # neighbouring profiles share voxels and particles: the circle's sectors are what is independent
 LEAST_PROFILES = 50
 
 
@@ -35,7 +36,7 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
     In each slice radial profiles across the circle are taken where solid material reaches the edge and free space lies
     outside. Their mean is the edge response; its derivative the line-spread function, whose width is read directly at
     half of its maximum (no Gaussian is fitted: the source spot is none). The standard error is that of resampled
-    profiles (bootstrap, seeded).
+    sectors of the circle (bootstrap, seeded).
 
     Parameters
     ----------
@@ -45,19 +46,25 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
     ------
     ValueError when there is no round edge with solid material behind it.
     """
-    profiles, step_um = _profiles(volume, voxel_um, round_outline(volume))
+    profiles, sector, step_um = _profiles(volume, voxel_um, round_outline(volume))
     if len(profiles) < LEAST_PROFILES:
         raise ValueError(f"volume: only {len(profiles)} clean edges on the side face, {LEAST_PROFILES} are needed")
+    counts = np.bincount(sector, minlength=SECTORS)
+    sums = np.zeros((SECTORS, profiles.shape[1]))
+    np.add.at(sums, sector, profiles)
+    seen = np.flatnonzero(counts)
     rng = np.random.default_rng(seed)
-    widths = [
-        _half_width(profiles[rng.integers(0, len(profiles), len(profiles))].mean(axis=0), step_um)
-        for _ in range(RESAMPLINGS)
-    ]
+    widths = []
+    for _ in range(RESAMPLINGS):
+        drawn = rng.choice(seen, len(seen))
+        widths.append(_half_width(sums[drawn].sum(axis=0) / counts[drawn].sum(), step_um))
     return EdgeResolution(_half_width(profiles.mean(axis=0), step_um), float(np.std(widths)), len(profiles))
 
 
-def _profiles(volume: NDArray[np.float32], voxel_um: float, circle: Outline) -> tuple[NDArray[np.float64], float]:
-    """Radial profiles (n, points) normalised to 1 inside and 0 outside, and their step."""
+def _profiles(
+    volume: NDArray[np.float32], voxel_um: float, circle: Outline
+) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+    """Radial profiles (n, points) normalised to 1 inside and 0 outside, the sector each lies in, and their step."""
     step = 0.25
     offset = np.arange(-REACH_UM / voxel_um, REACH_UM / voxel_um + step, step)
     angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
@@ -69,10 +76,12 @@ def _profiles(volume: NDArray[np.float32], voxel_um: float, circle: Outline) -> 
     level = np.quantile(inner.mean(axis=1), 0.9)
     solid = (inner.min(axis=1) > 0.7 * level) & (inner.mean(axis=1) > 0.85 * level)
     free = np.abs(outer.mean(axis=1)) < 0.15 * level
-    kept = lines[solid & free]
+    clean = solid & free
+    kept = lines[clean]
+    sector = np.tile(np.arange(ANGLES) * SECTORS // ANGLES, len(volume))[clean]
     inside = kept[:, (um > -2.2) & (um < -0.8)].mean(axis=1, keepdims=True)
     outside = kept[:, um > 1.2].mean(axis=1, keepdims=True)
-    return (kept - outside) / (inside - outside), step * voxel_um
+    return (kept - outside) / (inside - outside), sector, step * voxel_um
 
 
 def _half_width(edge: NDArray[np.float64], step_um: float) -> float:

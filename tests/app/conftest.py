@@ -62,6 +62,12 @@ def command(capsys):
     return run
 
 
+def _heed_signals():
+    """A test run in the background inherits an ignored SIGINT; what it starts must not."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Process:
     """A command in a process of its own."""
 
@@ -72,6 +78,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            preexec_fn=_heed_signals,
         )
         self._seen = b""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def run_demo(
     for path in pictures:
         print(path)
     print(f"summary: {out / 'summary.json'}")
-    print(f"browse it: xrm-sims serve --data {root}")
+    print(f"browse it: {os.path.relpath(sys.argv[0])} serve --data {root}")
     return summary
 
 
