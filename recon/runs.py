@@ -186,8 +186,27 @@ def reconstruct(
     radius_um = specimen_radius_um(prepared.p, geometry)
     if radius_um is not None and radius_um < field_of_view_um(geometry):
         options = {"support": radius_um} | options
-    result = sart(prepared.p, geometry, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
-    return Reconstruction(result.volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
+    margin = _slices_beyond(geometry)
+    nz, ny, nx = geometry.volume_shape
+    taller = replace(geometry, volume_shape=(nz + 2 * margin, ny, nx))
+    if options.get("initial") is not None:
+        options["initial"] = np.pad(options["initial"], ((margin, margin), (0, 0), (0, 0)))
+    result = sart(prepared.p, taller, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
+    volume = np.ascontiguousarray(result.volume[margin : margin + nz])
+    return Reconstruction(volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
+
+
+def _slices_beyond(geometry: ConeGeometry) -> int:
+    """Slices above and below the volume that some view sees because its image moved or its rays lean.
+
+    Without them what lies there is piled up in the outermost slices.
+    """
+    radius_um = field_of_view_um(geometry)
+    half_um = 0.5 * geometry.volume_shape[0] * geometry.voxel_um
+    lean_um = half_um * radius_um / (geometry.source_object_mm * 1e3)
+    rows_px = 0.0 if geometry.view_shifts_px is None else float(np.abs(geometry.view_shifts_px[:, 0]).max())
+    moved_um = rows_px * geometry.pixel_mm * 1e3 / geometry.magnification
+    return int(np.ceil((lean_um + moved_um) / geometry.voxel_um)) + 1
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[float], None] | None:
