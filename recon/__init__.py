@@ -2,15 +2,18 @@
 
 from recon.alignment import correct_geometry
 from recon.documents import TomographyConsumer
+from recon.live import LiveReconstruction
 from recon.preparation import line_integrals
 from recon.projector import backproject, project
-from recon.runs import LiveReconstruction, Reconstruction, from_run
+from recon.runs import Reconstruction, from_run
 from recon.sart import SartResult, memory_needed, sart
+from recon.solver import Solver
 
 __all__ = [
     "LiveReconstruction",
     "Reconstruction",
     "SartResult",
+    "Solver",
     "TomographyConsumer",
     "backproject",
     "correct_geometry",

@@ -62,6 +62,12 @@ class Rays:
     def empty_projections(self) -> NDArray[np.float32]:
         return allocate(len(self) * self.columns, self.rows)
 
+    def packed(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Flat projections from (view, row, column)."""
+        flat = self.empty_projections()
+        self.projections_view(flat)[...] = p.transpose(0, 2, 1)
+        return flat
+
     def projections_view(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
         """(view, column, row) data of flat projections."""
         return columns_view(flat, (len(self), self.columns), self.rows)

@@ -9,7 +9,7 @@ z = (r - (R-1)/2 - offset_r) * pixel on the detector plane; voxel (k, j, i) is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,15 @@ class ConeGeometry:
     @property
     def num_views(self) -> int:
         return len(self.angles_deg)
+
+    def only(self, views: NDArray[np.int64]) -> ConeGeometry:
+        """The same scan with the views of these indices alone."""
+        return replace(
+            self,
+            angles_deg=self.angles_deg[views],
+            view_shifts_px=None if self.view_shifts_px is None else self.view_shifts_px[views],
+            view_scale=None if self.view_scale is None else self.view_scale[views],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and lists, as the start document carries them."""

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
-from recon.runs import Prepared, reconstruct
+from recon.prepared import Prepared
+from recon.runs import reconstruct
 
 
 def test_a_vertical_drift_leaves_the_lowest_slices_at_the_level_of_the_others():

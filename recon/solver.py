@@ -1,0 +1,206 @@
+"""The volume under reconstruction: one SART update after another, in the memory layout of the kernels.
+
+A. H. Andersen, A. C. Kak, Ultrasonic Imaging 6 (1984) 81. Each update compares the measured line integrals of a few
+views with those of the volume, divides by the length of the ray in the support, and smears the result back with linear
+interpolation in the image (whose weights add up to one, so that no column sums are needed). Projections are laid out
+for the kernels only while their update lasts: beyond the volume an update needs no more than its own few views.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float32, njit, prange
+from numpy.typing import ArrayLike, NDArray
+
+from recon.columns import PAD, resample
+from recon.projector import Rays, checked, step_length, sum_planes, trace, upright
+from recon.total_variation import denoise, noise_level
+from xrm_sims.geometry import ConeGeometry
+
+TILE = 64  # columns of the volume that stay in cache while all views of a subset pass
+
+
+class Solver:
+    """A volume that is improved by one subset of views at a time.
+
+    Parameters
+    ----------
+    geometry : fixes the volume and its voxels; the views of each update bring their own.
+    support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
+    nonnegative : clip the volume at zero.
+    initial : (z, y, x) start in 1/um, default zero.
+
+    Raises
+    ------
+    ValueError naming the argument, what it got and what it needs.
+    """
+
+    def __init__(
+        self,
+        geometry: ConeGeometry,
+        *,
+        support: float | ArrayLike | None = None,
+        nonnegative: bool = True,
+        initial: ArrayLike | None = None,
+    ) -> None:
+        self.geometry = geometry
+        self.inside = support_mask(support, geometry)
+        self._mask = np.ascontiguousarray(self.inside.T)
+        self._floor = np.float32(0.0 if nonnegative else -np.inf)
+        self._rays = trace(geometry.only(np.arange(1)), self.inside)
+        self._flat = self._rays.empty_volume()
+        if initial is not None:
+            start = checked("initial", initial, geometry.volume_shape)
+            self._columns[...] = np.where(self.inside[None], start, 0).transpose(2, 1, 0)
+
+    @property
+    def _columns(self) -> NDArray[np.float32]:
+        """(x, y, z)"""
+        return self._rays.volume_view(self._flat)
+
+    @property
+    def volume(self) -> NDArray[np.float32]:
+        """(z, y, x) in 1/um, as a view that changes with the next update; z runs fastest in memory."""
+        return self._columns.transpose(2, 1, 0)
+
+    def update(
+        self,
+        p: NDArray[np.float32],
+        geometry: ConeGeometry,
+        *,
+        weights: NDArray[np.floating] | None = None,
+        relaxation: float = 1.0,
+    ) -> float:
+        """Improve the volume by a few views, all at once.
+
+        Parameters
+        ----------
+        p : (angle, row, column) line integrals of these views, and ``geometry`` of theirs alone.
+        weights : (angle, row, column) trust in each ray, 0 to 1, or None for 1.
+        relaxation : fraction of the correction that is applied.
+
+        Returns
+        -------
+        Sum over the rays of weight times squared difference between p and the volume before the update.
+        """
+        rays = trace(geometry, self.inside)
+        trusted = np.ones(p.shape, np.float32) if weights is None else weights.astype(np.float32, copy=False)
+        measured, trust = rays.packed(upright(p, geometry)), rays.packed(upright(trusted, geometry))
+        out, squares = rays.empty_projections(), np.empty(len(rays) * rays.columns)
+        sum_planes(rays, self._flat, out)
+        chord = _chords(rays, self.inside)
+        _residual(out, measured, trust, rays.views, rays.along_x, chord, rays.size, geometry.voxel_um, squares)
+        _update(self._flat, out, rays.views, rays.span_x, self._mask, rays.size, float(relaxation), self._floor)
+        return float(squares.sum())
+
+    def smooth(self, noise_units: float) -> None:
+        """Total-variation denoising, its strength in units of the volume's own noise."""
+        if noise_units > 0:
+            columns = self._columns
+            columns[...] = denoise(columns, noise_units * noise_level(columns, self._mask), self._mask)
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squares):
+    """out = weights * (measured - out * step) / length of the ray in the support; squares: of the difference."""
+    nz, columns, rows = size[2], size[3], size[4]
+    pitch = rows + PAD
+    for line in prange(views.shape[0] * columns):
+        v, c = line // columns, line % columns
+        here = line * pitch
+        for r in range(PAD):
+            out[here + r] = 0.0
+        total = 0.0
+        tangent = (c - views[v, 5]) / views[v, 4]
+        near, far = chord[v, c, 0], chord[v, c, 1]
+        for r in range(rows):
+            n = PAD + r
+            height = (r - views[v, 6]) / views[v, 4]
+            leaves = min(far, 0.5 * nz / max(abs(height), 1e-9))
+            length = max((leaves - near) * math.sqrt(1.0 + tangent * tangent + height * height), 0.0)
+            step = step_length(views[v], along_x[v, c // 32], c, r)
+            difference = measured[here + n] - out[here + n] * float32(step * voxel_um)
+            weight = weights[here + n]
+            total += weight * difference * difference
+            out[here + n] = weight * difference / float32(voxel_um * max(length, 2.0)) if length > 0 else float32(0.0)
+        squares[line] = total
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _update(volume, data, views, span_x, inside, size, relaxation, floor):
+    """volume += relaxation * mean over the views of data where the voxel is seen; clipped at floor, zero outside."""
+    nx, ny, nz, columns, rows = size
+    stride, pitch = nz + PAD, rows + PAD
+    factor = float32(relaxation / views.shape[0])
+    tiles = (ny + TILE - 1) // TILE
+    for task in prange(nx * tiles):
+        i, first = task // tiles, task % tiles * TILE
+        low, high = max(first, span_x[i, 0]), min(first + TILE, span_x[i, 1])
+        x0 = i - (nx - 1) * 0.5
+        for v in range(views.shape[0]):
+            cos, sin, sod, axis, mag = views[v, 0], views[v, 1], views[v, 2], views[v, 3], views[v, 4]
+            for j in range(low, high):
+                y0 = j - (ny - 1) * 0.5
+                m = mag / (sod + x0 * cos - y0 * sin)
+                u = views[v, 5] + m * (x0 * sin + y0 * cos + axis)
+                if u < 0 or u >= columns - 1:
+                    continue
+                near = int(u)
+                column = (v * columns + near) * pitch + PAD
+                resample(
+                    volume,
+                    ((i + 1) * (ny + 2) + j + 1) * stride + PAD,
+                    nz,
+                    data,
+                    column,
+                    column + pitch,
+                    rows,
+                    float32(u - near),
+                    factor,
+                    float32(views[v, 6] - m * (nz - 1) * 0.5),
+                    float32(m),
+                )
+        for j in range(low, high):
+            begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
+            keep = float32(1.0) if inside[i, j] else float32(0.0)
+            for k in range(nz):
+                volume[begin + k] = keep * max(volume[begin + k], floor)
+            for k in range(nz, nz + PAD):
+                volume[begin + k] = 0.0
+
+
+def field_of_view_um(geometry: ConeGeometry) -> float:
+    """Radius of the cylinder that every view sees, within the volume: the support unless told otherwise."""
+    half = 0.5 * (geometry.detector_shape[1] - 1) * geometry.pixel_mm
+    sees_um = geometry.source_object_mm * 1e3 * math.sin(math.atan2(half, geometry.source_detector_mm))
+    return min(sees_um, 0.5 * geometry.voxel_um * min(geometry.volume_shape[1:]))
+
+
+def support_mask(support: float | ArrayLike | None, geometry: ConeGeometry) -> NDArray[np.bool_]:
+    _, ny, nx = geometry.volume_shape
+    if support is None or np.ndim(support) == 0:
+        radius = field_of_view_um(geometry) if support is None else float(np.asarray(support))
+        if not radius > 0:
+            raise ValueError(f"support: needs a positive radius in um or a mask (y, x), got {radius}")
+        y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in (ny, nx))
+        return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= radius * radius)
+    mask = np.asarray(support).astype(bool)
+    if mask.shape != (ny, nx) or not mask.any():
+        raise ValueError(f"support: needs a radius in um or a mask (y, x) of shape {(ny, nx)}, got {mask.shape}")
+    return mask
+
+
+def _chords(rays: Rays, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(views, columns, 2): distances in x where each ray enters and leaves the disk round the support, in voxels."""
+    ny, nx = inside.shape
+    y, x = np.nonzero(inside)
+    radius = math.sqrt(((x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2).max()) + 0.5
+    sod, axis, mag, centre = (rays.views[:, n : n + 1] for n in (2, 3, 4, 5))
+    tangent = (np.arange(rays.columns)[None, :] - centre) / mag
+    square = 1 + tangent * tangent
+    middle = (sod + tangent * axis) / square  # nearest point of (t, t tangent) to the axis at (sod, axis)
+    gap = (sod * tangent - axis) ** 2 / square
+    half = np.sqrt(np.maximum(radius * radius - gap, 0) / square)
+    return np.stack([middle - half, middle + half], axis=-1)
