@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -115,29 +116,39 @@ def reconstruct(
         voxel_um=geometry.voxel_um if voxel_um is None else voxel_um,
     )
     radius_um = specimen_radius_um(prepared.p, geometry)
-    if radius_um is not None and radius_um < field_of_view_um(geometry):
-        options = {"support": radius_um} | options
-    margin = _slices_beyond(geometry)
-    nz, ny, nx = geometry.volume_shape
-    taller = replace(geometry, volume_shape=(nz + 2 * margin, ny, nx))
+    if radius_um is None or radius_um > field_of_view_um(geometry):
+        radius_um = field_of_view_um(geometry)
+    margin, cut_y, cut_x = _slices_beyond(geometry, radius_um), 0, 0
     if options.get("initial") is not None:
-        options["initial"] = np.pad(options["initial"], ((margin, margin), (0, 0), (0, 0)))
-    result = sart(prepared.p, taller, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
-    volume = np.ascontiguousarray(result.volume[margin : margin + nz])
+        options["initial"] = np.pad(options["initial"], [(margin, margin), (0, 0), (0, 0)])
+    elif options.get("support") is None:
+        options["support"] = radius_um
+        cut_y, cut_x = _columns_outside(geometry, radius_um)
+    nz, ny, nx = geometry.volume_shape
+    held = replace(geometry, volume_shape=(nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x))
+    result = sart(prepared.p, held, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
+    volume = np.zeros(geometry.volume_shape, np.float32)
+    volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x] = result.volume[margin : margin + nz]
     return Reconstruction(volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
 
 
-def _slices_beyond(geometry: ConeGeometry) -> int:
+def _slices_beyond(geometry: ConeGeometry, radius_um: float) -> int:
     """Slices above and below the volume that some view sees because its image moved or its rays lean.
 
     Without them what lies there is piled up in the outermost slices.
     """
-    radius_um = field_of_view_um(geometry)
     half_um = 0.5 * geometry.volume_shape[0] * geometry.voxel_um
     lean_um = half_um * radius_um / (geometry.source_object_mm * 1e3)
     rows_px = 0.0 if geometry.view_shifts_px is None else float(np.abs(geometry.view_shifts_px[:, 0]).max())
     moved_um = rows_px * geometry.pixel_mm * 1e3 / geometry.magnification
-    return int(np.ceil((lean_um + moved_um) / geometry.voxel_um)) + 1
+    return math.ceil((lean_um + moved_um) / geometry.voxel_um) + 1
+
+
+def _columns_outside(geometry: ConeGeometry, radius_um: float) -> tuple[int, int]:
+    """Voxels (y, x) on each side of the volume that lie outside of the support, so that nobody has to hold them."""
+    needed = 2 * math.ceil(radius_um / geometry.voxel_um) + 2
+    _, ny, nx = geometry.volume_shape
+    return max(0, (ny - needed) // 2), max(0, (nx - needed) // 2)
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[float], None] | None:
