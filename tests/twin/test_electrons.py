@@ -14,29 +14,23 @@ FIELD = Raster((64, 64), 4.0, 0.01)
 EDS_FIELD = Raster((48, 48), 4.0, 10.0)
 
 
-def se(specimen, surface, *, seed=0, **changes):
-    arguments = {
-        "scan_to_specimen": IDENTITY,
-        "raster": FIELD,
-        "source": "electron",
-        "current_na": 1.0,
-        "settings": SETTINGS,
-        "rng": np.random.default_rng(seed),
-    } | changes
-    return electrons.se_image(specimen, surface, **arguments)
+def se(specimen, surface, *, seed=0, source="electron", raster=FIELD, current_na=1.0):
+    scan = ions.Scan(raster, IDENTITY, 1e3 * current_na)
+    return electrons.se_image(
+        specimen, surface, scan, source=source, settings=SETTINGS, rng=np.random.default_rng(seed)
+    )
 
 
-def eds(specimen, surface, elements=("Ni", "Co", "C", "O", "Al"), *, seed=0, **changes):
-    arguments = {
-        "scan_to_specimen": IDENTITY,
-        "raster": EDS_FIELD,
-        "voltage_kv": 15.0,
-        "elements": elements,
-        "current_na": 1.0,
-        "settings": SETTINGS,
-        "rng": np.random.default_rng(seed),
-    } | changes
-    return electrons.eds_map(specimen, surface, **arguments)
+def eds(specimen, surface, elements=("Ni", "Co", "C", "O", "Al"), *, seed=0, voltage_kv=15.0, current_na=1.0):
+    return electrons.eds_map(
+        specimen,
+        surface,
+        ions.Scan(EDS_FIELD, IDENTITY, 1e3 * current_na),
+        voltage_kv=voltage_kv,
+        elements=elements,
+        settings=SETTINGS,
+        rng=np.random.default_rng(seed),
+    )
 
 
 def mean_se(slab):
@@ -60,7 +54,7 @@ def test_pillar_stands_out_round_against_dark_surroundings():
     surface = Surface.fresh(pillar, Settings(surface=SurfaceGrid(pitch_um=0.1)))
     raster = Raster((256, 256), 50.0, 0.01)
     image = se(pillar, surface, raster=raster)
-    radius = np.hypot(*ions.pixel_points(raster, IDENTITY).transpose(2, 0, 1))
+    radius = np.hypot(*ions.pixel_points(ions.Scan(raster, IDENTITY, 1e3)).transpose(2, 0, 1))
     inside, outside = np.median(image[radius < 19]), np.median(image[radius > 22])
     assert outside < 0.1 * inside
     bright = image > 0.5 * (inside + outside)
@@ -104,7 +98,7 @@ def test_refused_images(slab_of):
     surface = Surface.fresh(slab, SETTINGS)
     with pytest.raises(ValueError, match="source"):
         se(slab, surface, source="neutron")
-    with pytest.raises(ValueError, match="current_na"):
+    with pytest.raises(ValueError, match="current_pa"):
         se(slab, surface, current_na=-1.0)
 
 

@@ -22,18 +22,20 @@ TABLE = {
 
 
 def frame(specimen, surface, *, seed=0, settings=SETTINGS, channels=CHANNELS, **changes):
-    arguments = {
-        "scan_to_specimen": IDENTITY,
-        "raster": Raster((128, 128), 128 * 11.8 / 512, 0.55),
-        "current_pa": 50.0,
+    of_analyser = {
         "bias_v": settings.sector.bias_v,
         "extraction_v": settings.sector.extraction_v,
         "field_t": settings.sector.field_t,
         "collector_radii_mm": sector.collector_radii(channels, settings),
-        "settings": settings,
-        "rng": np.random.default_rng(seed),
-    } | changes
-    return ions.raster_frame(specimen, surface, **arguments)
+    }
+    analyser = ions.Analyser(**{name: changes.pop(name, value) for name, value in of_analyser.items()})
+    of_scan = {"raster": Raster((128, 128), 128 * 11.8 / 512, 0.55), "to_specimen": IDENTITY, "current_pa": 50.0}
+    scan = ions.Scan(**(of_scan | changes))
+    return ions.raster_frame(specimen, surface, scan, analyser, settings=settings, rng=np.random.default_rng(seed))
+
+
+def points_of(raster):
+    return ions.pixel_points(ions.Scan(raster, IDENTITY, 50.0))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_counts_per_pixel_on_uniform_ground(slab_of, material, dwell_index):
 def test_counts_per_pixel_on_the_pillar(pillar):
     surface = Surface.fresh(pillar, SETTINGS)
     raster = Raster((256, 256), 10.0, 0.55)
-    view = surface.look(pillar, ions.pixel_points(raster, IDENTITY).reshape(-1, 2))
+    view = surface.look(pillar, points_of(raster).reshape(-1, 2))
     counts = frame(pillar, surface, raster=raster).reshape(4, -1)
     for material in (Material.LCO, Material.NCA):
         flat = (view.codes == material) & (view.sky > 0.999)
@@ -155,7 +157,7 @@ def test_image_axes_follow_the_scan_frame(slab_of):
     ball = slab_of(Material.BINDER, spheres=[(3.0, -1.0, 4.5, 0.6, Material.LCO)])
     affine = np.array([[0.0, -1.0, 3.5], [1.0, 0.0, -0.5]])  # u along y, v along -x
     raster = Raster((80, 160), 6.4, 0.55, centre_um=(0.2, -0.1))
-    lithium = frame(ball, Surface.fresh(ball, SETTINGS), raster=raster, scan_to_specimen=affine)[0].astype(float)
+    lithium = frame(ball, Surface.fresh(ball, SETTINGS), raster=raster, to_specimen=affine)[0].astype(float)
     r, c = (np.average(i, weights=lithium) for i in np.indices(lithium.shape))
     v, u = (r - 39.5) * 0.04 - 0.1, (c - 79.5) * 0.04 + 0.2
     # scan (u, v) = (-0.5, 0.5) maps to (3.0, -1.0); the floor of dark counts pulls the centroid by a few nanometres
@@ -178,7 +180,7 @@ def test_beam_tail_reaches_into_binder_but_not_a_micrometre(slab_of):
     ball = slab_of(Material.BINDER, spheres=[(0.0, 0.0, 4.5, 1.0, Material.LCO)])
     raster = Raster((256, 256), 6.0, 0.55)
     lithium = frame(ball, Surface.fresh(ball, SETTINGS), raster=raster)[0]
-    radius = np.hypot(*(ions.pixel_points(raster, IDENTITY).transpose(2, 0, 1)))
+    radius = np.hypot(*(points_of(raster).transpose(2, 0, 1)))
     assert lithium[(radius > 1.1) & (radius < 1.2)].mean() > 0.5
     assert lithium[radius > 2.0].mean() < 0.02
 
@@ -187,7 +189,7 @@ def test_a_pore_is_dark_and_a_mill_stays_visible(slab_of):
     pore = slab_of(spheres=[(0.0, 0.0, 3.0, 0.3, Material.VACUUM)])
     surface = Surface.fresh(pore, SETTINGS)
     raster = Raster((64, 64), 2.0, 0.55)
-    radius = np.hypot(*(ions.pixel_points(raster, IDENTITY).transpose(2, 0, 1)))
+    radius = np.hypot(*(points_of(raster).transpose(2, 0, 1)))
     closed = frame(pore, surface, raster=raster)[0]
     surface.cut_plane(pore, IDENTITY, (0.0, 0.0), (8.0, 8.0), 3.1, SETTINGS)
     opened = frame(pore, surface, raster=raster)[0]
@@ -221,7 +223,7 @@ def test_milling_with_the_same_beam_exposes_what_sims_then_sees(pillar):
         settings=SETTINGS,
     )
     raster = Raster((64, 64), 4.0, 0.55)
-    xy = ions.pixel_points(raster, IDENTITY).reshape(-1, 2)
+    xy = points_of(raster).reshape(-1, 2)
     at_plane = pillar.material_at(np.column_stack([xy, np.full(len(xy), milled["plane_z_um"] - 0.004)]))
     lithium = frame(pillar, surface, raster=raster)[0].ravel()
     active = np.isin(at_plane, (Material.LCO, Material.NCA, Material.NCA_BOUNDARY))
@@ -236,7 +238,7 @@ def test_grain_boundaries_of_nca_stand_out_in_aluminium(pillar):
     x, y, z = nca[np.argmax(nca[:, 2] - 0.5 * np.hypot(nca[:, 0], nca[:, 1]))]  # near the top and the axis
     surface.cut_plane(pillar, IDENTITY, (x, y), (8.0, 8.0), z, settings)
     raster = Raster((256, 256), 5.0, 0.55, centre_um=(x, y))
-    view = surface.look(pillar, ions.pixel_points(raster, IDENTITY).reshape(-1, 2))
+    view = surface.look(pillar, points_of(raster).reshape(-1, 2))
     aluminium = frame(pillar, surface, raster=raster, settings=settings)[1].ravel()
     grain, boundary = (view.codes == m for m in (Material.NCA, Material.NCA_BOUNDARY))
     assert boundary.sum() > 100

@@ -7,7 +7,7 @@ from xrm_sims.patterns import Raster, Rectangle
 from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
-from xrm_sims.twin.ions import dose_field
+from xrm_sims.twin.ions import Scan, dose_field
 from xrm_sims.twin.surface import Surface, dose_spot, mill_pass, removal_rates
 
 COARSE = Settings(surface=Settings().surface.model_copy(update={"pitch_um": 0.1}))
@@ -126,9 +126,7 @@ def test_dose_is_conserved_on_the_pillar(pillar):
     dose_nc = dose_field(
         pillar,
         surface,
-        scan_to_specimen=IDENTITY,
-        raster=raster,
-        current_pa=50.0,
+        Scan(raster, IDENTITY, 50.0),
         seconds=raster.frame_s,
         settings=COARSE,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xrm_sims.settings import Settings
 from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode
 from xrm_sims.twin.driver import Driver, Frame, Quantity
-from xrm_sims.twin.ions import dose_field, raster_frame
+from xrm_sims.twin.ions import Analyser, dose_field, raster_frame
 from xrm_sims.twin.machine import Machine
 from xrm_sims.twin.sector import collector_radii
 from xrm_sims.twin.store import Value
@@ -148,39 +148,33 @@ class MagneticSector(Driver):
         current_pa = 0.0 if fib["blanked"] else fib["current_pa"]
         with self.command(), machine.scanning(self.name, "raster_frame"):
             started_s = machine.state.time_s
-            at_start = machine.scan_to_specimen(started_s)
+            scan = machine.scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 passed_s = share * raster.frame_s
                 machine.scanned(current_pa, passed_s)
-                dose_field(
-                    machine.specimen,
-                    machine.surface,
-                    scan_to_specimen=at_start,
-                    raster=raster,
-                    current_pa=current_pa,
-                    seconds=passed_s,
-                    settings=machine.settings,
-                )
+                dose_field(machine.specimen, machine.surface, scan, seconds=passed_s, settings=machine.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
             counts = raster_frame(
                 machine.specimen,
                 machine.surface,
-                scan_to_specimen=at_start,
-                drift_um_per_s=machine.scan_drift_um_per_s,
-                raster=raster,
-                current_pa=current_pa,
-                bias_v=float(machine.state.values["stage"]["bias_v"]),
-                extraction_v=self.values["extraction_v"],
-                field_t=self.values["field_t"],
-                collector_radii_mm=[self.values[f"collector_{n}_radius_mm"] for n in self.collectors],
+                scan,
+                self._analyser(),
                 settings=machine.settings,
                 rng=machine.rng("raster"),
-                slit_mm=self.values["slit_mm"],
             )
             machine.scanned(current_pa, raster.frame_s)
             return Frame(counts, started_s, machine.state.time_s, current_pa * 1e-3)
+
+    def _analyser(self) -> Analyser:
+        return Analyser(
+            bias_v=float(self._machine.state.values["stage"]["bias_v"]),
+            extraction_v=self.values["extraction_v"],
+            field_t=self.values["field_t"],
+            collector_radii_mm=[self.values[f"collector_{n}_radius_mm"] for n in self.collectors],
+            slit_mm=self.values["slit_mm"],
+        )
 
     def _require_bias(self) -> None:
         bias_v, least_v = self._machine.state.values["stage"]["bias_v"], self._machine.settings.sector.min_bias_v

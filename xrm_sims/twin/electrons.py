@@ -7,13 +7,12 @@ from typing import Literal
 
 import numpy as np
 import xraylib
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um, density_g_cm3, mass_fractions
-from xrm_sims.twin.ions import blur_by_beam, dose_field, pixel_points
+from xrm_sims.twin.ions import Scan, blur_by_beam, dose_field, pixel_points
 from xrm_sims.twin.sector import FWHM_PER_SIGMA
 from xrm_sims.twin.surface import NUM_MATERIALS, Specimen, Surface, by_material
 
@@ -23,12 +22,9 @@ _SERIES = ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LIN
 def se_image(
     specimen: Specimen,
     surface: Surface,
+    scan: Scan,
     *,
-    scan_to_specimen: ArrayLike,
-    drift_um_per_s: tuple[float, float] = (0.0, 0.0),
-    raster: Raster,
     source: Literal["electron", "ion"],
-    current_na: float,
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.uint32]:
@@ -39,14 +35,13 @@ def se_image(
 
     Raises
     ------
-    ValueError for another source or a current that is negative or not finite.
+    ValueError for another source.
     """
     if source not in ("electron", "ion"):
         raise ValueError(f"source: needs 'electron' or 'ion', got {source!r}")
-    _not_negative("current_na", current_na)
-    e = settings.electrons
+    e, raster = settings.electrons, scan.raster
     jitter = rng.random((*raster.shape, 2)) - 0.5
-    xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
+    xy = pixel_points(scan, jitter)
     view = surface.look(specimen, xy.reshape(-1, 2))
     signal = se_brightness(settings)[view.codes]
     signal *= np.minimum(view.cos_tilt**-e.tilt_exponent, e.tilt_gain_limit) * view.sky
@@ -58,17 +53,9 @@ def se_image(
         image = gaussian_filter(image, e.probe_fwhm_nm * 1e-3 / FWHM_PER_SIGMA / raster.pixel_um, mode="nearest")
     else:
         per_primary = e.se_counts_per_ion
-        image = blur_by_beam(image[None], raster.pixel_um, current_na * 1e3, settings)[0]
-        dose_field(
-            specimen,
-            surface,
-            scan_to_specimen=scan_to_specimen,
-            raster=raster,
-            current_pa=current_na * 1e3,
-            seconds=raster.frame_s,
-            settings=settings,
-        )
-    mean = (image + e.se_dark_fraction) * per_primary * _primaries(current_na, raster)
+        image = blur_by_beam(image[None], raster.pixel_um, scan.current_pa, settings)[0]
+        dose_field(specimen, surface, scan, seconds=raster.frame_s, settings=settings)
+    mean = (image + e.se_dark_fraction) * per_primary * scan.primaries_per_pixel
     return rng.poisson(mean).astype(np.uint32)
 
 
@@ -83,13 +70,10 @@ def se_brightness(settings: Settings) -> NDArray[np.float64]:
 def eds_map(
     specimen: Specimen,
     surface: Surface,
+    scan: Scan,
     *,
-    scan_to_specimen: ArrayLike,
-    drift_um_per_s: tuple[float, float] = (0.0, 0.0),
-    raster: Raster,
     voltage_kv: float,
     elements: Sequence[str],
-    current_na: float,
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.uint32]:
@@ -102,14 +86,13 @@ def eds_map(
     ------
     ValueError for an element without a line that EDS sees, or without one that ``voltage_kv`` can excite.
     """
-    _not_negative("current_na", current_na)
-    e = settings.electrons
+    e, raster = settings.electrons, scan.raster
     intensity = np.array([line_intensity(name, voltage_kv, settings) for name in elements])
     range_um = electron_range_um(Material.LCO, voltage_kv, settings)
     density = np.array([density_g_cm3(m, settings.specimen) for m in Material])
     weight = np.array([[mass_fractions(m, settings.specimen).get(name, 0.0) for name in elements] for m in Material])
     jitter = rng.random((*raster.shape, 2)) - 0.5
-    xy = pixel_points(raster, scan_to_specimen, drift_um_per_s, jitter)
+    xy = pixel_points(scan, jitter)
     top = surface.look(specimen, xy.reshape(-1, 2)).points_um
     mass = np.zeros((1 + len(elements), *raster.shape))  # all elements, then each
     for depth, share in zip(e.eds_depths_per_range, e.eds_depth_weights, strict=True):
@@ -120,7 +103,7 @@ def eds_map(
     mass = gaussian_filter(mass, blur_px, mode="nearest", axes=(1, 2))
     fractions = mass[1:] / np.maximum(mass[0], 1e-9)
     fractions[:, mass[0] > 1e-9] += e.eds_background
-    mean = fractions * (intensity * _primaries(current_na, raster))[:, None, None]
+    mean = fractions * (intensity * scan.primaries_per_pixel)[:, None, None]
     return rng.poisson(mean).astype(np.uint32)
 
 
@@ -176,11 +159,6 @@ def _seen(number: int, shell: int, line: int, voltage_kv: float, settings: Setti
     return float(generated * np.exp(-attenuation_per_um(Material.LCO, energy_kev, settings.specimen) * depth_um))
 
 
-def _primaries(current_na: float, raster: Raster) -> float:
-    """Electrons or ions per pixel."""
-    return raster.ions_per_pixel(current_na * 1e3)
-
-
 def _grain_contrast(
     specimen: Specimen, codes: NDArray[np.uint8], points_um: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -190,8 +168,3 @@ def _grain_contrast(
     # odd multiplier of Knuth's multiplicative hash: neighbours' numbers become unrelated brightnesses
     contrast[nca] = specimen.grain_id(points_um[nca]) * np.uint32(2654435761) / 2.0**31 - 1.0
     return contrast
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: needs 0 or more, got {value}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xrm_sims.patterns import Raster, check_within_field
 from xrm_sims.settings import Settings
 from xrm_sims.twin.columns import require_level, require_mode, scan_quantities, scan_raster
 from xrm_sims.twin.driver import Driver, Frame, Quantity
 from xrm_sims.twin.electrons import eds_map, line_intensity, se_image
-from xrm_sims.twin.ions import dose_field
+from xrm_sims.twin.ions import Scan, dose_field
 from xrm_sims.twin.machine import Machine
 
 
@@ -44,8 +47,9 @@ class SecondaryElectrons(Driver):
         require_free_beam(machine)
         with self.command(), machine.scanning(self.name, "image"):
             started_s, current_na = machine.state.time_s, electron_current_na(machine)
+            scan = machine.scan(raster, current_na * 1e3)
             self.wait(raster.frame_s)
-            counts = se_image(**self._seen(raster, started_s), source="electron", current_na=current_na)
+            counts = self._seen(scan, "electron")
             return Frame(counts, started_s, machine.state.time_s, current_na)
 
     def _under_ions(self, raster: Raster) -> Frame:
@@ -53,36 +57,21 @@ class SecondaryElectrons(Driver):
         current_pa = 0.0 if fib["blanked"] else float(fib["current_pa"])
         with self.command(), machine.scanning(self.name, "image"):
             started_s = machine.state.time_s
+            scan = machine.scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 seconds = share * raster.frame_s
                 machine.scanned(current_pa, seconds)
-                dose_field(
-                    machine.specimen,
-                    machine.surface,
-                    scan_to_specimen=machine.scan_to_specimen(started_s),
-                    raster=raster,
-                    current_pa=current_pa,
-                    seconds=seconds,
-                    settings=machine.settings,
-                )
+                dose_field(machine.specimen, machine.surface, scan, seconds=seconds, settings=machine.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
-            counts = se_image(**self._seen(raster, started_s), source="ion", current_na=1e-3 * current_pa)
+            counts = self._seen(scan, "ion")
             machine.scanned(current_pa, raster.frame_s)
             return Frame(counts, started_s, machine.state.time_s, 1e-3 * current_pa)
 
-    def _seen(self, raster: Raster, started_s: float) -> dict[str, Any]:
-        machine = self._machine
-        return {
-            "specimen": machine.specimen,
-            "surface": machine.surface,
-            "scan_to_specimen": machine.scan_to_specimen(started_s),
-            "drift_um_per_s": machine.scan_drift_um_per_s,
-            "raster": raster,
-            "settings": machine.settings,
-            "rng": machine.rng("se"),
-        }
+    def _seen(self, scan: Scan, source: Literal["electron", "ion"]) -> NDArray[np.uint32]:
+        m = self._machine
+        return se_image(m.specimen, m.surface, scan, source=source, settings=m.settings, rng=m.rng("se"))
 
 
 class EDS(Driver):
@@ -119,16 +108,14 @@ class EDS(Driver):
             line_intensity(element, voltage_kv, machine.settings)
         with self.command(), machine.scanning(self.name, "image"):
             started_s, current_na = machine.state.time_s, electron_current_na(machine)
+            scan = machine.scan(raster, current_na * 1e3)
             self.wait(raster.frame_s)
             counts = eds_map(
                 machine.specimen,
                 machine.surface,
-                scan_to_specimen=machine.scan_to_specimen(started_s),
-                drift_um_per_s=machine.scan_drift_um_per_s,
-                raster=raster,
+                scan,
                 voltage_kv=voltage_kv,
                 elements=elements,
-                current_na=current_na,
                 settings=machine.settings,
                 rng=machine.rng("eds"),
             )

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.geometry import apply_affine, rotation_z
+from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
 from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.detector import Detector
+from xrm_sims.twin.ions import Scan
 from xrm_sims.twin.motion import RunOut, SourceDrift
 from xrm_sims.twin.samples import mount
 from xrm_sims.twin.store import State, Store
@@ -180,6 +182,10 @@ class Machine:
         """How a scan drifts over the specimen (x, y)."""
         x, y = rotation_z(-self.angle_deg)[:2, :2] @ self.state.frame_drift_um_per_s
         return float(x), float(y)
+
+    def scan(self, raster: Raster, current_pa: float) -> Scan:
+        """A raster that starts now."""
+        return Scan(raster, self.scan_to_specimen(self.state.time_s), current_pa, self.scan_drift_um_per_s)
 
     def _wall_after(self, passed_s: float) -> float:
         return min(self.clock.wall(), self.state.wall_s + passed_s / (self.clock.rate or 1.0))
