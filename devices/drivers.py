@@ -9,7 +9,6 @@ short is not handed back. The digital twin fulfils the same protocols.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,14 +17,20 @@ from numpy.typing import NDArray
 Value = float | int | str | bool
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(Protocol):
     """What a detector or a scan generator hands back, with the instrument's own time and beam current."""
 
-    counts: NDArray[np.generic]
-    started_s: float
-    stopped_s: float
-    current_na: float
+    @property
+    def counts(self) -> NDArray[np.generic]: ...
+
+    @property
+    def started_s(self) -> float: ...
+
+    @property
+    def stopped_s(self) -> float: ...
+
+    @property
+    def current_na(self) -> float: ...
 
 
 class Driver(Protocol):
@@ -87,13 +92,36 @@ class Drivers(Protocol):
     ================ =====================================================================================
     """
 
-    instrument: Driver
-    beam: Driver
-    target: Driver
-    stage: Driver
-    rotation: Driver
-    widepix: DetectorDriver
-    fib: IonBeamDriver
-    sector: SectorDriver
-    se: ImageDriver
-    eds: ImageDriver
+    @property
+    def instrument(self) -> Driver: ...
+
+    @property
+    def beam(self) -> Driver: ...
+
+    @property
+    def target(self) -> Driver: ...
+
+    @property
+    def stage(self) -> Driver: ...
+
+    @property
+    def rotation(self) -> Driver: ...
+
+    @property
+    def widepix(self) -> DetectorDriver: ...
+
+    @property
+    def fib(self) -> IonBeamDriver: ...
+
+    @property
+    def sector(self) -> SectorDriver: ...
+
+    @property
+    def se(self) -> ImageDriver: ...
+
+    @property
+    def eds(self) -> ImageDriver: ...
+
+    def close(self) -> None:
+        """Let go of the instrument; it stays as it is."""
+        ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,7 @@ class FrameStore:
         return _Stream(writer, bundle)
 
 
-class FrameDevice(DriverDevice):
+class FrameDevice(DriverDevice, ABC):
     """A driver that hands back frames. Subclasses name the document key and say how a frame is taken."""
 
     frame_key = ""
@@ -122,11 +123,13 @@ class FrameDevice(DriverDevice):
         self._slot = Slot()
         self._frame: Frame | None = None
 
+    @abstractmethod
     def frame_shape(self) -> tuple[int, ...]:
-        raise NotImplementedError
+        """Shape of one frame as the detector is set now."""
 
+    @abstractmethod
     def acquire(self) -> Frame:
-        raise NotImplementedError
+        """Take one frame; called in the instrument's own thread."""
 
     def stage(self) -> list[object]:
         staged = super().stage()

@@ -17,6 +17,7 @@ from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 
 from devices import Instrument
+from devices.drivers import Drivers
 from xrm_sims.app import leftovers
 from xrm_sims.app.metadata import KeptMetadata
 from xrm_sims.app.progress import RunProgress
@@ -37,7 +38,7 @@ class Session:
     Use it as a context manager: leaving it waits until the catalogue has everything and lets go of the instrument.
     """
 
-    def __init__(self, data: Path, drivers: Any, settings: Settings, *, operator: str = "") -> None:
+    def __init__(self, data: Path, drivers: Drivers, settings: Settings, *, operator: str = "") -> None:
         self.data = data
         self.settings = settings
         self.drivers = drivers
