@@ -1,4 +1,4 @@
-"""Spheres (and a pillar round them) whose cone-beam projections are known exactly.
+"""Spheres (and a pillar round them) whose projections are known exactly.
 
 Lengths in voxels, attenuation per voxel; the detector pixel is one voxel at the rotation axis. Frames and signs are
 those of :mod:`xrm_sims.geometry`, written down a second time so that the projectors have something to be checked by.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry
 
 MAGNIFICATION = 1100.0
 CASES = {"B1": (128, 128, 180), "B2": (256, 64, 360)}  # width, height, views
@@ -67,7 +67,19 @@ def scan_geometry(width: int, height: int, views: int, **changes: Any) -> ConeGe
     return ConeGeometry(**(table | changes))
 
 
-def exact_projections(phantom: Phantom, geometry: ConeGeometry) -> np.ndarray[Any, np.dtype[np.float32]]:
+def parallel_geometry(width: int, height: int, views: int, **changes: Any) -> ParallelGeometry:
+    """Half a turn in a parallel beam; voxels and pixels of 1 um."""
+    table: dict[str, Any] = {
+        "pixel_um": 1.0,
+        "detector_shape": (height, width),
+        "angles_deg": np.arange(views) * (180.0 / views),
+        "volume_shape": (height, width, width),
+        "voxel_um": 1.0,
+    }
+    return ParallelGeometry(**(table | changes))
+
+
+def exact_projections(phantom: Phantom, geometry: Geometry) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Line integrals (angle, row, column) with the geometry's offsets, shifts, scales and roll; lengths in um."""
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
@@ -105,8 +117,8 @@ def _project(balls, pillar, angles, moved, slopes, roll, sod, axis, rows, column
                     px = balls[n, 0] * cos - balls[n, 1] * sin + sod
                     py = balls[n, 0] * sin + balls[n, 1] * cos + axis
                     pz = balls[n, 2]
-                    along = (px + py * y + pz * z) / norm
-                    inside = balls[n, 3] ** 2 - (px * px + py * py + pz * pz - along * along)
+                    across = (py * z - pz * y) ** 2 + (pz - px * z) ** 2 + (px * y - py) ** 2
+                    inside = balls[n, 3] ** 2 - across / norm**2
                     if inside > 0:
                         total += 2 * balls[n, 4] * math.sqrt(inside)
                 square = 1 + y * y

@@ -9,49 +9,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 import recon
 from benchmarks.recon_phantom import CASES, exact_projections, random_spheres, rms_error, scan_geometry, truth
+from benchmarks.rtk import RELAXATION, Images, peer
 from xrm_sims.geometry import ConeGeometry
-
-RELAXATION = 0.3
-
-Images = np.ndarray[Any, np.dtype[np.float32]]
-
-
-def peer(p: Images, geometry: ConeGeometry, sweeps: int) -> Images:
-    """Volume (z, y, x) in 1/um from RTK's SART: Joseph forward, voxel-driven back projection, one view per subset."""
-    import itk
-    from itk import RTK as rtk  # noqa: N811
-
-    volume_type = itk.Image[itk.F, 3]
-    scan = rtk.ThreeDCircularProjectionGeometry.New()
-    for angle in geometry.angles_deg:  # its source turns about y: ours stands at pi - angle with columns mirrored
-        scan.AddProjection(geometry.source_object_mm, geometry.source_detector_mm, 180.0 - float(angle))
-    pixel, voxel = geometry.pixel_mm, 1e-3 * geometry.voxel_um
-    (rows, columns), (nz, ny, nx) = geometry.detector_shape, geometry.volume_shape
-    images = itk.image_from_array(np.ascontiguousarray(p[:, :, ::-1]))
-    images.SetSpacing((pixel, pixel, 1.0))
-    images.SetOrigin((-(columns - 1) / 2 * pixel, -(rows - 1) / 2 * pixel, 0.0))
-    start = itk.image_from_array(np.zeros((nx, nz, ny), np.float32))
-    start.SetSpacing((voxel, voxel, voxel))
-    start.SetOrigin((-(ny - 1) / 2 * voxel, -(nz - 1) / 2 * voxel, -(nx - 1) / 2 * voxel))
-    sart = rtk.SARTConeBeamReconstructionFilter[volume_type, volume_type].New()
-    sart.SetNumberOfProjectionsPerSubset(1)
-    sart.SetLambda(RELAXATION)
-    sart.SetNumberOfIterations(sweeps)
-    sart.SetEnforcePositivity(True)
-    sart.SetInput(0, start)
-    sart.SetInput(1, images)
-    sart.SetGeometry(scan)
-    sart.SetForwardProjectionFilter(sart.ForwardProjectionType_FP_JOSEPH)
-    sart.SetBackProjectionFilter(sart.BackProjectionType_BP_VOXELBASED)
-    sart.SetDisableDisplacedDetectorFilter(True)
-    sart.Update()
-    return np.asarray(itk.array_from_image(sart.GetOutput()).transpose(1, 2, 0)) * np.float32(1e-3)
 
 
 def own(p: Images, geometry: ConeGeometry, sweeps: int) -> Images:

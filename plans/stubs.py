@@ -59,23 +59,35 @@ def apply(values: Mapping[Any, Any]) -> Plan[None]:
 
 
 def record(
-    scope: Any, setup: Plan[None], measure: Plan[None], detectors: list[Any], describe: Callable[[], dict[str, Any]]
+    scope: Any,
+    setup: Plan[None],
+    measure: Plan[str | None],
+    detectors: list[Any],
+    describe: Callable[[], dict[str, Any]],
 ) -> Plan[str]:
     """Set up, then one run: detectors staged, the instrument's state before and after as ``baseline``. Returns its uid.
 
-    ``describe`` gives the start document once the instrument is set up. Whatever happens (an exception, abort, stop)
+    ``describe`` gives the start document once the instrument is set up; what ``measure`` returns, if anything, is the
+    ``reason`` in the stop document. Whatever happens (an exception, abort, stop)
     both beams end blanked and the target parked.
     """
+    reason: str | None = None
 
     def run() -> Plan[None]:
+        nonlocal reason
         yield from bps.trigger_and_read([scope], name="baseline")
         yield from bps.checkpoint()
-        yield from measure
+        reason = yield from measure
         yield from bps.trigger_and_read([scope], name="baseline")
+
+    def with_reason(msg: Msg) -> Msg:
+        untold = msg.command == "close_run" and msg.kwargs.get("reason") is None
+        return msg._replace(kwargs=msg.kwargs | {"reason": reason}) if untold else msg
 
     def everything() -> Plan[str]:
         yield from setup
-        return (yield from bpp.stage_wrapper(bpp.run_wrapper(run(), md=describe()), detectors))
+        one_run = bpp.msg_mutator(bpp.run_wrapper(run(), md=describe()), with_reason)
+        return (yield from bpp.stage_wrapper(one_run, detectors))
 
     return (yield from bpp.finalize_wrapper(everything(), lambda: make_safe(scope)))
 

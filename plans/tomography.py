@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -125,6 +125,7 @@ def tomography(
     order: str = "sequential",
     target: str = "W",
     binning: int = 1,
+    enough: Callable[[], bool] | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
     """Cone-beam tomography with the electron beam on an X-ray target.
@@ -142,6 +143,9 @@ def tomography(
     order : "sequential", or "interleaved" so that a live reconstruction is useful early.
     target : material of the X-ray target.
     binning : detector pixels per side that are summed.
+    enough : asked after each projection whether these will do, such as ``live.enough``; if so the scan ends as if it
+        had been planned that short, and the stop document gives the reason. Needs the order "interleaved", because
+        views that stop half-way round leave a wedge unseen. The views left out can be taken later by ``resume``.
     md : goes into the start document.
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
@@ -153,7 +157,9 @@ def tomography(
     scan = TomographyScan(
         num, step_deg, start_deg, exposure_s, num_dark, num_flat, flat_every, reference_every, order, target, binning
     )
-    return (yield from _scan(scope, scan, scan.view_order(), "tomography", {}, md))
+    if enough is not None and order != "interleaved":
+        raise ValueError(f'enough: needs order="interleaved", or views end half-way round; got {order!r}')
+    return (yield from _scan(scope, scan, scan.view_order(), "tomography", {}, md, enough))
 
 
 def resume_tomography(
@@ -188,6 +194,7 @@ def _scan(
     plan_name: str,
     link: Mapping[str, Any],
     md: Mapping[str, Any] | None,
+    enough: Callable[[], bool] | None = None,
 ) -> Plan[str]:
     settings: Settings = scope.settings
     scan.check(scope)
@@ -222,10 +229,13 @@ def _scan(
         yield from apply(scan.optics(scope))
         yield from bring_target_in(scope, scan.target)
 
-    return (yield from record(scope, setup(), _views(scope, scan, views), [scope.widepix], lambda: start))
+    return (yield from record(scope, setup(), _views(scope, scan, views, enough), [scope.widepix], lambda: start))
 
 
-def _views(scope: Any, scan: TomographyScan, views: Sequence[int]) -> Plan[None]:
+def _views(
+    scope: Any, scan: TomographyScan, views: Sequence[int], enough: Callable[[], bool] | None
+) -> Plan[str | None]:
+    """The frames of a run; why there are fewer views than planned, if so."""
     taken: Counter[str] = Counter()
     stage_z_um = yield from bps.rd(scope.stage.z_um)
     lowered_um = stage_z_um - scope.settings.stage.flat_lowering_um
@@ -254,9 +264,13 @@ def _views(scope: Any, scan: TomographyScan, views: Sequence[int]) -> Plan[None]
             yield from reference()
         yield from _frame(scope, "primary", taken["primary"], angle_deg)
         taken["primary"] += 1
+        if enough is not None and enough():
+            break
     if scan.reference_every:
         yield from reference()
     yield from flats()
+    left_out = len(views) - taken["primary"]
+    return f"enough: {left_out} of {len(views)} views were left out, as agreed before" if left_out else None
 
 
 def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:

@@ -2,14 +2,19 @@
 
 from recon.alignment import correct_geometry
 from recon.documents import TomographyConsumer
+from recon.fdk import fdk
+from recon.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
 from recon.live import LiveReconstruction
 from recon.preparation import line_integrals
 from recon.projector import backproject, project
-from recon.runs import Reconstruction, from_run
+from recon.resolution import EdgeResolution, edge_resolution
+from recon.runs import Reconstruction, correct_run, from_run, prepare_run
 from recon.sart import SartResult, memory_needed, sart
 from recon.solver import Solver
 
 __all__ = [
+    "EdgeResolution",
+    "FourierShell",
     "LiveReconstruction",
     "Reconstruction",
     "SartResult",
@@ -17,9 +22,15 @@ __all__ = [
     "TomographyConsumer",
     "backproject",
     "correct_geometry",
+    "correct_run",
+    "edge_resolution",
+    "fdk",
+    "fourier_shell_correlation",
     "from_run",
+    "half_volumes",
     "line_integrals",
     "memory_needed",
+    "prepare_run",
     "project",
     "sart",
 ]

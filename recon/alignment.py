@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import shift as displaced
 
+from recon.checks import checked_scan
 from recon.outline import round_outline
 from recon.projector import checked, project
 from recon.sart import sart
@@ -65,7 +66,7 @@ def correct_geometry(
     ValueError naming the argument, what it got and what it needs.
     """
     shape = (geometry.num_views, *geometry.detector_shape)
-    data = checked("p", p, shape)
+    data = checked_scan(p, geometry)
     trusted = None if weights is None else checked("weights", weights, shape)
     drift = _drift(reference, times_s, reference_times_s, geometry)
     if geometry.view_shifts_px is not None:

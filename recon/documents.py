@@ -6,7 +6,7 @@ singly or in pages, stream datums one by one or merged into ranges, and in any o
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import numpy as np
 from event_model import DocumentRouter
 from numpy.typing import NDArray
 
+from recon.reports import listed, report
 from xrm_sims.data.frames import read_block
 from xrm_sims.geometry import ConeGeometry
 
@@ -23,6 +24,7 @@ IMAGE_KEY = "widepix_image"
 STREAMS = ("dark", "flat", "primary", "reference")
 SAME_ANGLE_DEG = 1e-3
 BLOCK = 32
+PARTLY_FULL = 0.9
 
 
 @dataclass
@@ -61,7 +63,10 @@ class FrameSet:
 
 @dataclass(frozen=True)
 class TomographyScan:
-    """One run, sorted out: nominal geometry, projections by angle, flats, darks and drift references."""
+    """One run, sorted out: nominal geometry, projections by angle, flats, darks and drift references.
+
+    counter_end : counts from which on a pixel of the frames is saturated.
+    """
 
     start: dict[str, Any]
     geometry: ConeGeometry
@@ -72,6 +77,7 @@ class TomographyScan:
     bad_pixels: NDArray[np.bool_]
     missing_deg: tuple[float, ...]
     angle_tolerance_deg: float
+    counter_end: float = math.inf
 
     @property
     def uid(self) -> str:
@@ -93,6 +99,7 @@ class TomographyConsumer(DocumentRouter):
         self._resources: dict[str, dict[str, Any]] = {}
         self._datums: list[dict[str, Any]] = []
         self._bad_pixels: list[int] = []
+        self._counter_end = math.inf
 
     @property
     def finished(self) -> bool:
@@ -112,6 +119,7 @@ class TomographyConsumer(DocumentRouter):
             for key, value in device.get("data", {}).items():
                 if key.endswith("bad_pixels"):
                     self._bad_pixels = np.asarray(value, int).ravel().tolist()
+            self._counter_end = min(self._counter_end, _counter_end(device.get("data", {})))
 
     def event(self, doc: Any) -> Any:
         stream = self._streams.get(doc["descriptor"])
@@ -139,7 +147,10 @@ class TomographyConsumer(DocumentRouter):
             raise ValueError(f"run {uid}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography")
         if "geometry" not in start:
             raise ValueError(f"run {uid}: its start document has no geometry, needs the fields of ConeGeometry")
-        geometry = ConeGeometry.from_dict(start["geometry"])
+        try:
+            geometry = ConeGeometry.from_dict(start["geometry"])
+        except ValueError as error:
+            raise ValueError(f"run {uid}: {error}") from error
         sets = {name: self._frames(name) for name in STREAMS}
         if not len(sets["primary"]):
             raise ValueError(f"run {uid}: no projections, needs at least one frame with its event")
@@ -147,12 +158,27 @@ class TomographyConsumer(DocumentRouter):
             raise ValueError(f"run {uid}: no flats, needs at least one image of the open beam")
         spacing = np.diff(np.sort(geometry.angles_deg))
         tolerance = max(0.25 * float(np.median(spacing)) if spacing.size else 0.0, SAME_ANGLE_DEG)
-        projections, missing = _by_angle(uid, sets["primary"], geometry.angles_deg, tolerance)
+        projections, missing = _by_angle(uid, sets["primary"], self._meant(geometry.angles_deg), tolerance)
         bad = np.zeros(geometry.detector_shape, bool)
         bad.ravel()[[n for n in self._bad_pixels if n < bad.size]] = True
         return TomographyScan(
-            start, geometry, projections, sets["flat"], sets["dark"], sets["reference"], bad, missing, tolerance
+            start,
+            geometry,
+            projections,
+            sets["flat"],
+            sets["dark"],
+            sets["reference"],
+            bad,
+            missing,
+            tolerance,
+            self._counter_end,
         )
+
+    def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The angles that the run was to take in the end: one that ended well with fewer views was content with them."""
+        stop = self.stop_doc or {}
+        taken = stop.get("num_events", {}).get("primary", 0)
+        return angles_deg[:taken] if taken and stop.get("exit_status") == "success" else angles_deg
 
     def _frames(self, stream: str) -> FrameSet:
         """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame."""
@@ -169,7 +195,7 @@ class TomographyConsumer(DocumentRouter):
         seq_nums = sorted(set(events) & set(places))
         for what, numbers in (("frame", set(events) - set(places)), ("event", set(places) - set(events))):
             if numbers:
-                _report(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {_listed(sorted(numbers))}")
+                report(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {listed(sorted(numbers))}")
 
         def column(key: str, default: float) -> NDArray[np.float64]:
             return np.array([float(events[n].get(key, default)) for n in seq_nums])
@@ -192,20 +218,23 @@ def _by_angle(
     last = {key: n for n, key in enumerate(keys)}
     doubled = [key * SAME_ANGLE_DEG for key, times in Counter(keys.tolist()).items() if times > 1]
     if doubled:
-        _report(f"run {uid}: more than one frame at {_listed(doubled, ' deg')}; the last of each is used")
+        report(f"run {uid}: more than one frame at {listed(doubled, ' deg')}; the last of each is used")
     gap = np.abs(nominal_deg[:, None] - frames.angle_deg[None, :]).min(axis=1)
     missing = tuple(nominal_deg[gap > tolerance_deg].tolist())
     return frames.chosen(np.array(sorted(last.values()))), missing
 
 
-def _listed(numbers: Iterable[float], unit: str = "") -> str:
-    shown = [f"{number:g}" for number in numbers]
-    more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
-    return ", ".join(shown[:8]) + unit + more
+def _counter_end(configuration: dict[str, Any]) -> float:
+    """Counts at which a pixel is full, from the counter's depth and the binning in a detector's configuration.
 
-
-def _report(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
+    A binned pixel is taken for full at nine tenths of its sum: by then some of its counters are.
+    """
+    table = {key.rpartition("widepix_")[2]: value for key, value in configuration.items()}
+    if "counter_depth_bits" not in table:
+        return math.inf
+    binning = int(table.get("binning", 1))
+    share = 1.0 if binning == 1 else PARTLY_FULL
+    return share * binning**2 * (2.0 ** int(table["counter_depth_bits"]) - 1)
 
 
 Documents = Iterable[tuple[str, dict[str, Any]]]
@@ -230,6 +259,6 @@ def merge_scans(parts: list[TomographyScan]) -> tuple[NDArray[np.float64], list[
     candidates = sorted({angle for scan in parts for angle in scan.missing_deg})
     missing = [angle for angle in candidates if np.abs(taken - angle).min() > parts[0].angle_tolerance_deg]
     if missing:
-        _report(f"run {parts[0].uid}: no projection at {_listed(missing, ' deg')}; reconstructed without")
+        report(f"run {parts[0].uid}: no projection at {listed(missing, ' deg')}; reconstructed without")
     order = sorted(chosen)
     return np.array([chosen[key][0] for key in order]), [chosen[key][1:] for key in order]

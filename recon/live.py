@@ -2,61 +2,140 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import queue
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from recon.documents import TomographyConsumer
-from recon.prepared import prepare
-from recon.runs import Reconstruction, reconstruct
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.following import RunFollower
+from recon.runs import Reconstruction
+
+logger = logging.getLogger(__name__)
+NICENESS = 5
+ALL_THREADS: int = numba.get_num_threads()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """views of the run that are in the volume, views that it may take, whether the run goes on."""
+
+    views: int
+    expected: int
+    running: bool
 
 
 class LiveReconstruction:
-    """Subscribe it to a RunEngine: it gathers each tomography run and reconstructs it in a thread when it ends.
+    """Subscribe it to a RunEngine: the volume of a tomography run grows in a thread of its own while the run goes on.
 
     >>> live = LiveReconstruction()
     >>> RE.subscribe(live)
-    >>> RE(tomography(scope))
-    >>> live.result().volume
+    >>> RE(tomography(scope, order="interleaved"))
+    >>> live.slice                # the central slice, at any time
+    >>> live.result().volume      # soon after the run
+
+    Documents are put into a queue and nothing else, so that the run neither waits for the reconstruction nor fails with
+    it. What goes wrong is logged, kept as ``error`` and raised by :meth:`result`; the next run starts afresh.
 
     Parameters
     ----------
-    on_result : called in that thread with each finished :class:`Reconstruction`.
-    options : for :func:`from_run`.
+    on_result : called in the thread with each finished :class:`Reconstruction`.
+    options : for :class:`recon.growing.GrowingVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
     """
 
     def __init__(self, on_result: Callable[[Reconstruction], None] | None = None, **options: Any) -> None:
+        self.error: Exception | None = None
         self._on_result = on_result
         self._options = options
-        self._consumer: TomographyConsumer | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reconstruction")
-        self._latest: Future[Reconstruction] | None = None
-        self._started = threading.Event()
+        self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        self._run: RunFollower | None = None
+        self._result: Reconstruction | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._work, name="live-reconstruction", daemon=True).start()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "start":
-            self._consumer = TomographyConsumer() if doc.get("scan_type") == "tomography" else None
-        if self._consumer is None:
-            return
-        self._consumer(name, doc)
-        if name == "stop":
-            consumer, self._consumer = self._consumer, None
-            if doc.get("num_events", {}).get("primary", 0):
-                self._latest = self._pool.submit(self._reconstruct, consumer)
-                self._started.set()
+        if name == "start" and doc.get("scan_type") == "tomography":
+            self._ended.clear()
+        self._queue.put((name, doc))
+
+    @property
+    def progress(self) -> Progress:
+        """Of the newest tomography run; zeros before the first."""
+        run = self._run
+        return Progress(0, 0, False) if run is None else Progress(run.views, run.expected, not run.arrivals.finished)
+
+    @property
+    def slice(self) -> NDArray[np.float32] | None:
+        """(y, x) in 1/um: the central slice as it is now; None before the first run."""
+        run = self._run
+        return None if run is None else run.volume.slice
+
+    @property
+    def volume(self) -> NDArray[np.float32] | None:
+        """(z, y, x) in 1/um as it is now; None before the first run."""
+        run = self._run
+        return None if run is None else run.volume.volume
 
     def result(self, timeout_s: float | None = None) -> Reconstruction:
-        """The reconstruction of the last run that ended, when it is done; its error if it failed.
+        """The reconstruction of the newest run when it is finished; its error if it failed.
 
         Raises TimeoutError when no run has ended within ``timeout_s``.
         """
-        if not self._started.wait(timeout_s) or self._latest is None:
+        if not self._ended.wait(timeout_s):
             raise TimeoutError("no tomography run has ended yet")
-        return self._latest.result(timeout_s)
+        if self.error is not None:
+            raise self.error
+        assert self._result is not None
+        return self._result
 
-    def _reconstruct(self, consumer: TomographyConsumer) -> Reconstruction:
-        done = reconstruct(prepare([consumer.scan()], self._options.get("progress")), **self._options)
-        if self._on_result is not None:
-            self._on_result(done)
-        return done
+    def _work(self) -> None:
+        _stand_back()
+        idle = True
+        while True:
+            with suppress(queue.Empty):
+                while True:
+                    self._guarded(self._hear, *self._queue.get(block=idle))
+                    idle = False
+            idle = not self._guarded(self._advance)
+
+    def _guarded(self, work: Callable[..., bool], *args: Any) -> bool:
+        try:
+            return work(*args)
+        except Exception as error:
+            logger.exception("the live reconstruction failed, the run goes on")
+            self.error, self._run = error, None
+            self._ended.set()
+            return False
+
+    def _hear(self, name: str, doc: dict[str, Any]) -> bool:
+        if name == "start" and doc.get("scan_type") == "tomography":
+            self.error = self._result = self._run = None
+            self._run = RunFollower(doc, **self._options)
+            numba.set_num_threads(max(1, ALL_THREADS - 1))  # of this thread: one core is left to the scan
+        elif self._run is not None and not self._run.arrivals.finished:
+            self._run.arrivals(name, doc)
+            if name == "stop":
+                numba.set_num_threads(ALL_THREADS)
+                self._result = self._run.finish()
+                if self._on_result is not None:
+                    self._on_result(self._result)
+                self._ended.set()
+        return True
+
+    def _advance(self) -> bool:
+        return self._run is not None and not self._run.arrivals.finished and self._run.advance()
+
+
+def _stand_back() -> None:
+    """Let the scan's own threads go first where the system can tell threads apart; those of the kernels inherit it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Cone-beam projector and its exact adjoint.
+"""Projector of cone and parallel beams and its exact adjoint.
 
 Forward: P. M. Joseph, IEEE Trans. Med. Imaging 1 (1982) 192, in the columns of the layout of :mod:`recon.columns`:
 a ray steps through the planes of its main axis and interpolates linearly across and along the columns. The adjoint
@@ -16,7 +16,7 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.columns import PAD, allocate, columns_view, resample, spread
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 BLOCK = 32  # detector columns that share a main axis; their output stays in the first-level cache
 
@@ -73,7 +73,7 @@ class Rays:
         return columns_view(flat, (len(self), self.columns), self.rows)
 
 
-def trace(geometry: ConeGeometry, support: NDArray[np.bool_] | None = None, margin: tuple[int, int] = (0, 0)) -> Rays:
+def trace(geometry: Geometry, support: NDArray[np.bool_] | None = None, margin: tuple[int, int] = (0, 0)) -> Rays:
     """The rays of a geometry; ``support`` (y, x) limits them, ``margin`` adds (rows, columns) of pixels all round."""
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
@@ -120,7 +120,7 @@ def _frame(view, along_x, nx, ny, stride):
     return sy, sx, -sin, cos, cos, sin, ny, stride, (ny + 2) * stride
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _sum_planes(out, volume, views, along_x, span_x, span_y, size):
     """out = sums over the planes of each ray, without the length of its steps."""
     nx, ny, nz, columns, rows = size
@@ -164,7 +164,7 @@ def _sum_planes(out, volume, views, along_x, span_x, span_y, size):
                 )
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
     """The transpose of :func:`_sum_planes` for the rays whose planes are of constant x (or y)."""
     nx, ny, nz, columns, rows = size
@@ -209,7 +209,7 @@ def step_length(view, along_x, c, r):
     return math.sqrt(1.0 + tangent * tangent + height * height) / abs(towards)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _scale_rays(data, views, along_x, columns, rows, factor):
     """Multiply each ray by ``factor`` times the length of its steps."""
     for line in prange(views.shape[0] * columns):
@@ -224,7 +224,7 @@ def sum_planes(rays: Rays, volume: NDArray[np.float32], out: NDArray[np.float32]
     _sum_planes(out, volume, rays.views, rays.along_x, rays.span_x, rays.span_y, rays.size)
 
 
-def _roll_margin(geometry: ConeGeometry) -> tuple[int, int]:
+def _roll_margin(geometry: Geometry) -> tuple[int, int]:
     """Pixels (rows, columns) by which the turned image reaches beyond the detector on each side."""
     if geometry.detector_roll_deg == 0:
         return 0, 0
@@ -233,7 +233,7 @@ def _roll_margin(geometry: ConeGeometry) -> tuple[int, int]:
     return math.ceil(columns * tilt) + 2, math.ceil(rows * tilt) + 2
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _turn(turned, upright, centres, cos, sin, transpose):
     """turned = upright images (view, column, row) turned counter-clockwise about ``centres``, or the transpose of that.
 
@@ -262,12 +262,12 @@ def _turn(turned, upright, centres, cos, sin, transpose):
                     turned[v, c, r] = low * (one - fw) + high * fw
 
 
-def _centres(geometry: ConeGeometry, rays: Rays, margin: tuple[int, int]) -> NDArray[np.float64]:
+def _centres(geometry: Geometry, rays: Rays, margin: tuple[int, int]) -> NDArray[np.float64]:
     upright = rays.views[:, 5:7]
     return np.ascontiguousarray(np.hstack([upright - np.array([margin[1], margin[0]]), upright]))
 
 
-def upright(p: NDArray[np.float32], geometry: ConeGeometry) -> NDArray[np.float32]:
+def upright(p: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     """Measured projections (angle, row, column) turned back by the detector roll, zero where nothing was measured."""
     if geometry.detector_roll_deg == 0:
         return p
@@ -278,7 +278,7 @@ def upright(p: NDArray[np.float32], geometry: ConeGeometry) -> NDArray[np.float3
     return out.transpose(0, 2, 1)
 
 
-def project(volume: ArrayLike, geometry: ConeGeometry) -> NDArray[np.float32]:
+def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     """Line integrals of a volume along all rays of a scan.
 
     Parameters
@@ -311,7 +311,7 @@ def project(volume: ArrayLike, geometry: ConeGeometry) -> NDArray[np.float32]:
     return np.ascontiguousarray(image.transpose(0, 2, 1))
 
 
-def backproject(p: ArrayLike, geometry: ConeGeometry) -> NDArray[np.float32]:
+def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     """The exact adjoint of :func:`project`: <project(v), p> = <v, backproject(p)>.
 
     Parameters

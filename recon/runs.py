@@ -62,17 +62,22 @@ def from_run(
     ------
     ValueError in one sentence: no tomography, no flats, no projections, a frame file that is missing or cut off.
     """
-    scans = [_scan_of(part) for part in _parts(run)]
-    if not scans:
-        raise ValueError("run: got no part, needs at least one")
     return reconstruct(
-        prepare(scans, progress),
+        prepare_run(run, progress),
         correct=correct,
         volume_shape=volume_shape,
         voxel_um=voxel_um,
         progress=progress,
         **options,
     )
+
+
+def prepare_run(run: Any, progress: Progress | None = None) -> Prepared:
+    """Line integrals of a run, or of the parts of one scan; arguments and errors as for :func:`from_run`."""
+    scans = [_scan_of(part) for part in _parts(run)]
+    if not scans:
+        raise ValueError("run: got no part, needs at least one")
+    return prepare(scans, progress)
 
 
 def _scan_of(run: Any) -> TomographyScan:
@@ -89,6 +94,19 @@ def _parts(run: Any) -> list[Any]:
     return [run]
 
 
+def correct_run(prepared: Prepared, progress: Progress | None = None) -> ConeGeometry:
+    """The geometry that the views themselves and the reference images tell (:func:`recon.correct_geometry`)."""
+    return correct_geometry(
+        prepared.p,
+        prepared.geometry,
+        weights=prepared.weights,
+        times_s=prepared.times_s if np.isfinite(prepared.times_s).all() else None,
+        reference=prepared.reference,
+        reference_times_s=prepared.reference_times_s,
+        progress=_stage(progress, STAGES[1]),
+    )
+
+
 def reconstruct(
     prepared: Prepared,
     *,
@@ -101,15 +119,7 @@ def reconstruct(
     """Geometry correction and SART of prepared data; arguments as for :func:`from_run`."""
     geometry = prepared.geometry
     if correct:
-        geometry = correct_geometry(
-            prepared.p,
-            geometry,
-            weights=prepared.weights,
-            times_s=prepared.times_s if np.isfinite(prepared.times_s).all() else None,
-            reference=prepared.reference,
-            reference_times_s=prepared.reference_times_s,
-            progress=_stage(progress, STAGES[1]),
-        )
+        geometry = correct_run(prepared, progress)
     geometry = replace(
         geometry,
         volume_shape=geometry.volume_shape if volume_shape is None else volume_shape,

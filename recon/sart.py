@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recon.checks import checked_scan, checked_weights
 from recon.columns import PAD
-from recon.projector import checked
 from recon.solver import Solver
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and converge slower
@@ -32,14 +32,14 @@ class SartResult:
     seconds: float
 
 
-def subset_order(geometry: ConeGeometry, subsets: int) -> list[NDArray[np.int64]]:
+def subset_order(geometry: Geometry, subsets: int) -> list[NDArray[np.int64]]:
     """Views of each subset, evenly spread over the turn, subsets in golden-ratio order (each far from the last)."""
     by_angle = np.argsort(geometry.angles_deg % 360, kind="stable")
     order = np.argsort(np.arange(subsets) * GOLDEN % 1.0, kind="stable")
     return [by_angle[first::subsets] for first in np.argsort(order, kind="stable")]
 
 
-def memory_needed(geometry: ConeGeometry, *, tv: bool = True) -> int:
+def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
     """Bytes that :func:`sart` allocates beyond its arguments, result included."""
     nz, ny, nx = geometry.volume_shape
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
@@ -50,7 +50,7 @@ def memory_needed(geometry: ConeGeometry, *, tv: bool = True) -> int:
 
 def sart(
     p: ArrayLike,
-    geometry: ConeGeometry,
+    geometry: Geometry,
     *,
     sweeps: int = SWEEPS,
     subsets: int | None = None,
@@ -93,11 +93,8 @@ def sart(
         raise ValueError(f"relaxation: needs a number between 0 and 2, got {relaxation}")
     if not tv >= 0:
         raise ValueError(f"tv: needs a strength in units of the noise, 0 for none, got {tv}")
-    shape = (n, *geometry.detector_shape)
-    data = checked("p", p, shape)
-    trust = None if weights is None else checked("weights", weights, shape)
-    if trust is not None and (trust.min() < 0 or trust.max() <= 0):
-        raise ValueError(f"weights: needs numbers from 0 to 1, got {trust.min():.3g} to {trust.max():.3g}")
+    data = checked_scan(p, geometry)
+    trust = None if weights is None else checked_weights(weights, geometry)
     solver = Solver(geometry, support=support, nonnegative=nonnegative, initial=initial)
     order = subset_order(geometry, subsets)
     residuals = np.zeros(sweeps)

@@ -15,9 +15,9 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.columns import PAD, resample
-from recon.projector import Rays, checked, step_length, sum_planes, trace, upright
+from recon.projector import BLOCK, Rays, checked, step_length, sum_planes, trace, upright
 from recon.total_variation import denoise, noise_level
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 TILE = 64  # columns of the volume that stay in cache while all views of a subset pass
 
@@ -39,7 +39,7 @@ class Solver:
 
     def __init__(
         self,
-        geometry: ConeGeometry,
+        geometry: Geometry,
         *,
         support: float | ArrayLike | None = None,
         nonnegative: bool = True,
@@ -68,7 +68,7 @@ class Solver:
     def update(
         self,
         p: NDArray[np.float32],
-        geometry: ConeGeometry,
+        geometry: Geometry,
         *,
         weights: NDArray[np.floating] | None = None,
         relaxation: float = 1.0,
@@ -98,11 +98,10 @@ class Solver:
     def smooth(self, noise_units: float) -> None:
         """Total-variation denoising, its strength in units of the volume's own noise."""
         if noise_units > 0:
-            columns = self._columns
-            columns[...] = denoise(columns, noise_units * noise_level(columns, self._mask), self._mask)
+            denoise(self._columns, noise_units * noise_level(self._columns, self._mask), self._mask)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squares):
     """out = weights * (measured - out * step) / length of the ray in the support; squares: of the difference."""
     nz, columns, rows = size[2], size[3], size[4]
@@ -112,23 +111,25 @@ def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squ
         here = line * pitch
         for r in range(PAD):
             out[here + r] = 0.0
-        total = 0.0
+        total = float32(0.0)
         tangent = (c - views[v, 5]) / views[v, 4]
-        near, far = chord[v, c, 0], chord[v, c, 1]
+        near, through = float32(chord[v, c, 0]), float32(chord[v, c, 1] - chord[v, c, 0])
+        square, half, least = float32(1.0 + tangent * tangent), float32(0.5 * nz), float32(1e-9)
+        slope, middle, um = float32(1.0 / views[v, 4]), float32(views[v, 6]), float32(voxel_um)
+        step = um * float32(step_length(views[v], along_x[v, c // BLOCK], c, views[v, 6]) / math.sqrt(square))
+        sums = out[here + PAD : here + pitch]
+        data, trust = measured[here + PAD : here + pitch], weights[here + PAD : here + pitch]
         for r in range(rows):
-            n = PAD + r
-            height = (r - views[v, 6]) / views[v, 4]
-            leaves = min(far, 0.5 * nz / max(abs(height), 1e-9))
-            length = max((leaves - near) * math.sqrt(1.0 + tangent * tangent + height * height), 0.0)
-            step = step_length(views[v], along_x[v, c // 32], c, r)
-            difference = measured[here + n] - out[here + n] * float32(step * voxel_um)
-            weight = weights[here + n]
-            total += weight * difference * difference
-            out[here + n] = weight * difference / float32(voxel_um * max(length, 2.0)) if length > 0 else float32(0.0)
+            height = (float32(r) - middle) * slope
+            inside = min(through, near * (half / max(abs(height) * near, least) - float32(1.0)))
+            stretch = math.sqrt(square + height * height)
+            difference = data[r] - sums[r] * step * stretch
+            total += trust[r] * difference * difference
+            sums[r] = float32(inside > 0) * trust[r] * difference / (um * max(inside * stretch, float32(2.0)))
         squares[line] = total
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _update(volume, data, views, span_x, inside, size, relaxation, floor):
     """volume += relaxation * mean over the views of data where the voxel is seen; clipped at floor, zero outside."""
     nx, ny, nz, columns, rows = size
@@ -171,14 +172,14 @@ def _update(volume, data, views, span_x, inside, size, relaxation, floor):
                 volume[begin + k] = 0.0
 
 
-def field_of_view_um(geometry: ConeGeometry) -> float:
+def field_of_view_um(geometry: Geometry) -> float:
     """Radius of the cylinder that every view sees, within the volume: the support unless told otherwise."""
     half = 0.5 * (geometry.detector_shape[1] - 1) * geometry.pixel_mm
     sees_um = geometry.source_object_mm * 1e3 * math.sin(math.atan2(half, geometry.source_detector_mm))
     return min(sees_um, 0.5 * geometry.voxel_um * min(geometry.volume_shape[1:]))
 
 
-def support_mask(support: float | ArrayLike | None, geometry: ConeGeometry) -> NDArray[np.bool_]:
+def support_mask(support: float | ArrayLike | None, geometry: Geometry) -> NDArray[np.bool_]:
     _, ny, nx = geometry.volume_shape
     if support is None or np.ndim(support) == 0:
         radius = field_of_view_um(geometry) if support is None else float(np.asarray(support))

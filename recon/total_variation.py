@@ -12,24 +12,30 @@ from numba import float32, njit, prange
 from numpy.typing import NDArray
 
 ITERATIONS = 12
+REACH = 3  # slices: neighbours share noise because projectors interpolate; so far apart they no longer do
+SAMPLED_COLUMNS = 4096
+SLAB_BYTES = 400_000_000  # for the six arrays of the iteration
+_ARRAYS = 6
 
 
 def noise_level(volume: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of the noise in a volume (x, y, z) within the mask (x, y).
+    """Standard deviation of the noise in a volume (x, y, z) within the mask (x, y), 0 when it has too few slices.
 
-    From the second difference along z, whose median magnitude edges hardly touch:
-    sigma = median |v[k-1] - 2 v[k] + v[k+1]| / (0.6745 sqrt 6).
+    From second differences along z over ``REACH`` slices, whose median magnitude edges hardly touch:
+    sigma = median |v[k - 3] - 2 v[k] + v[k + 3]| / (0.6745 sqrt 6).
     """
-    columns = volume[inside]
-    if columns.shape[1] < 3:
+    x, y = np.nonzero(inside)
+    every = max(1, len(x) // SAMPLED_COLUMNS)
+    columns = volume[x[::every], y[::every]]
+    reach = min(REACH, (columns.shape[1] - 1) // 2)
+    if reach < 1:
         return 0.0
-    columns = columns[:: max(1, len(columns) // 4096)]
-    curvature = np.abs(columns[:, :-2] - 2 * columns[:, 1:-1] + columns[:, 2:])
-    occupied = curvature[columns[:, 1:-1] != 0]
-    return float(np.median(occupied)) / (0.6745 * math.sqrt(6)) if occupied.size else 0.0
+    middle = columns[:, reach:-reach]
+    curvature = np.abs(columns[:, : -2 * reach] - 2 * middle + columns[:, 2 * reach :])[middle != 0]
+    return float(np.median(curvature)) / (0.6745 * math.sqrt(6)) if curvature.size else 0.0
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _climb(dual, ahead, span, step, limit):
     """Dual ascent: dual += step * gradient of ahead, each vector shortened to ``limit``."""
     nx, ny, nz = ahead.shape
@@ -52,7 +58,7 @@ def _climb(dual, ahead, span, step, limit):
             px[k], py[k], pz[k] = a * shrink, b * shrink, float32(0.0)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _descend(smooth, ahead, noisy, dual, span, step):
     """Primal descent towards ``noisy`` along the divergence of the dual, with over-relaxation into ``ahead``."""
     nx, _, nz = smooth.shape
@@ -74,18 +80,37 @@ def _descend(smooth, ahead, noisy, dual, span, step):
                 u[k] = new
 
 
-def denoise(volume: NDArray[np.float32], strength: float, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """argmin over u of |u - volume|^2 / 2 + strength * TV(u) within the mask, approximately; volume is (x, y, z)."""
-    if strength <= 0:
-        return volume
-    noisy = np.ascontiguousarray(volume)
+def _solved(noisy: NDArray[np.float32], strength: float, span: NDArray[np.int64]) -> NDArray[np.float32]:
     smooth, ahead = noisy.copy(), noisy.copy()
     dual = np.zeros((3, *noisy.shape), np.float32)
-    some = inside.any(axis=1)
-    first, last = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
-    span = np.stack([np.where(some, first, 0), np.where(some, last, 0)], axis=1)
     step = np.float32(1 / math.sqrt(12))  # the operator norm of the gradient in three dimensions is sqrt 12
     for _ in range(ITERATIONS):
         _climb(dual, ahead, span, step, np.float32(strength))
         _descend(smooth, ahead, noisy, dual, span, step)
     return smooth
+
+
+def denoise(
+    volume: NDArray[np.float32], strength: float, inside: NDArray[np.bool_], slab_bytes: int = SLAB_BYTES
+) -> None:
+    """Replace a volume (x, y, z) within the mask (x, y) by argmin over u of |u - volume|^2 / 2 + strength * TV(u).
+
+    In slabs of constant x: an iteration sees one plane to either side, so that a margin of as many planes as there are
+    iterations gives the very result of the whole volume.
+    """
+    if strength <= 0:
+        return
+    x, y = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    box = volume[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
+    mask = inside[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
+    some = mask.any(axis=1)
+    low, high = mask.argmax(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1)
+    span = np.stack([np.where(some, low, 0), np.where(some, high, 0)], axis=1)
+    planes = max(slab_bytes // (_ARRAYS * 4 * box[0].size) - 2 * ITERATIONS, ITERATIONS)
+    before = box[:0]
+    for first in range(0, len(box), planes):
+        end = min(first + planes, len(box))
+        begin, beyond = first - len(before), min(end + ITERATIONS, len(box))
+        noisy = np.concatenate([before, box[first:beyond]])
+        before = box[end - ITERATIONS : end].copy()  # as the next slab needs it: not smooth yet
+        box[first:end] = _solved(noisy, strength, span[begin:beyond])[first - begin : end - begin]

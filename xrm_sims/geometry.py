@@ -1,4 +1,4 @@
-"""Coordinate frames and the cone-beam geometry.
+"""Coordinate frames and the geometries of cone-beam and parallel-beam scans.
 
 Laboratory frame (right-handed): origin where the central ray meets the rotation axis, z up along the axis, x from
 source to detector. Specimen frame = laboratory frame at rotation 0, fixed to the specimen; rotation is positive
@@ -9,11 +9,17 @@ z = (r - (R-1)/2 - offset_r) * pixel on the detector plane; voxel (k, j, i) is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+VOXEL_PER_PIXEL = (1e-2, 1e2)  # at the axis; beyond these a length was given in another unit
+LARGEST_PIXEL_MM = 10.0
+LARGEST_DISTANCE_MM = 2e5  # longer than any beamline's hutch
+FAR_WIDTHS = 1e7  # source of a parallel beam, in volume widths; float64 still resolves 1e-6 of a voxel from there
 
 
 def _finite(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
@@ -32,8 +38,125 @@ def _counts(name: str, value: Any, length: int) -> tuple[int, ...]:
     return given
 
 
+class _Scan:
+    """What cone and parallel geometries share: their common fields are checked, chosen from and written alike."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    _lengths: ClassVar[tuple[str, ...]]
+    magnification: Any
+    pixel_mm: Any
+    angles_deg: NDArray[np.float64]
+    detector_shape: tuple[int, int]
+    volume_shape: tuple[int, int, int]
+    voxel_um: float
+    detector_offset_px: tuple[float, float]
+    detector_roll_deg: float
+    axis_offset_um: float
+    view_shifts_px: NDArray[np.float64] | None
+
+    def _check(self) -> None:
+        put = partial(object.__setattr__, self)
+        for name in self._lengths:
+            value = float(getattr(self, name))
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"{name}: needs a positive length, got {value}")
+            put(name, value)
+        put("detector_shape", _counts("detector_shape", self.detector_shape, 2))
+        put("volume_shape", _counts("volume_shape", self.volume_shape, 3))
+        angles = _finite("angles_deg", self.angles_deg)
+        if angles.ndim != 1 or not angles.size:
+            raise ValueError(f"angles_deg: needs a one-dimensional list of angles, got shape {angles.shape}")
+        put("angles_deg", angles)
+        put("detector_offset_px", tuple(_finite("detector_offset_px", self.detector_offset_px, (2,)).tolist()))
+        for name in ("detector_roll_deg", "axis_offset_um"):
+            put(name, float(_finite(name, getattr(self, name), ())))
+        if self.view_shifts_px is not None:
+            put("view_shifts_px", _finite("view_shifts_px", self.view_shifts_px, (angles.size, 2)))
+
+    def _check_units(self) -> None:
+        """A length in millimetres for micrometres or the other way round makes a voxel unlike any pixel."""
+        pitch_um = self.pixel_mm * 1e3 / self.magnification
+        low, high = VOXEL_PER_PIXEL
+        if not low < self.voxel_um / pitch_um < high:
+            raise ValueError(
+                f"voxel_um: a voxel of {self.voxel_um:.4g} um against a detector pixel of {pitch_um:.4g} um at the "
+                f"rotation axis, needs {low:g} to {high:g} times as much; are millimetres and micrometres mixed up in "
+                f"{', '.join(self._lengths)}?"
+            )
+
+    @property
+    def axis_column(self) -> float:
+        """The detector column, counted from 0, on which the rotation axis falls."""
+        axis_px = self.axis_offset_um * 1e-3 * self.magnification / self.pixel_mm
+        return (self.detector_shape[1] - 1) / 2 + self.detector_offset_px[1] + axis_px
+
+    @property
+    def num_views(self) -> int:
+        return len(self.angles_deg)
+
+    def only(self, views: NDArray[np.int64]) -> Self:
+        """The same scan with the views of these indices alone."""
+        chosen = {
+            entry.name: value[views]
+            for entry in fields(self)
+            if isinstance(value := getattr(self, entry.name), np.ndarray)
+        }
+        return replace(self, **chosen)
+
+    def binned(self, factor: int) -> Self:
+        """The same scan with pixels and voxels ``factor`` times as large; odd rows and columns at the end are cut."""
+        rows, columns = (max(1, n // factor) for n in self.detector_shape)
+        cut = [n - min(m * factor, n) for n, m in zip(self.detector_shape, (rows, columns), strict=True)]
+        offset = tuple((o + c / 2) / factor for o, c in zip(self.detector_offset_px, cut, strict=True))
+        lengths = {
+            name: getattr(self, name) * factor for name in ("pixel_mm", "pixel_um", "voxel_um") if name in self._lengths
+        }
+        return replace(
+            self,
+            **lengths,
+            detector_shape=(rows, columns),
+            detector_offset_px=offset,
+            volume_shape=tuple(max(1, round(n / factor)) for n in self.volume_shape),
+            view_shifts_px=None if self.view_shifts_px is None else self.view_shifts_px / factor,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers and lists, as the start document carries them."""
+        plain: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            plain[entry.name] = list(value) if isinstance(value, tuple) else value
+        return plain
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict`; unknown keys are refused by name."""
+        known = {entry.name: entry.default is MISSING for entry in fields(cls)}
+        unknown = sorted(set(table) - set(known))
+        if unknown:
+            raise ValueError(f"geometry: unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        missing = sorted(name for name, required in known.items() if required and name not in table)
+        if missing:
+            raise ValueError(f"geometry: field {missing[0]!r} is missing")
+        return cls(**table)
+
+    def _describe_rest(self) -> list[str]:
+        nz, ny, nx = self.volume_shape
+        lines = [
+            f"volume          {nz} x {ny} x {nx} voxels (z, y, x) of {self.voxel_um:.4g} um",
+            f"offsets         detector {self.detector_offset_px} px, roll {self.detector_roll_deg:.4g} deg, "
+            f"axis {self.axis_offset_um:.4g} um",
+        ]
+        if self.view_shifts_px is not None:
+            rms = np.sqrt((self.view_shifts_px**2).mean(axis=0))
+            lines.append(f"view shifts     rms {rms[0]:.3g} (rows), {rms[1]:.3g} (columns) px")
+        return lines
+
+
 @dataclass(frozen=True, eq=False)
-class ConeGeometry:
+class ConeGeometry(_Scan):
     """A circular cone-beam scan: lengths as built, one angle per view, and what the views were displaced by.
 
     Parameters
@@ -68,108 +191,113 @@ class ConeGeometry:
     view_shifts_px: NDArray[np.float64] | None = field(default=None)
     view_scale: NDArray[np.float64] | None = field(default=None)
 
+    _lengths = ("source_object_mm", "source_detector_mm", "pixel_mm", "voxel_um")
+
     def __post_init__(self) -> None:
-        put = object.__setattr__
-        for name in ("source_object_mm", "source_detector_mm", "pixel_mm", "voxel_um"):
-            value = float(getattr(self, name))
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name}: needs a positive length, got {value}")
-            put(self, name, value)
+        self._check()
         if self.source_detector_mm <= self.source_object_mm:
             raise ValueError(
                 f"source_detector_mm: needs more than source_object_mm = {self.source_object_mm}, "
                 f"got {self.source_detector_mm}"
             )
-        put(self, "detector_shape", _counts("detector_shape", self.detector_shape, 2))
-        put(self, "volume_shape", _counts("volume_shape", self.volume_shape, 3))
-        angles = _finite("angles_deg", self.angles_deg)
-        if angles.ndim != 1 or not angles.size:
-            raise ValueError(f"angles_deg: needs a one-dimensional list of angles, got shape {angles.shape}")
-        put(self, "angles_deg", angles)
-        put(self, "detector_offset_px", tuple(_finite("detector_offset_px", self.detector_offset_px, (2,)).tolist()))
-        put(self, "detector_roll_deg", float(_finite("detector_roll_deg", self.detector_roll_deg, ())))
-        put(self, "axis_offset_um", float(_finite("axis_offset_um", self.axis_offset_um, ())))
-        if self.view_shifts_px is not None:
-            put(self, "view_shifts_px", _finite("view_shifts_px", self.view_shifts_px, (angles.size, 2)))
         if self.view_scale is not None:
-            scale = _finite("view_scale", self.view_scale, (angles.size,))
+            scale = _finite("view_scale", self.view_scale, (self.num_views,))
             if (scale <= 0).any():
                 raise ValueError(f"view_scale: needs positive numbers, got {scale.min()}")
-            put(self, "view_scale", scale)
+            object.__setattr__(self, "view_scale", scale)
         radius_um = 0.5 * self.voxel_um * max(self.volume_shape[1:])
         if radius_um >= self.source_object_mm * 1e3:
             raise ValueError(
                 f"voxel_um: {self.voxel_um} um x {max(self.volume_shape[1:])} voxels reach the source at "
                 f"{self.source_object_mm} mm; are millimetres and micrometres mixed up?"
             )
+        for name, largest in (("pixel_mm", LARGEST_PIXEL_MM), ("source_detector_mm", LARGEST_DISTANCE_MM)):
+            if getattr(self, name) > largest:
+                raise ValueError(
+                    f"{name}: {getattr(self, name):g} mm is more than {largest:g} mm; was it given in micrometres?"
+                )
+        self._check_units()
 
     @property
     def magnification(self) -> float:
         return self.source_detector_mm / self.source_object_mm
 
-    @property
-    def num_views(self) -> int:
-        return len(self.angles_deg)
-
-    def only(self, views: NDArray[np.int64]) -> ConeGeometry:
-        """The same scan with the views of these indices alone."""
-        return replace(
-            self,
-            angles_deg=self.angles_deg[views],
-            view_shifts_px=None if self.view_shifts_px is None else self.view_shifts_px[views],
-            view_scale=None if self.view_scale is None else self.view_scale[views],
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and lists, as the start document carries them."""
-        plain: dict[str, Any] = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, np.ndarray):
-                value = value.tolist()
-            plain[entry.name] = list(value) if isinstance(value, tuple) else value
-        return plain
-
-    @classmethod
-    def from_dict(cls, table: dict[str, Any]) -> ConeGeometry:
-        """The inverse of :meth:`as_dict`; unknown keys are refused by name."""
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(table) - known)
-        if unknown:
-            raise ValueError(f"geometry: unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
-        missing = sorted(e.name for e in fields(cls) if e.name not in table and e.name in _REQUIRED)
-        if missing:
-            raise ValueError(f"geometry: field {missing[0]!r} is missing")
-        return cls(**table)
-
     def __str__(self) -> str:
         rows, columns = self.detector_shape
-        nz, ny, nx = self.volume_shape
         pitch_um = self.pixel_mm * 1e3 / self.magnification
         lines = [
             f"cone beam, {self.num_views} views from {self.angles_deg[0]:.2f} to {self.angles_deg[-1]:.2f} deg",
             f"source-object   {self.source_object_mm:.4g} mm",
             f"source-detector {self.source_detector_mm:.4g} mm (magnification {self.magnification:.4g})",
             f"detector        {rows} x {columns} pixels of {self.pixel_mm:.4g} mm = {pitch_um:.4g} um at the axis",
-            f"volume          {nz} x {ny} x {nx} voxels (z, y, x) of {self.voxel_um:.4g} um",
-            f"offsets         detector {self.detector_offset_px} px, roll {self.detector_roll_deg:.4g} deg, "
-            f"axis {self.axis_offset_um:.4g} um",
         ]
-        if self.view_shifts_px is not None:
-            rms = np.sqrt((self.view_shifts_px**2).mean(axis=0))
-            lines.append(f"view shifts     rms {rms[0]:.3g} (rows), {rms[1]:.3g} (columns) px")
-        return "\n".join(lines)
+        return "\n".join(lines + self._describe_rest())
 
 
-_REQUIRED = {
-    "source_object_mm",
-    "source_detector_mm",
-    "pixel_mm",
-    "detector_shape",
-    "angles_deg",
-    "volume_shape",
-    "voxel_um",
-}
+@dataclass(frozen=True, eq=False)
+class ParallelGeometry(_Scan):
+    """A parallel-beam scan, as at a synchrotron; every function that takes a :class:`ConeGeometry` takes it too.
+
+    It answers to the same names: its source stands so far away, and its detector at the axis, that no ray departs
+    from the parallel by more than 1e-4 of a voxel in a volume 4,000 voxels wide.
+
+    Parameters
+    ----------
+    pixel_um : detector pitch (after binning), as seen at the specimen.
+    detector_shape : (rows, columns).
+    angles_deg : (n,) rotation of the specimen in each view.
+    volume_shape : (z, y, x) voxels.
+    voxel_um : edge of a voxel.
+    detector_offset_px : (row, column) displacement common to all images.
+    detector_roll_deg : the image turned counter-clockwise in the detector plane (column right, row up).
+    axis_offset_um : the rotation axis displaced along +y.
+    view_shifts_px : (n, 2) displacement of each image along (row, column), or None.
+
+    Raises
+    ------
+    ValueError naming the argument, what it got and what it needs.
+    """
+
+    pixel_um: float
+    detector_shape: tuple[int, int]
+    angles_deg: NDArray[np.float64]
+    volume_shape: tuple[int, int, int]
+    voxel_um: float
+    detector_offset_px: tuple[float, float] = (0.0, 0.0)
+    detector_roll_deg: float = 0.0
+    axis_offset_um: float = 0.0
+    view_shifts_px: NDArray[np.float64] | None = field(default=None)
+
+    _lengths = ("pixel_um", "voxel_um")
+    magnification = 1.0
+    view_scale = None
+
+    def __post_init__(self) -> None:
+        self._check()
+        self._check_units()
+
+    @property
+    def pixel_mm(self) -> float:
+        return 1e-3 * self.pixel_um
+
+    @property
+    def source_object_mm(self) -> float:
+        return FAR_WIDTHS * 1e-3 * self.voxel_um * max(self.volume_shape)
+
+    @property
+    def source_detector_mm(self) -> float:
+        return self.source_object_mm
+
+    def __str__(self) -> str:
+        rows, columns = self.detector_shape
+        lines = [
+            f"parallel beam, {self.num_views} views from {self.angles_deg[0]:.2f} to {self.angles_deg[-1]:.2f} deg",
+            f"detector        {rows} x {columns} pixels of {self.pixel_um:.4g} um",
+        ]
+        return "\n".join(lines + self._describe_rest())
+
+
+Geometry = ConeGeometry | ParallelGeometry
 
 
 def rotation_z(angle_deg: float) -> NDArray[np.float64]:

@@ -64,9 +64,11 @@ def test_one_signal_ends_a_run_that_waits_for_a_computation(data, number, capsys
 
     with open_session(data) as session:
         handler = signal.getsignal(number)
-        with pytest.raises(Interrupted, match="what was acquired is kept in run"):
-            session.run(plan())
-        release.set()
+        try:
+            with pytest.raises(Interrupted, match="what was acquired is kept in run"):
+                session.run(plan())
+        finally:
+            release.set()
         assert signal.getsignal(number) is handler
         assert session.RE.state == "idle"
         assert session.run(small_run())  # the session is as good as before

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from xrm_sims.correlate import figures
+from xrm_sims.correlate import drawing, figures, tomogram_figures
 from xrm_sims.correlate.appearance import chain, pixel_to_scan
 from xrm_sims.correlate.defects import find_defects
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import segment
+from xrm_sims.geometry import ConeGeometry
 from xrm_sims.patterns import Raster
 
 VOXEL_UM = 0.2
@@ -36,37 +37,63 @@ def test_overlay(phantom_volume, placed, tmp_path):
         se_image=counts.sum(axis=0).sum(axis=0) + np.zeros((96, 96)), se_raster=(14.0, (0.0, 0.0)), defect=defect,
     )  # fmt: skip
     assert len(figure.axes) == 9
-    path = figures.save(figure, tmp_path / "deep" / "overlay.png", dpi=60)
+    path = drawing.save(figure, tmp_path / "deep" / "overlay.png", dpi=60)
     _looks_like_a_picture(path, figure.get_size_inches(), 60)
 
 
 def test_overview(phantom_volume, tmp_path):
     seg = segment(phantom_volume, VOXEL_UM)
     found = find_defects(phantom_volume, VOXEL_UM, segmentation=seg)
-    figure = figures.overview_figure(phantom_volume, VOXEL_UM, found, seg.pillar, found[0])
-    _looks_like_a_picture(figures.save(figure, tmp_path / "overview.png", dpi=60), figure.get_size_inches(), 60)
+    figure = tomogram_figures.overview_figure(phantom_volume, VOXEL_UM, found, seg.pillar, found[0])
+    _looks_like_a_picture(drawing.save(figure, tmp_path / "overview.png", dpi=60), figure.get_size_inches(), 60)
 
 
-def test_registration_and_drift(phantom_volume, placed, tmp_path):
+def test_registration(phantom_volume, placed, tmp_path):
     counts = np.random.default_rng(0).poisson(20, (4, 96, 96))
     figure = figures.registration_figure(phantom_volume, VOXEL_UM, counts, RASTER, placed)
-    _looks_like_a_picture(figures.save(figure, tmp_path / "registration.png", dpi=60), figure.get_size_inches(), 60)
-    time_s = np.arange(50) * 100.0
-    figure = figures.drift_figure(time_s, np.zeros((50, 2)), 0.2, (time_s[::10], np.zeros((5, 2))))
-    assert len(figure.axes) == 2
-    with pytest.raises(ValueError, match="shifts_px"):
-        figures.drift_figure(time_s, np.zeros(50), 0.2)
+    _looks_like_a_picture(drawing.save(figure, tmp_path / "registration.png", dpi=60), figure.get_size_inches(), 60)
+
+
+def scan(views=50, **changes):
+    table = {
+        "source_object_mm": 0.4,
+        "source_detector_mm": 440.0,
+        "pixel_mm": 0.055,
+        "detector_shape": (8, 8),
+        "angles_deg": np.arange(views) * 7.2,
+        "volume_shape": (8, 8, 8),
+        "voxel_um": 0.05,
+        "view_shifts_px": np.random.default_rng(0).normal(0, 1, (views, 2)),
+    }
+    return ConeGeometry(**(table | changes))
+
+
+@pytest.mark.parametrize(("scale", "panels"), [(None, 2), (np.linspace(1, 1.002, 50), 3)])
+def test_drift(tmp_path, scale, panels):
+    corrected = scan(view_scale=scale, axis_offset_um=0.31, detector_roll_deg=-0.2)
+    figure = tomogram_figures.drift_figure(corrected, np.arange(50) * 100.0)
+    assert len(figure.axes) == panels
+    assert "+0.31 µm" in figure.get_suptitle()
+    assert "-0.20°" in figure.get_suptitle()
+    _looks_like_a_picture(drawing.save(figure, tmp_path / "drift.png", dpi=60), figure.get_size_inches(), 60)
+
+
+def test_the_drift_of_what_was_not_corrected_is_refused():
+    with pytest.raises(ValueError, match="view_shifts_px"):
+        tomogram_figures.drift_figure(scan(view_shifts_px=None), np.zeros(50))
+    with pytest.raises(ValueError, match="time_s"):
+        tomogram_figures.drift_figure(scan(), np.zeros(3))
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
-    figure = figures.drift_figure(np.arange(3.0), np.zeros((3, 2)), 0.2)
+    figure = tomogram_figures.drift_figure(scan(3), np.arange(3.0))
 
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
     figure.savefig = fail
     with pytest.raises(OSError, match="disk full"):
-        figures.save(figure, tmp_path / "picture.png")
+        drawing.save(figure, tmp_path / "picture.png")
     assert list(tmp_path.iterdir()) == []
 
 

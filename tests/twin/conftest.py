@@ -1,15 +1,38 @@
-"""Tiny specimens with the pillar's interface: one cylinder of one material, with spherical holes if asked for."""
+"""A small instrument, and tiny specimens: one cylinder of one material, with spherical holes if asked for."""
 
 import numpy as np
 import pytest
 
-from xrm_sims.specimen import tracing
+from xrm_sims.settings import Settings
+from xrm_sims.specimen import CathodePillar, tracing
 from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import Solids
 
+DEFAULTS = Settings()
+
+
+def small(**sections):
+    """A detector of 32 x 160 pixels without faults and a coarse height map; further sections as given."""
+    detector = DEFAULTS.detector.model_copy(
+        update={"rows": 32, "columns": 160, "chip_columns": 32, "pixel_mm": 0.44, "bad_pixel_fraction": 0.0}
+    )
+    surface = DEFAULTS.surface.model_copy(update={"pitch_um": 0.2})
+    return DEFAULTS.model_copy(update={"detector": detector, "surface": surface} | sections)
+
+
+def for_sims(scope, side=32, fov_um=10.0):
+    scope.instrument.put("mode", "fib")
+    scope.stage.put("bias_v", 500.0)
+    for name, value in {"rows": side, "columns": side, "fov_um": fov_um}.items():
+        scope.fib.put(name, value)
+    scope.fib.put("blanked", False)
+
 
 class Slab:
-    """A cylinder from z = 4.5 um down to -40 um on nothing; ``spheres`` are (x, y, z, radius, material)."""
+    """A cylinder from z = 4.5 um down to -40 um on nothing, with the pillar's interface.
+
+    ``spheres`` are (x, y, z, radius, material).
+    """
 
     def __init__(self, material=Material.LCO, *, aluminium=0.005, radius_um=20.0, spheres=()):
         self.aluminium = aluminium
@@ -42,3 +65,8 @@ class Slab:
 def slab_of():
     """The class :class:`Slab`, to make specimens with."""
     return Slab
+
+
+@pytest.fixture(scope="module")
+def pillar():
+    return CathodePillar(seed=1)

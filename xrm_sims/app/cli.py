@@ -220,16 +220,42 @@ def sims(
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
     sweeps: Annotated[int, typer.Option("--sweeps", help="Passes over all views.")] = 2,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures.")] = None,
+    voxel_um: Annotated[
+        float | None, typer.Option("--voxel-um", help="Edge of a voxel; default: the run's. Covers the same field.")
+    ] = None,
+    tv: Annotated[
+        float | None,
+        typer.Option("--tv", help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
+    ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
 
-    Example: xrm-sims reconstruct 3f2a --out pictures
+    Example: xrm-sims reconstruct 3f2a --voxel-um 0.4 --out pictures
     """
     from xrm_sims.app.reconstruction import reconstruct_run
 
-    reconstruct_run(run, data=data, sweeps=sweeps, out=out)
+    options = {"sweeps": sweeps, "correct": correct} | ({} if tv is None else {"tv": tv})
+    reconstruct_run(run, data=data, voxel_um=voxel_um, out=out, **options)
+
+
+@app.command()
+def resolution(
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the picture of both curves.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
+
+    Example: xrm-sims resolution 3f2a --out pictures
+    """
+    from xrm_sims.app.sharpness import report_sharpness
+
+    report_sharpness(run, data=data, out=out)
 
 
 @app.command()

@@ -89,7 +89,7 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
         "sigma_nm": registration.sigma_nm,
         "registration_residual_nm": registration.residual_nm,
         "counts": {each.label: vars(each) for each in channel_statistics(counts, labels)},
-        "resolution": None if resolution is None else vars(resolution),
+        "resolution": None if resolution is None else resolution.as_dict(),
         "voxel_um": found.tomogram.voxel_um,
     }
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from plans import Correlative
+from recon.fourier_shell import FIXED_THRESHOLDS
+from recon.outline import round_outline
 from xrm_sims.app.experiment import Findings, raster_of
 from xrm_sims.app.reconstruction import Tomogram
-from xrm_sims.correlate import figures
+from xrm_sims.app.sharpness import Sharpness
+from xrm_sims.correlate import drawing, figures, tomogram_figures
+from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import read_counts
 
 
@@ -31,7 +37,7 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
         se_raster=(close_up["fov_um"], tuple(close_up["centre_um"])),
         defect=found.defect,
     )
-    overview = figures.overview_figure(
+    overview = tomogram_figures.overview_figure(
         tomogram.volume,
         tomogram.voxel_um,
         found.defects,
@@ -43,23 +49,66 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     )
     registered = figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
     return [
-        figures.save(overlay, out / "overlay.png"),
-        figures.save(overview, out / "slices.png"),
-        figures.save(registered, out / "registration.png"),
+        drawing.save(overlay, out / "overlay.png"),
+        drawing.save(overview, out / "slices.png"),
+        drawing.save(registered, out / "registration.png"),
         *draw_drift(tomogram, out),
     ]
 
 
 def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:
     """Slices and drift of one reconstructed run."""
-    overview = figures.overview_figure(tomogram.volume, tomogram.voxel_um)
-    return [figures.save(overview, out / "slices.png"), *draw_drift(tomogram, out)]
+    overview = tomogram_figures.overview_figure(tomogram.volume, tomogram.voxel_um, pillar=_pillar(tomogram))
+    return [drawing.save(overview, out / "slices.png"), *draw_drift(tomogram, out)]
+
+
+def _pillar(tomogram: Tomogram) -> PillarFit | None:
+    """The pillar's outline and the height where its shadow ends; None where no round pillar stands."""
+    try:
+        circle = round_outline(tomogram.volume[:: max(1, len(tomogram.volume) // 64)])
+    except ValueError:
+        return None
+    row, column, half = round(circle.row), round(circle.column), round(0.7 * circle.radius)
+    levels = tomogram.volume[:, row - half : row + half, column - half : column + half].mean(axis=(1, 2))
+    highest = int(np.flatnonzero(levels > 0.5 * np.median(levels))[-1])
+    top_um = (highest + 1 - 0.5 * len(levels)) * tomogram.voxel_um
+    centre = circle.axis_um(tomogram.volume.shape, tomogram.voxel_um)
+    return PillarFit(centre, circle.radius * tomogram.voxel_um, top_um)
 
 
 def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:
     """The shifts that were corrected, over the instrument's time."""
-    shifts = tomogram.geometry.view_shifts_px
-    if shifts is None:
+    if tomogram.geometry.view_shifts_px is None:
         return []
-    pixel_um = tomogram.geometry.pixel_mm * 1e3 / tomogram.geometry.magnification
-    return [figures.save(figures.drift_figure(tomogram.times_s, shifts, pixel_um), out / "drift.png")]
+    return [drawing.save(tomogram_figures.drift_figure(tomogram.geometry, tomogram.times_s), out / "drift.png")]
+
+
+def draw_sharpness(sharpness: Sharpness, out: Path) -> Path:
+    """Edge response with its line spread, and the shell correlation with its thresholds."""
+    figure = drawing.new_figure(10.0, 4.2)
+    left, right = figure.subplots(1, 2)
+    if sharpness.edge is None:
+        left.text(0.5, 0.5, "no free edge in the field", ha="center", transform=left.transAxes)
+        left.set(xticks=[], yticks=[])
+    else:
+        curves = sharpness.edge.curves
+        left.plot(curves.distance_um, curves.edge_response, ".", ms=2, color="0.5", label="edge response")
+        peak = curves.line_spread_per_um.max()
+        left.plot(curves.distance_um, curves.line_spread_per_um / peak, color="#0072b2", label="line spread")
+        left.axhline(0.5, color="0.8", lw=0.8, zorder=0)
+        width_nm, sigma_nm = 1e3 * sharpness.edge.fwhm_um, 1e3 * sharpness.edge.sigma_um
+        left.set(xlim=(-1.5, 1.5), ylim=(-0.25, 1.25), xlabel="distance from the edge (µm)")
+        left.set_title(f"edge: {width_nm:.0f} ± {sigma_nm:.0f} nm (FWHM)", fontsize=9)
+        left.legend(fontsize=8, frameon=False)
+    shell, crossing = sharpness.shell, sharpness.crossing
+    right.plot(shell.frequency_per_um, shell.correlation, color="#d55e00", label="even against odd views")
+    right.plot(shell.frequency_per_um, shell.half_bit, "--", lw=1.0, color="black", label="half bit")
+    for level, style in zip(FIXED_THRESHOLDS, (":", "-."), strict=True):
+        right.axhline(level, color="0.5", lw=0.8, ls=style, label=f"{level:g}")
+    if crossing is not None:
+        right.axvline(crossing.frequency_per_um, color="#d55e00", lw=0.8)
+    said = "agree up to the voxels' limit" if crossing is None else f"part at {crossing}"
+    right.set(xlabel="spatial frequency (1/µm)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.05))
+    right.set_title(f"halves {said.replace('+-', '±')}", fontsize=9)
+    right.legend(fontsize=8, frameon=False)
+    return drawing.save(figure, out / "resolution.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,24 +34,36 @@ class Tomogram:
         return self.geometry.voxel_um
 
 
-def reconstruct_tomogram(uid: str, data: Path | None, **options: Any) -> Tomogram:
+def reconstruct_tomogram(uid: str, data: Path | None, *, voxel_um: float | None = None, **options: Any) -> Tomogram:
     """Reconstruct from databroker's documents and keep volume and drift at ``/results/<uid>``.
 
-    Raises ValueError for a run that is not there, is no tomogram, or has a frame file that is missing or cut off.
+    With ``voxel_um`` in voxels of another size, over the same field. Raises ValueError for a run that is not there, is
+    no tomogram, or has a frame file that is missing or cut off.
     """
-    full_uid = find_run(uid, data).metadata["start"]["uid"]
+    start = find_run(uid, data).metadata["start"]
+    run = open_catalog(data).v1[start["uid"]]
+    grid = {} if voxel_um is None or "geometry" not in start else _grid(start["geometry"], voxel_um)
     with stages() as progress:
-        done = recon.from_run(open_catalog(data).v1[full_uid], progress=progress, **options)
-    tomogram = Tomogram(full_uid, done.volume, done.geometry, done.residuals, done.times_s, _resolution(done))
+        done = recon.from_run(run, progress=progress, **grid, **options)
+    resolution = edge_of(done.volume, done.geometry.voxel_um)
+    tomogram = Tomogram(start["uid"], done.volume, done.geometry, done.residuals, done.times_s, resolution)
     keep(tomogram, data, options)
     return tomogram
+
+
+def _grid(built: Mapping[str, Any], voxel_um: float) -> dict[str, Any]:
+    """The field of a geometry in voxels of another size."""
+    if not (math.isfinite(voxel_um) and voxel_um > 0):
+        raise ValueError(f"voxel_um: needs a positive length, got {voxel_um}")
+    shape = tuple(max(1, round(n * built["voxel_um"] / voxel_um)) for n in built["volume_shape"])
+    return {"voxel_um": voxel_um, "volume_shape": shape}
 
 
 def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None:
     """Volume and per-view shifts as results of the run."""
     parameters = {"geometry": tomogram.geometry.as_dict(), "residuals": tomogram.residuals.tolist(), **options}
     if tomogram.resolution is not None:
-        parameters["edge_resolution"] = vars(tomogram.resolution)
+        parameters["edge_resolution"] = tomogram.resolution.as_dict()
     results.save(
         data,
         tomogram.uid,
@@ -57,27 +71,39 @@ def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None
         {"volume": tomogram.volume},
         {"units": "1/um", "axes": ["z", "y", "x"], "voxel_um": tomogram.voxel_um, **parameters},
     )
-    shifts = tomogram.geometry.view_shifts_px
-    if shifts is not None:
-        results.save(
-            data,
-            tomogram.uid,
-            "drift",
-            {"view_shifts_px": shifts, "angles_deg": tomogram.geometry.angles_deg},
-            {"axes": ["view", "row, column"], "units": "px"},
-        )
+    keep_drift(tomogram.uid, data, tomogram.geometry, tomogram.times_s)
 
 
-def _resolution(done: recon.Reconstruction) -> EdgeResolution | None:
+def keep_drift(uid: str, data: Path | None, geometry: ConeGeometry, times_s: NDArray[np.float64]) -> None:
+    """What the correction found, as the run's result ``drift``; nothing where nothing was corrected."""
+    if geometry.view_shifts_px is None:
+        return
+    arrays = {"view_shifts_px": geometry.view_shifts_px, "angles_deg": geometry.angles_deg, "times_s": times_s}
+    if geometry.view_scale is not None:
+        arrays["view_scale"] = geometry.view_scale
+    about = {
+        "axes": ["view", "row, column"],
+        "units": "px",
+        "axis_offset_um": geometry.axis_offset_um,
+        "detector_roll_deg": geometry.detector_roll_deg,
+        "geometry": geometry.as_dict(),
+    }
+    results.save(data, uid, "drift", arrays, about)
+
+
+def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | None:
+    """None where no round, solid edge stands free in the field: a figure would be a guess."""
     try:
-        return edge_resolution(done.volume, done.geometry.voxel_um)
-    except ValueError:  # no round, solid edge in the field: a figure would be a guess
+        return edge_resolution(volume, voxel_um)
+    except ValueError:
         return None
 
 
-def reconstruct_run(uid: str, *, data: Path | None, sweeps: int, out: Path | None) -> Tomogram:
-    """The command: reconstruct, say what came out, draw slices."""
-    tomogram = reconstruct_tomogram(uid, data, sweeps=sweeps)
+def reconstruct_run(
+    uid: str, *, data: Path | None, out: Path | None, voxel_um: float | None = None, **options: Any
+) -> Tomogram:
+    """The command: reconstruct, say what came out, draw slices and drift."""
+    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, **options)
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:

@@ -1,0 +1,202 @@
+"""Filtered back projection of cone-beam scans, and of parallel ones as their limit.
+
+L. A. Feldkamp, L. C. Davis, J. W. Kress, J. Opt. Soc. Am. A 1 (1984) 612. Projections are weighted, ramp filtered along
+the detector rows and smeared back with the square of the magnification, a few views at a time: whole columns in the
+layout of :mod:`recon.columns`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.fft
+from numba import float32, get_num_threads, njit, prange
+from numpy.typing import ArrayLike, NDArray
+
+from recon.checks import checked_scan
+from recon.columns import PAD, resample
+from recon.projector import trace, upright
+from recon.redundancy import view_weights
+from recon.solver import support_mask
+from xrm_sims.geometry import Geometry
+
+VIEWS_AT_ONCE = 16  # enough for one pass over the volume to pay, few enough to need little memory
+TILE = 64  # columns of the volume that stay in cache while these views pass
+
+
+def fdk(
+    p: ArrayLike,
+    geometry: Geometry,
+    *,
+    window: str = "ramp",
+    support: float | ArrayLike | None = None,
+    nonnegative: bool = False,
+) -> NDArray[np.float32]:
+    """Volume from line integrals by filtered back projection.
+
+    Full turns, short scans (a half turn plus the fan), uneven, missing and repeated angles and a detector that is wider
+    on one side of the axis are weighted by :func:`recon.redundancy.view_weights`.
+
+    Parameters
+    ----------
+    p : (angle, row, column) line integrals, dimensionless.
+    geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
+    window : "ramp" for all the detail the pixels hold, "cosine" or "hann" for less noise.
+    support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
+    nonnegative : clip the volume at zero.
+
+    Returns
+    -------
+    (z, y, x) float32 in 1/um.
+
+    Raises
+    ------
+    ValueError naming the argument, what it got and what it needs.
+    """
+    data = checked_scan(p, geometry)
+    inside = support_mask(support, geometry)
+    rays = trace(geometry, inside)
+    flat = rays.empty_volume()
+    fdk_into(flat, data, geometry, inside, window=window)
+    columns = rays.volume_view(flat)
+    out = np.empty(geometry.volume_shape, np.float32)
+    _unpack(out, columns, np.ascontiguousarray(inside.T), np.float32(0.0 if nonnegative else -np.inf))
+    return out
+
+
+def fdk_into(
+    flat: NDArray[np.float32],
+    p: NDArray[np.float32],
+    geometry: Geometry,
+    inside: NDArray[np.bool_],
+    *,
+    window: str = "ramp",
+) -> None:
+    """Add the filtered back projection of checked data to a flat volume in the kernels' layout.
+
+    What lies in the rows of the support's bounding spans but outside ``inside`` (y, x) is filled as well.
+    """
+    beyond = _rows_beyond(geometry)
+    rays = trace(geometry, inside, (beyond, 0))
+    rows, columns = geometry.detector_shape
+    weight = view_weights(geometry) / (rays.views[:, 4:5] * geometry.voxel_um)
+    length = scipy.fft.next_fast_len(2 * columns, real=True)
+    response = ramp_response(columns, length, window)
+    workers = get_num_threads()
+    for first in range(0, geometry.num_views, VIEWS_AT_ONCE):
+        some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
+        few = rays[some]
+        straight = upright(p[some], geometry.only(np.arange(some.start, some.stop)))
+        image = np.zeros((len(few), rows, length), np.float32)
+        _weigh(image, straight, few.views, weight[some], beyond)
+        spectrum = scipy.fft.rfft(image, axis=-1, workers=workers, overwrite_x=True)
+        spectrum *= response
+        image = scipy.fft.irfft(spectrum, length, axis=-1, workers=workers, overwrite_x=True)
+        filtered = few.empty_projections()
+        _lay_out(filtered, image, columns, rows, beyond)
+        _smear(flat, filtered, few.views, few.span_x, few.size)
+
+
+def ramp_response(columns: int, length: int, window: str) -> NDArray[np.float32]:
+    """Frequency response, (length // 2 + 1,), of the band-limited ramp for a pitch of 1 (Kak & Slaney 1988, eq. 3.61).
+
+    The transform of the kernel cut to the detector's width, not |f|: so that zero padding leaves no offset behind.
+    """
+    n = np.arange(-(columns - 1), columns)
+    odd = n % 2 == 1
+    kernel = np.zeros(length)
+    kernel[n[odd]] = -1 / (math.pi * n[odd]) ** 2
+    kernel[0] = 0.25
+    response = np.asarray(scipy.fft.rfft(kernel)).real
+    phase = math.pi * np.linspace(0, 1, len(response))
+    windows = {"ramp": np.ones_like(phase), "cosine": np.cos(phase / 2), "hann": 0.5 + 0.5 * np.cos(phase)}
+    if window not in windows:
+        raise ValueError(f"window: needs one of {', '.join(windows)}, got {window!r}")
+    return (response * windows[window]).astype(np.float32)
+
+
+def _rows_beyond(geometry: Geometry) -> int:
+    """Rows by which the specimen's near side overshoots the detector where its axis just reaches the edge."""
+    rows = geometry.detector_shape[0]
+    sod_um = geometry.source_object_mm * 1e3
+    radius_um = 0.5 * geometry.voxel_um * max(geometry.volume_shape[1:])
+    drift = 0.0 if geometry.view_shifts_px is None else float(np.ptp(geometry.view_shifts_px[:, 0]))
+    return min(math.ceil(0.5 * rows * radius_um / (sod_um - radius_um) + drift), rows)
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _weigh(image, p, views, weight, beyond):
+    """image = p * weight (view, column) * (source distance + axis offset * slope) * cosine of the ray's angle."""
+    for line in prange(p.shape[0] * p.shape[1]):
+        v, r = line // p.shape[1], line % p.shape[1]
+        mag = views[v, 4]
+        height = (r + beyond - views[v, 6]) / mag
+        for c in range(p.shape[2]):
+            tangent = (c - views[v, 5]) / mag
+            cosine = 1.0 / math.sqrt(1.0 + tangent * tangent + height * height)
+            image[v, r, c] = p[v, r, c] * float32(weight[v, c] * (views[v, 2] + views[v, 3] * tangent) * cosine)
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _lay_out(flat, image, columns, rows, beyond):
+    """Images (view, row, column) into flat columns whose first and last row are carried on beyond the detector."""
+    pitch = rows + 2 * beyond + PAD
+    for v in prange(image.shape[0]):
+        for first in range(0, columns, 16):
+            last = min(first + 16, columns)
+            for r in range(-beyond, rows + beyond):
+                source = image[v, min(max(r, 0), rows - 1)]
+                at = (v * columns + first) * pitch + PAD + beyond + r
+                for c in range(first, last):
+                    flat[at + (c - first) * pitch] = source[c]
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def _smear(volume, data, views, span_x, size):
+    """volume += sum over the views of data times the squared magnification, pixels per voxel at each voxel."""
+    nx, ny, nz, columns, rows = size
+    stride, pitch = nz + PAD, rows + PAD
+    tiles = (ny + TILE - 1) // TILE
+    for task in prange(nx * tiles):
+        i, first = task // tiles, task % tiles * TILE
+        low, high = max(first, span_x[i, 0]), min(first + TILE, span_x[i, 1])
+        x0 = i - (nx - 1) * 0.5
+        for v in range(views.shape[0]):
+            cos, sin, sod, axis, mag = views[v, 0], views[v, 1], views[v, 2], views[v, 3], views[v, 4]
+            for j in range(low, high):
+                y0 = j - (ny - 1) * 0.5
+                m = mag / (sod + x0 * cos - y0 * sin)
+                u = views[v, 5] + m * (x0 * sin + y0 * cos + axis)
+                if u < 0 or u >= columns - 1:
+                    continue
+                near = int(u)
+                column = (v * columns + near) * pitch + PAD
+                resample(
+                    volume,
+                    ((i + 1) * (ny + 2) + j + 1) * stride + PAD,
+                    nz,
+                    data,
+                    column,
+                    column + pitch,
+                    rows,
+                    float32(u - near),
+                    float32(m * m),
+                    float32(views[v, 6] - m * (nz - 1) * 0.5),
+                    float32(m),
+                )
+        for j in range(low, high):
+            begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
+            for k in range(nz, nz + PAD):
+                volume[begin + k] = 0.0
+
+
+@njit(cache=True, parallel=True)
+def _unpack(out, columns, inside, floor):
+    """(z, y, x) from (x, y, z), zero outside, clipped at floor."""
+    nx, ny, nz = columns.shape
+    for j in prange(ny):
+        for k in range(nz):
+            for i in range(nx):
+                value = columns[i, j, k]
+                out[k, j, i] = max(value, floor) if inside[i, j] else float32(0.0)

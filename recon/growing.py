@@ -1,0 +1,242 @@
+"""A volume that grows with its scan: each view counts as soon as it is there, and what was used least comes first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.alignment import correct_geometry, specimen_radius_um
+from recon.rings import ring_errors
+from recon.runs import _columns_outside, _slices_beyond
+from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, SWEEPS, VIEWS_PER_SUBSET, subset_order
+from recon.solver import Solver, field_of_view_um
+from recon.tracking import Moments, Track
+from xrm_sims.geometry import ConeGeometry
+
+LEAST_ALIGNED = 24  # views; fewer do not tell a geometry
+IDLE_GROWTH = 1.25  # with time to spare the geometry is corrected again when there are that many times as many views
+RESTART_PX = 1.0  # a correction that moves the views by more (rms) makes the volume of before a bad start
+WIDEST_GAP_DEG = 180.0  # a wider one leaves motion and position of the specimen indistinguishable
+
+
+class GrowingVolume:
+    """Line integrals in, volume out, at any time in between.
+
+    Parameters
+    ----------
+    geometry : as built, with one angle for each view that the scan may take, ascending; views are numbered like these.
+    correct : find the shifts of the views from the data (:func:`recon.correct_geometry`): each time their number has
+        doubled, up to the half of the scan, and with time to spare. Views in between follow by their moments.
+    sweeps : how often each view is used under one geometry, the last time when all views are there.
+    tv, relaxation : as for :func:`recon.sart`.
+
+    Attributes
+    ----------
+    seen : (n,) which views there are.
+    visits : (n,) how often each was used under the geometry of now.
+    aligned : number of views that the geometry of now rests on.
+    """
+
+    def __init__(
+        self,
+        geometry: ConeGeometry,
+        *,
+        correct: bool = True,
+        sweeps: int = SWEEPS,
+        tv: float = NOISE_UNITS,
+        relaxation: float = RELAXATION,
+    ) -> None:
+        n = geometry.num_views
+        self.correct, self.sweeps, self.tv, self.relaxation = correct, sweeps, tv, relaxation
+        self.seen, self.visits, self.aligned = np.zeros(n, bool), np.zeros(n, int), 0
+        self.times_s = np.full(n, np.nan)
+        self._built = self._found = geometry
+        self._measured_deg, self._angles_deg = geometry.angles_deg.copy(), geometry.angles_deg.copy()
+        self._shifts_px, self._scale = np.zeros((n, 2)), np.ones(n)
+        shape = (n, *geometry.detector_shape)
+        self._p, self._weights = np.zeros(shape, np.float32), np.zeros(shape, np.float16)  # memory is taken when filled
+        self._rings = np.zeros(geometry.detector_shape, np.float32)
+        self._references: list[tuple[NDArray[np.float32], float]] = []
+        self._moments = Moments(np.zeros(n), np.zeros(shape[:2]))
+        self._track: Track | None = None
+        self._milestones = [n / 2**k for k in range(1, 16) if n / 2**k >= LEAST_ALIGNED]
+        self._updates = 0
+        self._radius_um: float | None = None
+        self._solver: Solver | None = None
+
+    def add(
+        self,
+        views: NDArray[np.int64],
+        p: NDArray[np.float32],
+        weights: NDArray[np.floating],
+        angles_deg: NDArray[np.float64],
+        times_s: NDArray[np.float64],
+    ) -> None:
+        """Views by number: line integrals, trust in them, both (n, row, column); one that came before is replaced."""
+        self._p[views], self._weights[views] = p - self._rings, weights
+        self._measured_deg[views] = self._angles_deg[views] = angles_deg
+        self.times_s[views] = times_s
+        new = Moments.of(p)
+        self._moments.centre_px[views], self._moments.profile[views] = new.centre_px, new.profile
+        if self._track is not None:
+            self._shifts_px[views] = self._track.shifts_px(new, angles_deg)
+            self._scale[views] = self._scale[self._nearest_in_time(views)]
+        self.seen[views], self.visits[views] = True, 0
+
+    def add_reference(self, p: NDArray[np.float32], time_s: float) -> None:
+        """Line integrals (row, column) of an image at the angle of all references."""
+        self._references.append((p, time_s))
+
+    def adjust(self, views: NDArray[np.int64], change: NDArray[np.float32]) -> None:
+        """Add (row, column) to the line integrals of views that came before: the open beam is known better now."""
+        self._p[views] += change
+
+    @property
+    def views(self) -> NDArray[np.int64]:
+        """Numbers of the views that were seen."""
+        return np.flatnonzero(self.seen)
+
+    @property
+    def geometry(self) -> ConeGeometry:
+        """Of :attr:`views`, as far as it is known."""
+        return self._geometry_of(self.views)
+
+    @property
+    def volume(self) -> NDArray[np.float32]:
+        """(z, y, x) in 1/um as it is now, a copy."""
+        shape, solver = self._built.volume_shape, self._solver
+        return np.zeros(shape, np.float32) if solver is None else _resized(solver.volume, shape)
+
+    @property
+    def slice(self) -> NDArray[np.float32]:
+        """(y, x) in 1/um: the central slice as it is now, a copy."""
+        (_, ny, nx), solver = self._built.volume_shape, self._solver
+        if solver is None:
+            return np.zeros((ny, nx), np.float32)
+        return _resized(solver.volume[len(solver.volume) // 2][None], (1, ny, nx))[0]
+
+    def improve(self) -> bool:
+        """One update with the least-used views, spread over the turn; False when all have had their share."""
+        views = self.views
+        if not len(views) or (fewest := self.visits[views].min()) >= self.sweeps:
+            return False
+        waiting = views[self.visits[views] == fewest]
+        size = min(len(waiting), VIEWS_PER_SUBSET, max(1, len(views) // LEAST_SUBSETS))
+        phase = self._updates * GOLDEN % 1.0
+        self._update(waiting[((phase + np.arange(size)) * len(waiting) / size).astype(int)])
+        return True
+
+    def align_if_due(self, *, idle: bool) -> bool:
+        """Correct the geometry if enough has come since the last time; ``idle`` when nothing else is to be done."""
+        seen = int(self.seen.sum())
+        passed = bool(self._milestones) and seen >= self._milestones[-1]
+        spare = idle and seen >= max(LEAST_ALIGNED, IDLE_GROWTH * self.aligned)
+        if not self.correct or not (passed or spare) or self._widest_gap_deg() > WIDEST_GAP_DEG:
+            return False
+        self.align()
+        return True
+
+    def align(self) -> None:
+        """Correct the geometry of all views seen so far."""
+        self._remove_rings()
+        views, times = self.views, self.times_s[self.views]
+        p = self._p[views]
+        self._found = correct_geometry(
+            p,
+            replace(self._built, angles_deg=self._measured_deg[views]),
+            weights=self._weights[views],
+            times_s=times if np.isfinite(times).all() else None,
+            reference=np.stack([image for image, _ in self._references]) if self._references else None,
+            reference_times_s=np.array([when for _, when in self._references]) if self._references else None,
+        )
+        found, shifts = self._found, self._found.view_shifts_px
+        assert shifts is not None
+        moved = float(np.sqrt(((shifts - self._shifts_px[views]) ** 2).sum(axis=1).mean()))
+        self._angles_deg[views], self._shifts_px[views] = found.angles_deg, shifts
+        self._scale[views] = 1.0 if found.view_scale is None else found.view_scale
+        self._radius_um = specimen_radius_um(p, found)
+        free = self._radius_um is not None
+        self._track = Track.through(self._moments.of_views(views), found.angles_deg, shifts) if free else None
+        self.aligned = len(views)
+        self._milestones = [m for m in self._milestones if m > self.aligned]
+        self._settle(restart=moved > RESTART_PX)
+
+    def finish(self) -> float:
+        """Give each view its share, the last of it when no more come; the residual of that pass as of :func:`sart`."""
+        if self.correct and (self.aligned == 0 or (self._track is None and self.aligned < len(self.views))):
+            self.align()  # nothing else tells where the last images lie
+        self._remove_rings()
+        self._settle()
+        assert self._solver is not None
+        while self.visits[self.seen].min() < self.sweeps - 1:
+            self.improve()
+        self._solver.smooth(self.tv)
+        views, geometry = self.views, self.geometry
+        subsets = min(len(views), max(len(views) // VIEWS_PER_SUBSET, LEAST_SUBSETS))
+        squares, weights = np.sum([self._update(views[some]) for some in subset_order(geometry, subsets)], axis=0)
+        self._solver.smooth(self.tv)
+        return float(np.sqrt(squares / weights))
+
+    def _update(self, views: NDArray[np.int64]) -> tuple[float, float]:
+        """Weighted sum of squared residuals before the update, and the sum of the weights."""
+        if self._solver is None:
+            self._settle()
+        assert self._solver is not None
+        weights = self._weights[views].astype(np.float32)
+        geometry = replace(self._geometry_of(views), volume_shape=self._solver.geometry.volume_shape)
+        squares = self._solver.update(self._p[views], geometry, weights=weights, relaxation=self.relaxation)
+        self.visits[views] += 1
+        self._updates += 1
+        return squares, float(weights.sum(dtype=np.float64))
+
+    def _settle(self, *, restart: bool = False) -> None:
+        """A solver for what the support spans and the views see, going on from the volume of before or from nothing."""
+        limit = field_of_view_um(self._built)
+        radius_um = limit if self._radius_um is None else min(self._radius_um, limit)
+        margin = _slices_beyond(self.geometry, radius_um)
+        cut_y, cut_x = _columns_outside(self._built, radius_um)
+        nz, ny, nx = self._built.volume_shape
+        shape = (nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x)
+        before = None if restart or self._solver is None else _resized(self._solver.volume, shape)
+        self._solver = Solver(replace(self._built, volume_shape=shape), support=radius_um, initial=before)
+        # a view that was used under another geometry stands behind those that were never used
+        self.visits = np.zeros_like(self.visits) if restart else np.minimum(self.visits, 1)
+
+    def _remove_rings(self) -> None:
+        views = self.views
+        more = ring_errors(self._p, self._weights, views)
+        if more.any():
+            self._p[views] -= more
+            self._rings += more
+
+    def _geometry_of(self, views: NDArray[np.int64]) -> ConeGeometry:
+        return replace(
+            self._found,
+            angles_deg=self._angles_deg[views],
+            view_shifts_px=self._shifts_px[views],
+            view_scale=None if self._found.view_scale is None else self._scale[views],
+        )
+
+    def _nearest_in_time(self, views: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each of these views the seen one that was taken at about the same time."""
+        known = self.views
+        known = known[np.argsort(self.times_s[known])]
+        return known[np.minimum(np.searchsorted(self.times_s[known], self.times_s[views]), len(known) - 1)]
+
+    def _widest_gap_deg(self) -> float:
+        angles = np.sort(self._measured_deg[self.seen] % 360)
+        return float(np.diff(np.append(angles, angles[0] + 360)).max())
+
+
+def _resized(volume: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Cut, or padded with zeros, on both sides alike."""
+    out = np.zeros(shape, np.float32)
+    here, there = [], []
+    for old, new in zip(volume.shape, shape, strict=True):
+        less = (old - new) // 2
+        here.append(slice(max(less, 0), old - max(less, 0)))
+        there.append(slice(max(-less, 0), new - max(-less, 0)))
+    out[tuple(there)] = volume[tuple(here)]
+    return out

@@ -1,0 +1,116 @@
+"""Readings that counting statistics forbid (cosmic rays, a pixel that flares up), and filling what is missing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+OUTLIER_SIGMAS = 6.0
+LEAST_VIEWS = 5
+BLOCK = 32
+
+
+def remove_outliers(
+    p: NDArray[np.float32], weights: NDArray[np.floating], *, variance: float = 1.0, sigmas: float = OUTLIER_SIGMAS
+) -> NDArray[np.int64]:
+    """Replace outliers in place and trust them no longer.
+
+    An outlier differs in the same direction from the median of its eight neighbours in the image and from the median of
+    the same pixel in the four views next to it, each time by more than ``sigmas`` standard deviations of counting.
+    These are taken of the square root of the counts, whose variance is 1/4 whatever the counts (F. J. Anscombe,
+    Biometrika 35 (1948) 246), so that few counts raise no false alarm. An edge deceives the neighbours in the image or
+    those in time, but not both.
+
+    Parameters
+    ----------
+    p : (angle, row, column) line integrals by angle; an outlier becomes the mean of the two medians.
+    weights : (angle, row, column) in the units of 1 / ``variance`` of p; an outlier becomes 0.
+    variance : of a ray of weight 1.
+
+    Returns
+    -------
+    (n,) how many outliers each view had.
+    """
+    found = np.zeros(len(p), np.int64)
+    if len(p) < LEAST_VIEWS:
+        return found
+    for first in range(0, len(p), BLOCK):
+        block = slice(first, min(first + BLOCK, len(p)))
+        instead = np.full(p[block].shape, np.nan, np.float32)
+        _find(p, weights[block].astype(np.float32), first, float(sigmas), 1.0 / float(variance), instead)
+        hit = np.isfinite(instead)
+        found[block] = np.count_nonzero(hit, axis=(1, 2))
+        np.copyto(p[block], instead, where=hit)
+        weights[block][hit] = 0
+    return found
+
+
+@njit(cache=True, parallel=True)
+def _find(p, weights, first, sigmas, scale, instead):
+    """Leaves what to put instead of each outlier of the views from ``first`` on."""
+    views, rows, columns = p.shape
+    for n in prange(len(weights)):
+        view = first + np.int64(n)
+        start = min(max(view - 2, 0), views - 5)
+        a, b, c, d = [start + k if start + k < view else start + k + 1 for k in range(4)]
+        beside = np.empty(8, np.float32)
+        for row in range(rows):
+            for column in range(columns):
+                value, trusted = p[view, row, column], weights[n, row, column] * scale
+                w, x, y, z = p[a, row, column], p[b, row, column], p[c, row, column], p[d, row, column]
+                then = 0.5 * (w + x + y + z - max(w, x, y, z) - min(w, x, y, z))
+                off = 0.5 * (value - then)
+                if abs(off) < 0.4 and 6.25 * off * off * trusted <= sigmas * sigmas:
+                    continue  # since |1 - exp(x)| < 1.25 |x| for |x| < 0.4
+                around = 0
+                for i in (row - 1, row, row + 1):
+                    for j in (column - 1, column, column + 1):
+                        if (i != row or j != column) and 0 <= i < rows and 0 <= j < columns:
+                            beside[around] = p[view, i, j]
+                            around += 1
+                here = _median(beside, around)
+                root = 2.0 * math.sqrt(trusted)
+                off_then = root * (1.0 - math.exp(min(0.5 * (value - then), 30.0)))
+                off_here = root * (1.0 - math.exp(min(0.5 * (value - here), 30.0)))
+                if min(abs(off_then), abs(off_here)) > sigmas and (off_here > 0) == (off_then > 0):
+                    instead[n, row, column] = 0.5 * (then + here)
+
+
+@njit(cache=True)
+def _median(values, n):
+    for i in range(1, n):  # insertion sort: n is at most 8
+        value = values[i]
+        j = i - 1
+        while j >= 0 and values[j] > value:
+            values[j + 1] = values[j]
+            j -= 1
+        values[j + 1] = value
+    return 0.5 * (values[(n - 1) // 2] + values[n // 2])
+
+
+@njit(cache=True, parallel=True)
+def fill_untrusted(p, weights):
+    """Give every ray without trust the mean of the nearest trusted ones in its image (angle, row, column), in place."""
+    rows, columns = p.shape[1:]
+    for view in prange(len(p)):
+        v = np.int64(view)
+        some = False
+        for r in range(rows):
+            for c in range(columns):
+                some = some or weights[v, r, c] > 0
+        for r in range(rows):
+            for c in range(columns):
+                if weights[v, r, c] > 0:
+                    continue
+                total, n, reach = 0.0, 0, 1
+                while some and n == 0:
+                    for i in range(max(r - reach, 0), min(r + reach + 1, rows)):
+                        for j in range(max(c - reach, 0), min(c + reach + 1, columns)):
+                            if weights[v, i, j] > 0:
+                                total += p[v, i, j]
+                                n += 1
+                    reach += 1
+                p[v, r, c] = total / n if n else 0.0

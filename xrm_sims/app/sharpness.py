@@ -1,0 +1,109 @@
+"""How sharp a run can be seen: width of the pillar's edge, and agreement of the volumes from half of its views each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import recon
+from recon.fourier_shell import Crossing
+from recon.outline import round_outline
+from xrm_sims.app.progress import stages
+from xrm_sims.app.reconstruction import edge_of, keep_drift
+from xrm_sims.data import find_run, open_catalog, results
+from xrm_sims.geometry import ConeGeometry
+
+INSIDE = 0.9  # of the pillar's radius: the correlation is of its inside, not of its outline
+
+
+@dataclass(frozen=True, eq=False)
+class Sharpness:
+    """edge: of the mean of both half volumes, None where no edge stands free; shell and its half-bit crossing (None
+    where the volumes agree to the voxels' limit) inside of the cylinder of ``mask_radius_um``."""
+
+    uid: str
+    edge: recon.EdgeResolution | None
+    shell: recon.FourierShell
+    crossing: Crossing | None
+    mask_radius_um: float | None
+    voxel_um: float
+
+
+def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
+    """Reconstruct even and odd views with the same correction, compare them, and keep the figures with the run.
+
+    The correction kept at ``/results/<uid>/drift`` is used where there is one; otherwise it is found, and kept there.
+    ``options`` are for :func:`recon.half_volumes`; without any nothing regularises the volumes. Raises ValueError for a
+    run that is not there, is no tomogram, or has a frame file that is missing or cut off.
+    """
+    full_uid = find_run(uid, data).metadata["start"]["uid"]
+    with stages() as progress:
+        prepared = recon.prepare_run(open_catalog(data).v1[full_uid], progress)
+        geometry = _kept_geometry(full_uid, data, prepared.geometry)
+        if geometry is None:
+            geometry = recon.correct_run(prepared, progress)
+            keep_drift(full_uid, data, geometry, prepared.times_s)
+        even, odd = recon.half_volumes(prepared, geometry, progress=progress, **options)
+    mean = 0.5 * (even + odd)
+    edge = edge_of(mean, geometry.voxel_um)
+    radius_um = None
+    if edge is not None:
+        radius_um = INSIDE * round_outline(mean).radius * geometry.voxel_um
+    shell = recon.fourier_shell_correlation(even, odd, geometry.voxel_um, mask=radius_um)
+    sharpness = Sharpness(full_uid, edge, shell, shell.crossing(), radius_um, geometry.voxel_um)
+    _keep(sharpness, data, options)
+    return sharpness
+
+
+def _kept_geometry(uid: str, data: Path | None, built: ConeGeometry) -> ConeGeometry | None:
+    """The correction that was kept with the run, None without one or when it is of other views."""
+    try:
+        kept = results.load(data, uid, "drift")
+    except ValueError:
+        return None
+    if "geometry" not in kept.metadata:
+        return None
+    geometry = ConeGeometry.from_dict(kept.metadata["geometry"])
+    if geometry.num_views != built.num_views or geometry.detector_shape != built.detector_shape:
+        return None
+    return replace(geometry, volume_shape=built.volume_shape, voxel_um=built.voxel_um)
+
+
+def _keep(sharpness: Sharpness, data: Path | None, options: dict[str, Any]) -> None:
+    arrays = {
+        "frequency_per_um": sharpness.shell.frequency_per_um,
+        "correlation": sharpness.shell.correlation,
+        "half_bit": sharpness.shell.half_bit,
+    }
+    about: dict[str, Any] = {"voxel_um": sharpness.voxel_um, "mask_radius_um": sharpness.mask_radius_um, **options}
+    if sharpness.edge is not None:
+        curves = vars(sharpness.edge.curves)
+        arrays |= {f"edge_{name}": np.asarray(values) for name, values in curves.items()}
+        about["edge_resolution"] = sharpness.edge.as_dict()
+    if sharpness.crossing is not None:
+        about["half_bit_crossing"] = vars(sharpness.crossing) | {"resolution_um": sharpness.crossing.resolution_um}
+    results.save(data, sharpness.uid, "resolution", arrays, about)
+
+
+def report_sharpness(uid: str, *, data: Path | None, out: Path | None) -> Sharpness:
+    """The command: measure, say it in words, draw both curves."""
+    sharpness = measure_sharpness(uid, data)
+    if sharpness.edge is None:
+        print("edge: no round side face with solid material behind it stands free in the field, so no width is given")
+    else:
+        print(f"edge: {sharpness.edge}")
+    if sharpness.crossing is None:
+        limit_nm = 2e3 * sharpness.voxel_um
+        print(f"halves: even and odd views agree to the voxels' limit of {limit_nm:.0f} nm (full period)")
+    else:
+        print(f"halves: even and odd views agree down to {sharpness.crossing}, where half a bit is left")
+    print("both without regularisation; each half holds half of the views, so all of them together show more")
+    if out is not None:
+        from xrm_sims.app.pictures import draw_sharpness
+
+        print(draw_sharpness(sharpness, out))
+    print(f"curves kept at /results/{sharpness.uid}/resolution")
+    return sharpness

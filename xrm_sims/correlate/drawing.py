@@ -1,0 +1,87 @@
+"""How all pictures are drawn: a figure without pyplot's state, images in micrometres, captions, scale bars, saving."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Circle, Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from numpy.typing import NDArray
+
+PORE_COLOUR, CRACK_COLOUR = "#ff3b30", "white"
+_BAR_STEPS_UM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
+    """Write a PNG beside its place, flush it to disk and rename it; the path as given is returned."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".png")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            figure.savefig(file, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def scale_bar(axes: Axes, colour: str = "white") -> None:
+    """A bar of a round length, about a quarter of the axes' width (micrometres), in the lower right corner."""
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    width, height = abs(x1 - x0), abs(y1 - y0)
+    length = max([s for s in _BAR_STEPS_UM if s <= 0.3 * width], default=_BAR_STEPS_UM[0])
+    thick = 0.014 * width
+    left, bottom = x0 + 0.95 * width - length, y0 + 0.05 * height
+    axes.add_patch(Rectangle((left, bottom), length, thick, facecolor=colour, edgecolor="black", lw=0.5, zorder=5))
+    axes.text(
+        left + length / 2, bottom + 1.4 * thick, f"{length:g} µm", color=colour, ha="center", va="bottom", fontsize=8,
+        zorder=5, path_effects=outline(),
+    )  # fmt: skip
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Inches; the layout closes up round images."""
+    figure = Figure(figsize=(width, height), layout="compressed", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def image_in(
+    axes: Axes,
+    image: NDArray[np.generic],
+    extent: tuple[float, float, float, float],
+    colours: str | LinearSegmentedColormap,
+    limits: tuple[float, float],
+) -> AxesImage:
+    axes.set(xticks=[], yticks=[])
+    return axes.imshow(
+        image, origin="lower", extent=extent, cmap=colours, vmin=limits[0], vmax=max(limits[1], limits[0] + 1e-9),
+        interpolation="nearest",
+    )  # fmt: skip
+
+
+def caption(axes: Axes, letter: str, text: str) -> None:
+    axes.set_title(rf"$\bf{{{letter}}}$  {text}", fontsize=9, loc="left", pad=3)
+
+
+def ring(axes: Axes, at: NDArray[np.float64], radius_um: float, kind: str) -> None:
+    colour = PORE_COLOUR if kind == "pore" else CRACK_COLOUR
+    place = (float(at[0]), float(at[1]))
+    axes.add_patch(Circle(place, 1.6 * radius_um, fill=False, ec=colour, lw=1.4, zorder=6, path_effects=outline(3.0)))
+
+
+def outline(width: float = 1.6) -> list[AbstractPathEffect]:
+    return [withStroke(linewidth=width, foreground="black")]
