@@ -18,7 +18,7 @@ from recon.checks import checked_scan
 from recon.columns import PAD, resample
 from recon.projector import trace, upright
 from recon.redundancy import view_weights
-from recon.solver import support_mask
+from recon.support import support_mask
 from xrm_sims.geometry import Geometry
 
 VIEWS_AT_ONCE = 16  # enough for one pass over the volume to pay, few enough to need little memory
@@ -72,10 +72,12 @@ def fdk_into(
     inside: NDArray[np.bool_],
     *,
     window: str = "ramp",
+    weights: NDArray[np.floating] | None = None,
 ) -> None:
     """Add the filtered back projection of checked data to a flat volume in the kernels' layout.
 
-    What lies in the rows of the support's bounding spans but outside ``inside`` (y, x) is filled as well.
+    What lies in the rows of the support's bounding spans but outside ``inside`` (y, x) is filled as well. Rays whose
+    ``weights`` (angle, row, column) are zero are bridged linearly from their neighbours in the same row.
     """
     beyond = _rows_beyond(geometry)
     rays = trace(geometry, inside, (beyond, 0))
@@ -87,7 +89,8 @@ def fdk_into(
     for first in range(0, geometry.num_views, VIEWS_AT_ONCE):
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
-        straight = upright(p[some], geometry.only(np.arange(some.start, some.stop)))
+        straight = p[some] if weights is None else _bridged(p[some], weights[some])
+        straight = upright(straight, geometry.only(np.arange(some.start, some.stop)))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
         spectrum = scipy.fft.rfft(image, axis=-1, workers=workers, overwrite_x=True)
@@ -125,7 +128,26 @@ def _rows_beyond(geometry: Geometry) -> int:
     return min(math.ceil(0.5 * rows * radius_um / (sod_um - radius_um) + drift), rows)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
+def _bridged(p, weights):
+    """p (view, row, column) with rays of no weight interpolated in their row, 0 in rows that have none."""
+    whole = p.copy()
+    columns = p.shape[2]
+    for line in prange(p.shape[0] * p.shape[1]):
+        v, r = line // p.shape[1], line % p.shape[1]
+        left = -1
+        for c in range(columns + 1):
+            if c < columns and weights[v, r, c] <= 0:
+                continue
+            before = p[v, r, left] if left >= 0 else p[v, r, c] if c < columns else float32(0.0)
+            after = p[v, r, c] if c < columns else before
+            for gap in range(left + 1, c):
+                whole[v, r, gap] = before + (after - before) * float32((gap - left) / (c - left))
+            left = c
+    return whole
+
+
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _weigh(image, p, views, weight, beyond):
     """image = p * weight (view, column) * (source distance + axis offset * slope) * cosine of the ray's angle."""
     for line in prange(p.shape[0] * p.shape[1]):

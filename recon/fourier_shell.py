@@ -30,7 +30,7 @@ FIT_REACH = 2  # shells on either side of a crossing that say how steep the curv
 
 @dataclass(frozen=True, eq=False)
 class FourierShell:
-    """The curve: all arrays (n,) over shells one Fourier sample wide.
+    """The curve: all arrays (n,) over shells as wide as a Fourier sample of the shortest side.
 
     frequency_per_um : middle of each shell, cycles per um.
     correlation : -1 to 1.
@@ -143,7 +143,7 @@ def _shells(
     a: NDArray[np.complex64], b: NDArray[np.complex64], shape: tuple[int, ...], voxel_um: float, share: float
 ) -> FourierShell:
     """Sums over shells, one plane of frequencies at a time; ``share`` of the coefficients are independent."""
-    step = 1 / (voxel_um * max(shape))
+    step = 1 / (voxel_um * min(shape))  # a shell holds as many samples along the shortest side as along the others
     fz, fy = (fft.fftfreq(n, voxel_um) for n in shape[:2])
     fx = fft.rfftfreq(shape[2], voxel_um)
     count = int(0.5 / voxel_um / step)
@@ -196,6 +196,8 @@ def half_volumes(
     **options: Any,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Two volumes (z, y, x) in 1/um from the even and the odd views of one scan, corrected alike.
+
+    What both share passes for agreement: rings of one detector, hardening of the beam, an error of the correction.
 
     Parameters
     ----------

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.alignment import correct_geometry, specimen_radius_um
+from recon.alignment import correct_geometry
+from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
 from recon.runs import _columns_outside, _slices_beyond
 from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, SWEEPS, VIEWS_PER_SUBSET, subset_order
-from recon.solver import Solver, field_of_view_um
+from recon.solver import Solver
+from recon.support import field_of_view_um
 from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 

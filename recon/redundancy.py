@@ -37,6 +37,12 @@ def view_weights(geometry: Geometry) -> NDArray[np.float64]:
     return np.radians(cells)[:, None] * from_here / (from_here + from_there)
 
 
+def fan_deg(geometry: Geometry) -> float:
+    """Full angle of the fan of rays in the plane of the source; 0 in a parallel beam."""
+    half = 0.5 * geometry.detector_shape[1] * geometry.pixel_mm
+    return 2 * math.degrees(math.atan2(half, geometry.source_detector_mm))
+
+
 def _cells(angles: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Degrees that each view stands for, and the (n, 2) openings between views, from first to last uncovered angle."""
     distinct, which, repeats = np.unique(angles, return_inverse=True, return_counts=True)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.alignment import correct_geometry, specimen_radius_um
+from recon.alignment import correct_geometry
 from recon.documents import TomographyConsumer, TomographyScan, documents_of
+from recon.moments import specimen_radius_um
 from recon.prepared import STAGES, Prepared, Progress, prepare
 from recon.sart import sart
-from recon.solver import field_of_view_um
+from recon.support import field_of_view_um
 from xrm_sims.geometry import ConeGeometry
 
 

@@ -15,7 +15,9 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.columns import PAD, resample
+from recon.fdk import fdk_into
 from recon.projector import BLOCK, Rays, checked, step_length, sum_planes, trace, upright
+from recon.support import support_mask
 from recon.total_variation import denoise, noise_level
 from xrm_sims.geometry import Geometry
 
@@ -95,6 +97,15 @@ class Solver:
         _update(self._flat, out, rays.views, rays.span_x, self._mask, rays.size, float(relaxation), self._floor)
         return float(squares.sum())
 
+    def start(self, p: NDArray[np.float32], geometry: Geometry, weights: NDArray[np.floating] | None = None) -> None:
+        """Replace the volume by the filtered back projection (:func:`recon.fdk`); arguments as for :meth:`update`.
+
+        Rays without weight are bridged from their neighbours in the same row.
+        """
+        self._flat[:] = 0
+        fdk_into(self._flat, p, geometry, self.inside, weights=weights)
+        _clip(self._columns, self._mask, self._floor)
+
     def smooth(self, noise_units: float) -> None:
         """Total-variation denoising, its strength in units of the volume's own noise."""
         if noise_units > 0:
@@ -172,25 +183,14 @@ def _update(volume, data, views, span_x, inside, size, relaxation, floor):
                 volume[begin + k] = 0.0
 
 
-def field_of_view_um(geometry: Geometry) -> float:
-    """Radius of the cylinder that every view sees, within the volume: the support unless told otherwise."""
-    half = 0.5 * (geometry.detector_shape[1] - 1) * geometry.pixel_mm
-    sees_um = geometry.source_object_mm * 1e3 * math.sin(math.atan2(half, geometry.source_detector_mm))
-    return min(sees_um, 0.5 * geometry.voxel_um * min(geometry.volume_shape[1:]))
-
-
-def support_mask(support: float | ArrayLike | None, geometry: Geometry) -> NDArray[np.bool_]:
-    _, ny, nx = geometry.volume_shape
-    if support is None or np.ndim(support) == 0:
-        radius = field_of_view_um(geometry) if support is None else float(np.asarray(support))
-        if not radius > 0:
-            raise ValueError(f"support: needs a positive radius in um or a mask (y, x), got {radius}")
-        y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in (ny, nx))
-        return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= radius * radius)
-    mask = np.asarray(support).astype(bool)
-    if mask.shape != (ny, nx) or not mask.any():
-        raise ValueError(f"support: needs a radius in um or a mask (y, x) of shape {(ny, nx)}, got {mask.shape}")
-    return mask
+@njit(cache=True, parallel=True, nogil=True)
+def _clip(columns, inside, floor):
+    """Clipped at floor, zero outside."""
+    for i in prange(columns.shape[0]):
+        for j in range(columns.shape[1]):
+            keep = float32(1.0) if inside[i, j] else float32(0.0)
+            for k in range(columns.shape[2]):
+                columns[i, j, k] = keep * max(columns[i, j, k], floor)
 
 
 def _chords(rays: Rays, inside: NDArray[np.bool_]) -> NDArray[np.float64]:

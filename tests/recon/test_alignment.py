@@ -3,7 +3,7 @@ import pytest
 
 import recon
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
-from recon.alignment import without_position
+from recon.moments import without_position
 
 WIDTH, HEIGHT, VIEWS = 120, 40, 180
 COUNTS = 20000.0

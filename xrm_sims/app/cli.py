@@ -259,6 +259,22 @@ def resolution(
 
 
 @app.command()
+def live(
+    run: Annotated[str, typer.Argument(help="Uid of a run or its first characters; latest: the one going on.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the picture.")] = Path("live"),
+    every_s: Annotated[float, typer.Option("--every-s", help="Least time between two pictures.")] = 2.0,
+    data: ExistingData = None,
+) -> None:
+    """Watch a scan that another process takes: its central slice as a picture that grows sharp, progress, time left.
+
+    Example: xrm-sims live latest --data demo/data --out live
+    """
+    from xrm_sims.app.live import watch
+
+    typer.echo(watch(run, data, out, every_s=every_s, announce=lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
 def recover(data: ExistingData = None) -> None:
     """After a crash: blank both beams, park the target, bring the journal into the catalogue.
 

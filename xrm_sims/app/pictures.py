@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from plans import Correlative
 from recon.fourier_shell import FIXED_THRESHOLDS
-from recon.outline import round_outline
 from xrm_sims.app.experiment import Findings, raster_of
-from xrm_sims.app.reconstruction import Tomogram
+from xrm_sims.app.reconstruction import Tomogram, pillar_of
 from xrm_sims.app.sharpness import Sharpness
 from xrm_sims.correlate import drawing, figures, tomogram_figures
-from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import read_counts
 
 
@@ -58,22 +54,9 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
 
 def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:
     """Slices and drift of one reconstructed run."""
-    overview = tomogram_figures.overview_figure(tomogram.volume, tomogram.voxel_um, pillar=_pillar(tomogram))
+    pillar = pillar_of(tomogram.volume, tomogram.voxel_um)
+    overview = tomogram_figures.overview_figure(tomogram.volume, tomogram.voxel_um, pillar=pillar)
     return [drawing.save(overview, out / "slices.png"), *draw_drift(tomogram, out)]
-
-
-def _pillar(tomogram: Tomogram) -> PillarFit | None:
-    """The pillar's outline and the height where its shadow ends; None where no round pillar stands."""
-    try:
-        circle = round_outline(tomogram.volume[:: max(1, len(tomogram.volume) // 64)])
-    except ValueError:
-        return None
-    row, column, half = round(circle.row), round(circle.column), round(0.7 * circle.radius)
-    levels = tomogram.volume[:, row - half : row + half, column - half : column + half].mean(axis=(1, 2))
-    highest = int(np.flatnonzero(levels > 0.5 * np.median(levels))[-1])
-    top_um = (highest + 1 - 0.5 * len(levels)) * tomogram.voxel_um
-    centre = circle.axis_um(tomogram.volume.shape, tomogram.voxel_um)
-    return PillarFit(centre, circle.radius * tomogram.voxel_um, top_um)
 
 
 def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:

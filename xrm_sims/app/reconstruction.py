@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recon
+from recon.outline import round_outline
 from recon.resolution import EdgeResolution, edge_resolution
 from xrm_sims.app.progress import stages
+from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, open_catalog, results
 from xrm_sims.geometry import ConeGeometry
 
@@ -97,6 +99,19 @@ def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | No
         return edge_resolution(volume, voxel_um)
     except ValueError:
         return None
+
+
+def pillar_of(volume: NDArray[np.float32], voxel_um: float) -> PillarFit | None:
+    """Outline and top of the round pillar that stands in a volume (z, y, x); None where none does."""
+    try:
+        circle = round_outline(volume)
+    except ValueError:
+        return None
+    row, column, half = round(circle.row), round(circle.column), round(0.7 * circle.radius)
+    levels = volume[:, row - half : row + half, column - half : column + half].mean(axis=(1, 2))
+    highest = int(np.flatnonzero(levels > 0.5 * np.median(levels))[-1])
+    top_um = (highest + 1 - 0.5 * len(levels)) * voxel_um
+    return PillarFit(circle.axis_um(volume.shape, voxel_um), circle.radius * voxel_um, top_um)
 
 
 def reconstruct_run(

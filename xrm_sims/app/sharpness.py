@@ -10,19 +10,18 @@ import numpy as np
 
 import recon
 from recon.fourier_shell import Crossing
-from recon.outline import round_outline
 from xrm_sims.app.progress import stages
-from xrm_sims.app.reconstruction import edge_of, keep_drift
+from xrm_sims.app.reconstruction import edge_of, keep_drift, pillar_of
 from xrm_sims.data import find_run, open_catalog, results
 from xrm_sims.geometry import ConeGeometry
 
-INSIDE = 0.9  # of the pillar's radius: the correlation is of its inside, not of its outline
+INSIDE = 0.9  # of the pillar's radius: the correlation is of what is in it, not of its outline
 
 
 @dataclass(frozen=True, eq=False)
 class Sharpness:
     """edge: of the mean of both half volumes, None where no edge stands free; shell and its half-bit crossing (None
-    where the volumes agree to the voxels' limit) inside of the cylinder of ``mask_radius_um``."""
+    where the volumes agree to the voxels' limit), below the pillar's top in a cylinder of ``mask_radius_um``."""
 
     uid: str
     edge: recon.EdgeResolution | None
@@ -49,10 +48,13 @@ def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
         even, odd = recon.half_volumes(prepared, geometry, progress=progress, **options)
     mean = 0.5 * (even + odd)
     edge = edge_of(mean, geometry.voxel_um)
-    radius_um = None
-    if edge is not None:
-        radius_um = INSIDE * round_outline(mean).radius * geometry.voxel_um
-    shell = recon.fourier_shell_correlation(even, odd, geometry.voxel_um, mask=radius_um)
+    pillar = pillar_of(mean, geometry.voxel_um)
+    radius_um, slices = None, len(mean)
+    if pillar is not None:
+        radius_um = INSIDE * pillar.radius_um
+        below_um = pillar.top_z_um - (1 - INSIDE) * pillar.radius_um  # its flat top is as strong as its outline
+        slices = max(min(slices, int(below_um / geometry.voxel_um + 0.5 * slices)), slices // 2)
+    shell = recon.fourier_shell_correlation(even[:slices], odd[:slices], geometry.voxel_um, mask=radius_um)
     sharpness = Sharpness(full_uid, edge, shell, shell.crossing(), radius_um, geometry.voxel_um)
     _keep(sharpness, data, options)
     return sharpness

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import median_filter, uniform_filter1d
 
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.drawing import (
@@ -25,7 +24,6 @@ from xrm_sims.correlate.segment import PillarFit, Volume
 from xrm_sims.geometry import ConeGeometry, apply_affine
 
 COLOURS = "#0072b2", "#d55e00"
-SLOW_VIEWS = 25  # drift is what lasts over so many views
 SAMPLES = 2_000_000  # of a volume, from which its grey levels are taken
 
 
@@ -84,12 +82,12 @@ def overview_figure(
 
 
 def drift_figure(geometry: ConeGeometry, time_s: ArrayLike) -> Figure:
-    """What the correction found, over the instrument's time (n,): displacement of each image, and what is constant.
+    """What the correction found, with pixels on the left and micrometres at the specimen on the right.
 
-    Above, the shifts of rows and columns with the slow drift through them; below, what jumps from view to view, which
-    is run-out of the stage and the error of the correction; the magnification of each view where it was corrected.
-    Pixels on the left, micrometres at the specimen on the right. Raises ValueError for a geometry without shifts, and
-    for times that are not one per view.
+    Above, the displacement of each image over the instrument's time (n,) and a cubic through it, the slow drift; below,
+    what is left over the rotation: run-out of the stage comes back with the angle. Then the magnification of each view
+    where it was corrected; axis offset and roll in words. Raises ValueError for a geometry without shifts, and for
+    times that are not one per view.
     """
     shifts = geometry.view_shifts_px
     hours = np.asarray(time_s, dtype=float) / 3600
@@ -97,32 +95,32 @@ def drift_figure(geometry: ConeGeometry, time_s: ArrayLike) -> Figure:
         raise ValueError("geometry: has no view_shifts_px; correct it first")
     if hours.shape != (geometry.num_views,):
         raise ValueError(f"time_s: got shape {hours.shape}, needs ({geometry.num_views},), one per view")
-    order = np.argsort(hours)
-    hours, shifts = hours[order], shifts[order]
-    slow = uniform_filter1d(median_filter(shifts, (SLOW_VIEWS, 1), mode="nearest"), SLOW_VIEWS, axis=0, mode="nearest")
+    early = np.argsort(hours)
+    since = (hours - hours[early[0]]) / max(float(np.ptp(hours)), 1e-9)
+    powers = np.vander(since, min(4, geometry.num_views))
+    drift = powers @ np.linalg.lstsq(powers, shifts, rcond=None)[0]
     pixel_um = geometry.pixel_mm * 1e3 / geometry.magnification
     panels = 2 if geometry.view_scale is None else 3
-    figure = new_figure(8.0, 1.0 + 2.1 * panels)
-    axes = figure.subplots(panels, 1, sharex=True)
+    figure = new_figure(8.0, 1.0 + 2.4 * panels)
+    axes = figure.subplots(panels, 1)
     for n, name in enumerate(("rows (z)", "columns (y)")):
-        axes[0].plot(hours, shifts[:, n], ".", ms=2, color=COLOURS[n], alpha=0.5)
-        axes[0].plot(hours, slow[:, n], lw=1.4, color=COLOURS[n], label=name)
-        left = shifts[:, n] - slow[:, n]
+        left = shifts[:, n] - drift[:, n]
         rms = float(np.sqrt((left**2).mean()))
+        axes[0].plot(hours, shifts[:, n], ".", ms=2.5, color=COLOURS[n], label=name)
+        axes[0].plot(hours[early], drift[early, n], lw=1.0, color=COLOURS[n], alpha=0.7)
         label = f"{name}: rms {rms:.2f} px = {rms * pixel_um * 1e3:.0f} nm"
-        axes[1].plot(hours, left, ".", ms=2, color=COLOURS[n], label=label)
-    axes[0].set_ylabel("shift (px)")
-    axes[1].set_ylabel("from view to view (px)")
+        axes[1].plot(geometry.angles_deg, left, ".", ms=2.5, color=COLOURS[n], label=label)
+    axes[0].set(xlabel="instrument time (h)", ylabel="shift (px)")
+    axes[1].set(xlabel="rotation (deg)", ylabel="less the drift (px)")
     for ax in axes[:2]:
         ax.secondary_yaxis("right", functions=(lambda y: y * pixel_um, lambda y: y / pixel_um)).set_ylabel("(µm)")
-        ax.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
+        ax.legend(fontsize=8, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, frameon=False)
     if geometry.view_scale is not None:
-        axes[2].plot(hours, 100 * (geometry.view_scale[order] - 1), lw=0.8, color="black")
-        axes[2].set_ylabel("magnification (%)")
+        axes[2].plot(hours, 100 * (geometry.view_scale - 1), ".", ms=2.5, color="black")
+        axes[2].set(xlabel="instrument time (h)", ylabel="magnification (%)")
     for ax in axes:
         ax.grid(alpha=0.3)
         ax.margins(x=0.01)
-    axes[-1].set_xlabel("instrument time (h)")
     figure.suptitle(
         f"rotation axis off by {geometry.axis_offset_um:+.2f} µm, detector turned by {geometry.detector_roll_deg:+.2f}°"
         f"{'' if geometry.view_scale is not None else ', magnification as built'}",

@@ -118,6 +118,29 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[Document]:
                 raise ValueError(f"journal {path}: line {number} is not a document") from error
 
 
+def follow_journal(path: str | os.PathLike[str]) -> Iterator[list[Document]]:
+    """What is new in a journal each time it is asked, perhaps nothing, until the stop document is out.
+
+    The caller decides how often to ask; the writer does not notice. Raises ValueError as :func:`read_journal` does.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise ValueError(f"journal {path}: cannot be read ({error.strerror})") from error
+    with file:
+        stopped, whole = False, 0
+        while not stopped:
+            file.seek(whole)
+            block = file.read()
+            whole += block.rfind(b"\n") + 1
+            try:
+                documents = [decode(line) for line in block.split(b"\n")[:-1]]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"journal {path}: a line before byte {whole} is not a document") from error
+            stopped = any(name == "stop" for name, _ in documents)
+            yield documents
+
+
 def interrupted_runs(folder: str | os.PathLike[str]) -> list[Path]:
     """Journal files of runs that began and have no stop document, oldest first."""
     return [path for path in journal_paths(folder) if not _has_stopped(path) and any(read_journal(path))]

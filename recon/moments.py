@@ -1,0 +1,133 @@
+"""What the moments of line integrals tell about motion, before anything is reconstructed.
+
+Helgason-Ludwig consistency: the integral of a row over all columns does not change with the angle, so the profile of
+row sums moves only with the image; the centre of mass across the columns of a specimen that turns about a fixed axis
+draws a sinusoid, and what departs from it is motion. Both use every particle, void and edge in the field instead of
+stumbling over them. In a cone beam what is nearer to the source weighs more, which adds to the centre of mass the
+derivative of the second moment with respect to the angle; it is measured and taken off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.geometry import Geometry
+
+TEMPLATE_ROUNDS = 3
+GAUSS_NEWTON_STEPS = 8
+AIR_SHARE = 0.05  # of the largest mean integral: what the outermost columns may show beside a whole specimen
+SUPPORT_MARGIN_PX = 4.0
+SAMPLE = 64  # views that tell what the specimen looks like
+
+
+def stands_free(p: NDArray[np.float32]) -> bool:
+    """Whether there is air on both sides of the specimen in the mean image of line integrals (angle, row, column)."""
+    columns = p[:: max(1, len(p) // SAMPLE)].mean(axis=(0, 1))
+    top = float(columns.max())
+    return top > 0 and max(abs(columns[:3]).max(), abs(columns[-3:]).max()) < AIR_SHARE * top
+
+
+def specimen_radius_um(
+    p: NDArray[np.float32], geometry: Geometry, views: NDArray[np.int64] | None = None
+) -> float | None:
+    """Radius about the axis that holds a free-standing specimen with a margin; None when it fills the field.
+
+    ``geometry`` is that of the views with these indices in ``p``, or of all.
+    """
+    if not stands_free(p):
+        return None
+    profile = np.stack([p[view].mean(axis=0) for view in (range(len(p)) if views is None else views)])
+    shifts = np.zeros(geometry.num_views) if geometry.view_shifts_px is None else geometry.view_shifts_px[:, 1]
+    distance = np.abs(np.arange(geometry.detector_shape[1]) - geometry.axis_column - shifts[:, None])
+    occupied = profile > AIR_SHARE * np.quantile(profile, 0.99)
+    reach_px = float(np.quantile((distance * occupied).max(axis=1), 0.99)) + SUPPORT_MARGIN_PX
+    return float(reach_px * geometry.pixel_mm * 1e3 / geometry.magnification)
+
+
+def sinusoids(angles_deg: NDArray[np.float64], harmonics: int = 1) -> NDArray[np.float64]:
+    """(n, 1 + 2 harmonics): one, and cosine and sine of each harmonic of the turn."""
+    angle = np.radians(angles_deg)
+    waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
+    return np.column_stack([np.ones_like(angle), *waves])
+
+
+def without_position(columns_px: NDArray[np.float64], angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Column shifts less the sinusoid that a displaced specimen draws."""
+    design = sinusoids(angles_deg)
+    fit, *_ = np.linalg.lstsq(design, columns_px, rcond=None)
+    return np.asarray(columns_px - design[:, 1:] @ fit[1:])
+
+
+def moment_shifts(p: NDArray[np.float32], views: NDArray[np.int64], geometry: Geometry) -> NDArray[np.float64]:
+    """(n, 2) displacement along (row, column) of the images with these indices; ``geometry`` is of them alone."""
+    rows, columns = geometry.detector_shape
+    from_axis = np.arange(columns) - geometry.axis_column
+    powers = np.stack([np.ones(columns), from_axis, from_axis**2], axis=1)
+    moments = np.stack([p[view] @ powers for view in views])  # (view, row, power of the column)
+    along = _register_profiles(moments[:, :, 0])
+    # only what every view has seen: rows enter and leave the field with the motion along the axis
+    height = np.arange(rows) - along[:, None]
+    first, last = -along.min(), rows - 1 - along.max()
+    inside = np.clip(np.minimum(height - first, last - height) + 0.5, 0, 1) if last - first > rows / 4 else 1.0
+    mass, centre, square = (moments * np.broadcast_to(inside, height.shape)[:, :, None]).sum(axis=1).T
+    mass = np.maximum(mass, 1e-9)
+    centre = centre / mass
+    across = centre + _nearer_weighs_more(square / mass - centre**2, geometry)
+    return np.column_stack([along, without_position(across, geometry.angles_deg)])
+
+
+def _nearer_weighs_more(square_px: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
+    """What a centre of mass (n,) lacks because magnification falls with the distance x from the source.
+
+    It is (2 / source_object) * mean of x y = (1 / source_object) * derivative of the mean of y^2 by the angle.
+    """
+    pitch_mm = geometry.pixel_mm / geometry.magnification
+    fit, *_ = np.linalg.lstsq(sinusoids(geometry.angles_deg, 2), square_px, rcond=None)
+    angle = np.radians(geometry.angles_deg)
+    slope = 2 * (fit[4] * np.cos(2 * angle) - fit[3] * np.sin(2 * angle))
+    return np.asarray(slope * pitch_mm / geometry.source_object_mm)
+
+
+def _register_profiles(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shift (n,) of each profile (n, row) relative to their common shape."""
+    level = profiles.mean(axis=1, keepdims=True)
+    profiles = profiles / np.where(level > 0, level, 1)
+    shifts = _lag(profiles, profiles[len(profiles) // 2])
+    for _ in range(TEMPLATE_ROUNDS):
+        template = _moved(profiles, -shifts).mean(axis=0)
+        shifts = _refined(profiles, template, shifts)
+    return shifts
+
+
+def _lag(profiles: NDArray[np.float64], template: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Whole-pixel shift by the mean squared difference over the overlap."""
+    rows = profiles.shape[1]
+    lags = np.arange(-(rows // 3), rows // 3 + 1)
+    cost = np.empty((len(profiles), len(lags)))
+    for n, lag in enumerate(lags):
+        here = profiles[:, max(lag, 0) : rows + min(lag, 0)]
+        there = template[max(-lag, 0) : rows + min(-lag, 0)]
+        cost[:, n] = ((here - there) ** 2).mean(axis=1)
+    return lags[cost.argmin(axis=1)].astype(float)
+
+
+def _moved(profiles: NDArray[np.float64], shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each profile displaced by its shift, linearly interpolated, ends repeated."""
+    grid = np.arange(profiles.shape[1])
+    return np.stack([np.interp(grid - s, grid, row) for s, row in zip(shifts, profiles, strict=True)])
+
+
+def _refined(
+    profiles: NDArray[np.float64], template: NDArray[np.float64], shifts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sub-pixel shifts by Gauss-Newton, with a free scale per profile, away from the ends."""
+    margin = int(np.ceil(np.abs(shifts).max())) + 2
+    inner = slice(min(margin, profiles.shape[1] // 3), profiles.shape[1] - min(margin, profiles.shape[1] // 3))
+    slope = np.gradient(template)[inner]
+    design = np.column_stack([template[inner], -slope])
+    solve = np.linalg.pinv(design)
+    for _ in range(GAUSS_NEWTON_STEPS):
+        scale, change = solve @ _moved(profiles, -shifts)[:, inner].T
+        shifts = shifts + np.clip(change / np.where(scale > 0.1, scale, 1.0), -1.0, 1.0)
+    return shifts

@@ -1,0 +1,31 @@
+"""Where the specimen can be: a cylinder along z, or any mask (y, x)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xrm_sims.geometry import Geometry
+
+
+def field_of_view_um(geometry: Geometry) -> float:
+    """Radius of the cylinder that every view sees, within the volume: the support unless told otherwise."""
+    half = 0.5 * (geometry.detector_shape[1] - 1) * geometry.pixel_mm
+    sees_um = geometry.source_object_mm * 1e3 * math.sin(math.atan2(half, geometry.source_detector_mm))
+    return min(sees_um, 0.5 * geometry.voxel_um * min(geometry.volume_shape[1:]))
+
+
+def support_mask(support: float | ArrayLike | None, geometry: Geometry) -> NDArray[np.bool_]:
+    _, ny, nx = geometry.volume_shape
+    if support is None or np.ndim(support) == 0:
+        radius = field_of_view_um(geometry) if support is None else float(np.asarray(support))
+        if not radius > 0:
+            raise ValueError(f"support: needs a positive radius in um or a mask (y, x), got {radius}")
+        y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in (ny, nx))
+        return np.asarray(y[:, None] ** 2 + x[None, :] ** 2 <= radius * radius)
+    mask = np.asarray(support).astype(bool)
+    if mask.shape != (ny, nx) or not mask.any():
+        raise ValueError(f"support: needs a radius in um or a mask (y, x) of shape {(ny, nx)}, got {mask.shape}")
+    return mask
