@@ -1,7 +1,9 @@
 """SART against itk-rtk on the same exact projections, both as whole pipelines in one run; ratios are printed.
 
-python -m benchmarks.recon_sart            # B1: 180 views of 128 x 128 into 128^3
+python -m benchmarks.recon_sart            # B1: 180 views of 128 x 128 into 128^3, one sweep at equal settings
 python -m benchmarks.recon_sart B2 --sweeps 3
+python -m benchmarks.recon_sart B1 --to-error --noisy
+python -m benchmarks.recon_sart --projectors
 """
 
 from __future__ import annotations
@@ -10,14 +12,20 @@ import argparse
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 import recon
 from benchmarks.recon_phantom import CASES, exact_projections, random_spheres, rms_error, scan_geometry, truth
-from benchmarks.rtk import RELAXATION, Images, peer
 from xrm_sims.geometry import ConeGeometry
 
+Images = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+COUNTS = 1453.0  # open beam of a pixel in 90 s
+PEER_SWEEPS = 3  # noise-free target: what the peer's SART reaches then
+PROJECTOR_SIZES = {"B2": (256, 64, 360), "512 x 512 x 256": (512, 256, 48)}  # width, height, views
 
-def own(p: Images, geometry: ConeGeometry, sweeps: int) -> Images:
-    return recon.sart(p, geometry, sweeps=sweeps, subsets=geometry.num_views, relaxation=RELAXATION, tv=0).volume
+
+def own(p: Images, geometry: ConeGeometry, sweeps: int, relaxation: float) -> Images:
+    return recon.sart(p, geometry, sweeps=sweeps, subsets=geometry.num_views, relaxation=relaxation, tv=0).volume
 
 
 def timed(call: Callable[[], Images]) -> tuple[Images, float]:
@@ -26,18 +34,69 @@ def timed(call: Callable[[], Images]) -> tuple[Images, float]:
     return result, time.perf_counter() - began
 
 
-def run(case: str = "B1", sweeps: int = 1, seed: int = 1) -> dict[str, float]:
-    """Ratios of time (peer / own) and of error (own / peer), with what they come from."""
+def compiled(call: Callable[[], Images]) -> float:
+    """Seconds that the first call takes longer than the second."""
+    return max(timed(call)[1] - timed(call)[1], 0.0)
+
+
+def scan(case: str, seed: int, counts: float | None = None) -> tuple[Images, ConeGeometry, Images]:
+    """Projections, with the noise of so many open-beam counts or none, geometry, truth."""
     width, height, views = CASES[case]
     phantom, geometry = random_spheres(width, height, seed), scan_geometry(width, height, views)
     p, reference = exact_projections(phantom, geometry), truth(phantom, geometry.volume_shape)
-    _, first = timed(lambda: own(p, geometry, 1))
-    _, second = timed(lambda: own(p, geometry, 1))
-    volume, seconds = timed(lambda: own(p, geometry, sweeps))
+    if counts is not None:
+        drawn = np.random.default_rng(seed).poisson(counts * np.exp(-p.astype(float)))
+        p = np.log(counts / np.maximum(drawn, 0.5)).astype(np.float32)
+    return p, geometry, reference
+
+
+def run(case: str = "B1", sweeps: int = 1, seed: int = 1) -> dict[str, float]:
+    """Plain SART at equal settings: ratios of time (peer / own) and of error (own / peer), with what they come from."""
+    from benchmarks.rtk import RELAXATION, peer
+
+    p, geometry, reference = scan(case, seed)
+    compile_s = compiled(lambda: own(p, geometry, 1, RELAXATION))
+    volume, seconds = timed(lambda: own(p, geometry, sweeps, RELAXATION))
     theirs, peer_seconds = timed(lambda: peer(p, geometry, sweeps))
-    error, peer_error = rms_error(volume, reference), rms_error(theirs, reference)
+    return {"compile_s": compile_s} | _ratios(
+        seconds, rms_error(volume, reference), peer_seconds, rms_error(theirs, reference)
+    )
+
+
+def time_to_error(case: str = "B1", noisy: bool = False, seed: int = 1) -> dict[str, float | str]:
+    """Default arguments against what the peer needs for its error; see :func:`run` for the numbers.
+
+    Without noise the peer is RTK's three-sweep SART; with it whichever of RTK's FDK, SART and conjugate gradient gets
+    the lowest error at any number of sweeps or iterations.
+    """
+    from benchmarks.rtk import peer, peer_cg, peer_fdk
+
+    p, geometry, reference = scan(case, seed, COUNTS if noisy else None)
+    compile_s = compiled(lambda: recon.sart(p, geometry).volume)
+    volume, seconds = timed(lambda: recon.sart(p, geometry).volume)
+
+    def tried(name: str, call: Callable[[], Images]) -> tuple[float, float, str]:
+        theirs, taken = timed(call)
+        return rms_error(theirs, reference), taken, name
+
+    if noisy:
+        found = [tried("FDK", lambda: peer_fdk(p, geometry))]
+        for label, call, numbers in (("SART", peer, (1, 2, 3, 5)), ("CG", peer_cg, (3, 5, 8, 12, 20))):
+            before = np.inf
+            for number in numbers:  # semi-convergence: the error falls, then noise takes over
+                found.append(tried(f"{label} {number}", lambda call=call, n=number: call(p, geometry, n)))  # type: ignore[misc]
+                if found[-1][0] > before:
+                    break
+                before = found[-1][0]
+    else:
+        found = [tried(f"SART {PEER_SWEEPS}", lambda: peer(p, geometry, PEER_SWEEPS))]
+    peer_error, peer_seconds, name = min(found)
+    ratios = _ratios(seconds, rms_error(volume, reference), peer_seconds, peer_error)
+    return {"compile_s": compile_s, "peer": name, **ratios}
+
+
+def _ratios(seconds: float, error: float, peer_seconds: float, peer_error: float) -> dict[str, float]:
     return {
-        "compile_s": max(first - second, 0.0),
         "seconds": seconds,
         "peer_seconds": peer_seconds,
         "speed_ratio": peer_seconds / seconds,
@@ -47,14 +106,43 @@ def run(case: str = "B1", sweeps: int = 1, seed: int = 1) -> dict[str, float]:
     }
 
 
+def projectors(repeats: int = 3) -> dict[str, dict[str, float]]:
+    """1e9 voxel views per second of project and backproject, whole calls, best of ``repeats``, for each size."""
+    rates: dict[str, dict[str, float]] = {}
+    for name, (width, height, views) in PROJECTOR_SIZES.items():
+        geometry = scan_geometry(width, height, views)
+        volume = np.random.default_rng(0).random(geometry.volume_shape, np.float32)
+        p = recon.project(volume, geometry)
+        work = 1e-9 * volume.size * views
+        rates[name] = {
+            "project": work / min(timed(lambda v=volume, g=geometry: recon.project(v, g))[1] for _ in range(repeats)),  # type: ignore[misc]
+            "backproject": work
+            / min(timed(lambda q=p, g=geometry: recon.backproject(q, g))[1] for _ in range(repeats)),  # type: ignore[misc]
+        }
+    return rates
+
+
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("case", nargs="?", choices=CASES, default="B1")
     cli.add_argument("--sweeps", type=int, default=1)
     cli.add_argument("--seed", type=int, default=1)
+    cli.add_argument("--to-error", action="store_true", help="default arguments, time to the peer's error")
+    cli.add_argument("--noisy", action="store_true", help=f"with the noise of {COUNTS:.0f} open-beam counts")
+    cli.add_argument("--projectors", action="store_true", help="rates of the projector pair")
     args = cli.parse_args()
-    found = run(args.case, args.sweeps, args.seed)
-    print(f"{args.case}, {args.sweeps} sweep(s), relaxation {RELAXATION}, one view per subset, seed {args.seed}")
-    print(f"  recon.sart {found['seconds']:7.2f} s  RMSE {found['rmse']:.3e}  (compiling {found['compile_s']:.1f} s)")
-    print(f"  itk-rtk    {found['peer_seconds']:7.2f} s  RMSE {found['peer_rmse']:.3e}")
-    print(f"  {found['speed_ratio']:.1f} times as fast, error ratio {found['error_ratio']:.3f}")
+    if args.projectors:
+        for size, rate in projectors().items():
+            print(f"{size}: project {rate['project']:.2f}, backproject {rate['backproject']:.2f} G voxel views / s")
+        raise SystemExit
+    if args.to_error:
+        result = time_to_error(args.case, args.noisy, args.seed)
+        print(f"{args.case}, default arguments, {'noisy' if args.noisy else 'no noise'}, seed {args.seed}")
+    else:
+        result = {"peer": "SART"} | run(args.case, args.sweeps, args.seed)
+        print(f"{args.case}, {args.sweeps} sweep(s), one view per subset, seed {args.seed}")
+    print(
+        f"  recon.sart    {result['seconds']:7.2f} s  RMSE {result['rmse']:.3e}, compiling {result['compile_s']:.1f} s"
+    )
+    print(f"  itk-rtk {result['peer']:6}{result['peer_seconds']:7.2f} s  RMSE {result['peer_rmse']:.3e}")
+    print(f"  {result['speed_ratio']:.1f} times as fast, error ratio {result['error_ratio']:.3f}")

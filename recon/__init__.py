@@ -1,6 +1,8 @@
 """Reconstruction of cone-beam scans: projector pair, SART with total variation, geometry correction, run consumers."""
 
 from recon.alignment import correct_geometry
+from recon.axis import find_axis
+from recon.beam_hardening import beam_hardening_correction
 from recon.documents import TomographyConsumer
 from recon.fdk import fdk
 from recon.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
@@ -21,10 +23,12 @@ __all__ = [
     "Solver",
     "TomographyConsumer",
     "backproject",
+    "beam_hardening_correction",
     "correct_geometry",
     "correct_run",
     "edge_resolution",
     "fdk",
+    "find_axis",
     "fourier_shell_correlation",
     "from_run",
     "half_volumes",

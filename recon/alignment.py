@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recon.moments import moment_shifts, specimen_radius_um, stands_free, without_position
+from recon.moments import MomentStart, moment_start, specimen_radius_um, stands_free, without_position
 from recon.outline import round_outline
 from recon.projector import checked
 from recon.references import reference_drift
@@ -33,13 +33,13 @@ from xrm_sims.geometry import ConeGeometry, Geometry
 ROUNDS = 2
 COARSE_COLUMNS, COARSE_ROWS = 160, 24  # registration begins on images binned to no less than this
 FINE_COLUMNS = 640  # and ends on images of no more columns than this
-ROLL_MEMORY = (-0.8, 0.5)  # bounds of the share of a roll that one round leaves over, from two of them
+LARGEST_OVERSHOOT = 0.8  # of a step of the roll, to be believed
 
 
 @dataclass(frozen=True)
 class _Scan:
     """The views that were seen: their indices in ``p`` and ``weights``, their geometry as built, when they were taken,
-    and the drift of the references at that time."""
+    the drift of the references at that time, and what moments tell of a free-standing specimen."""
 
     p: NDArray[np.float32]
     weights: NDArray[np.float32] | None
@@ -47,6 +47,7 @@ class _Scan:
     built: Geometry
     times_s: NDArray[np.float64]
     drift_px: NDArray[np.float64] | None
+    start: MomentStart | None
 
 
 def correct_geometry(
@@ -98,27 +99,29 @@ def correct_geometry(
     views = np.arange(n) if trusted is None else np.flatnonzero([view.any() for view in trusted])
     if not len(views):
         raise ValueError("weights: no view has a trusted ray, needs some")
-    scan = _Scan(data, trusted, views, geometry.only(views), when[views], None if drift is None else drift[views])
-    found = _start(scan)
+    start = moment_start(data, views, geometry.only(views)) if stands_free(data) else None
+    seen_drift = None if drift is None else drift[views]
+    scan = _Scan(data, trusted, views, geometry.only(views), when[views], seen_drift, start)
+    found = _displaced(scan.built, _first_shifts(scan), scan)
     if rounds:
         found = _registered(scan, found, rounds, progress)
     return _whole(_with_axis(found, scan), scan, geometry, when)
 
 
-def _start(scan: _Scan) -> Geometry:
+def _first_shifts(scan: _Scan) -> NDArray[np.float64]:
     """Shifts given, or from moments, or those of the drift; height and position are those of the drift."""
     built, drift = scan.built, scan.drift_px
     if built.view_shifts_px is not None:
         shifts = built.view_shifts_px.copy()
-    elif stands_free(scan.p):
-        shifts = moment_shifts(scan.p, scan.views, built)
+    elif scan.start is not None:
+        shifts = scan.start.shifts_px.copy()
         shifts[:, 0] -= shifts[scan.times_s.argmin(), 0]
     else:
         shifts = np.zeros((built.num_views, 2)) if drift is None else drift.copy()
     if drift is not None:
         shifts[:, 0] -= (shifts[:, 0] - drift[:, 0]).mean()
         shifts[:, 1] += drift[:, 1] - without_position(drift[:, 1], built.angles_deg)
-    return _displaced(built, shifts, scan)
+    return shifts
 
 
 def _displaced(found: Geometry, shifts_px: NDArray[np.float64], scan: _Scan) -> Geometry:
@@ -139,9 +142,10 @@ def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[f
     plan = [(factor, max(rounds - level, 1)) for level, factor in enumerate(_factors(found))]
     total, done = sum(times for _, times in plan), 0
     radius_um = specimen_radius_um(scan.p, found, scan.views)
-    rolls: list[float] = []
+    hardening = 0.0 if scan.start is None else scan.start.hardening
     for factor, times in plan:
-        images = binned(scan.p, scan.weights, scan.views, factor)
+        images = binned(scan.p, scan.weights, scan.views, factor, hardening)
+        rolls: list[float] = []
         for _ in range(times):
             coarse = coarse_geometry(found, factor, radius_um)
             step, volume = departure(
@@ -171,13 +175,10 @@ def _factors(geometry: Geometry) -> list[int]:
 
 
 def _settled(steps_deg: list[float]) -> float:
-    """The roll's last step, as long as it has to be when a round leaves over the share that the last one did.
-
-    A rolled scan is consistent with itself along some directions, so that its reprojections overshoot (Aitken).
-    """
-    if len(steps_deg) < 2 or steps_deg[-2] == 0:
+    """The roll's last step, shortened when it goes back what the one before went too far (Aitken)."""
+    if len(steps_deg) < 2 or steps_deg[-1] * steps_deg[-2] >= 0:
         return steps_deg[-1]
-    return steps_deg[-1] / (1 - float(np.clip(steps_deg[-1] / steps_deg[-2], *ROLL_MEMORY)))
+    return steps_deg[-1] / (1 + min(-steps_deg[-1] / steps_deg[-2], LARGEST_OVERSHOOT))
 
 
 def _stepped(found: Geometry, step: Departure, roll_deg: float, scan: _Scan) -> Geometry:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
 from recon.fdk import fdk
-from recon.redundancy import TAPER_DEG, fan_deg
+from recon.redundancy import fan_deg
 from xrm_sims.geometry import Geometry
 
 ROWS = 16  # detector rows round the plane of the source; one column run of the kernels
@@ -70,7 +70,7 @@ def _half_turn(p: ArrayLike, geometry: Geometry) -> tuple[NDArray[np.float32], G
     order = np.argsort(angles, kind="stable")
     gaps = np.diff(angles[order], append=angles[order[0]] + 360.0)
     turned = (angles - angles[order[(int(np.argmax(gaps)) + 1) % len(order)]]) % 360.0
-    views = _spread_out(np.flatnonzero(turned < 180.0 + fan_deg(geometry) + TAPER_DEG), MOST_VIEWS)
+    views = _spread_out(np.flatnonzero(turned < 180.0 + fan_deg(geometry)), MOST_VIEWS)
     images = np.asarray(p, np.float32)[views, first : first + count]
     if not np.isfinite(images).all():
         raise ValueError(f"p: needs finite numbers, got {np.count_nonzero(~np.isfinite(images))} that are not")

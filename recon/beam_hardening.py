@@ -1,9 +1,9 @@
 """Beam hardening of a specimen of one absorbing material and voids, found from its own projections.
 
 A polychromatic beam is attenuated less by the second micrometre than by the first: the line integral grows with the
-path x through the material as b x - c x^2 (G. T. Herman, Phys. Med. Biol. 24 (1979) 81). The paths are those through the
-segmented first reconstruction (M. Krumm, S. Kasperl, M. Franz, NDT & E Int. 41 (2008) 242). What is wanted is b x, the
-line integral that a monochromatic beam as soft as the first micrometre sees would have measured. In units of p only
+path x through the material as b x - c x^2 (G. T. Herman, Phys. Med. Biol. 24 (1979) 81). The paths are those through
+the segmented first reconstruction (M. Krumm, S. Kasperl, M. Franz, NDT & E Int. 41 (2008) 242). What is wanted is b x,
+the line integral that a monochromatic beam as soft as the first micrometre sees would have measured. In units of p only
 k = c / b^2 is left of the fit, so an error in the scale of the paths, as from a wrong threshold, drops out.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_erosion
 
 from recon.checks import checked_scan, checked_weights
 from recon.projector import project
@@ -20,10 +21,11 @@ from recon.sart import sart
 from xrm_sims.geometry import Geometry
 
 COARSE_COLUMNS = 160  # the first reconstruction is made of images binned to about this width
-COARSE_VIEWS = 180
+COARSE_VIEWS = 120
 PATH_VIEWS = 36
 PATHS = 40  # bins of path length
 LEAST_RAYS = 30  # in a bin that counts
+ONE_MATERIAL = 1.5  # the densest hundredth inside the material against its median
 OUTER_ROWS = 0.15  # share of the rows at either end whose rays may leave the volume through its faces
 BLOCK = 32
 
@@ -44,14 +46,17 @@ class BeamHardening:
             return p
         known = np.minimum(p, np.float32(self.largest_p))
         root = np.sqrt(1 - np.float32(4 * self.k) * known)
-        return (1 - root) / np.float32(2 * self.k) + (p - known) / root
+        return np.asarray((1 - root) / np.float32(2 * self.k) + (p - known) / root, np.float32)
 
     def slope(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
         """dq / dp, by which noise grows."""
-        return 1 / np.sqrt(1 - np.float32(4 * self.k) * np.minimum(p, np.float32(self.largest_p)))
+        known = np.minimum(p, np.float32(self.largest_p))
+        return np.asarray(1 / np.sqrt(1 - np.float32(4 * self.k) * known), np.float32)
 
     def correct(self, p: NDArray[np.float32], weights: NDArray[np.floating]) -> None:
         """Turn p into q in place, and divide the weights (inverse variances) by the square of the slope."""
+        if self.k == 0:
+            return
         for first in range(0, len(p), BLOCK):
             some = slice(first, first + BLOCK)
             weights[some] = weights[some] / self.slope(p[some]) ** 2
@@ -72,14 +77,18 @@ def beam_hardening_correction(
 
     Returns
     -------
-    The correction; k = 0 where p grows in proportion to the path or faster.
+    The correction; k = 0 where p grows in proportion to the path or faster, and where there is clearly more than one
+    absorbing material, for which no function of p alone would be right.
     """
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)
     if volume is None:
         data, trust, geometry = _coarse(data, trust, geometry)
         volume = sart(data, geometry, weights=trust).volume
-    solid = _solid(np.asarray(volume, np.float32))
+    grey = np.asarray(volume, np.float32)
+    solid = _solid(grey)
+    if not _one_material(grey, solid > 0):
+        return BeamHardening(0.0, 0.0)
     views = np.unique(np.linspace(0, geometry.num_views - 1, PATH_VIEWS).round().astype(int))
     rows = geometry.detector_shape[0]
     inner = slice(int(OUTER_ROWS * rows), rows - int(OUTER_ROWS * rows))
@@ -115,6 +124,12 @@ def _solid(volume: NDArray[np.float32]) -> NDArray[np.float32]:
     above = volume.size - below
     between = (mass[-1] * below / volume.size - mass[:-1]) ** 2 / np.maximum(below * above, 1)
     return (volume > centres[np.argmax(np.where(above > 0, between, 0))]).astype(np.float32)
+
+
+def _one_material(volume: NDArray[np.float32], solid: NDArray[np.bool_]) -> bool:
+    """Whether the voxels well inside the material are alike; hardening itself makes them differ by a fifth."""
+    inside = volume[binary_erosion(solid)]
+    return len(inside) > 0 and bool(np.quantile(inside, 0.99) < ONE_MATERIAL * np.median(inside))
 
 
 def _coarse(

@@ -89,7 +89,7 @@ def fdk_into(
     for first in range(0, geometry.num_views, VIEWS_AT_ONCE):
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
-        straight = p[some] if weights is None else _bridged(p[some], weights[some])
+        straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
         straight = upright(straight, geometry.only(np.arange(some.start, some.stop)))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
@@ -160,7 +160,7 @@ def _weigh(image, p, views, weight, beyond):
             image[v, r, c] = p[v, r, c] * float32(weight[v, c] * (views[v, 2] + views[v, 3] * tangent) * cosine)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _lay_out(flat, image, columns, rows, beyond):
     """Images (view, row, column) into flat columns whose first and last row are carried on beyond the detector."""
     pitch = rows + 2 * beyond + PAD
@@ -174,7 +174,7 @@ def _lay_out(flat, image, columns, rows, beyond):
                     flat[at + (c - first) * pitch] = source[c]
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _smear(volume, data, views, span_x, size):
     """volume += sum over the views of data times the squared magnification, pixels per voxel at each voxel."""
     nx, ny, nz, columns, rows = size
@@ -213,7 +213,7 @@ def _smear(volume, data, views, span_x, size):
                 volume[begin + k] = 0.0
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def _unpack(out, columns, inside, floor):
     """(z, y, x) from (x, y, z), zero outside, clipped at floor."""
     nx, ny, nz = columns.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +19,11 @@ from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 
 LEAST_ALIGNED = 24  # views; fewer do not tell a geometry
+ALIGN_SHARE = 0.25  # of the time that the scan still takes: as long may a correction keep from the views
 IDLE_GROWTH = 1.25  # with time to spare the geometry is corrected again when there are that many times as many views
-RESTART_PX = 1.0  # a correction that moves the views by more (rms) makes the volume of before a bad start
+RESTART_PX = 1.0  # after a correction that moves the views by more (rms) the volume of before is a bad start
+COMPARED_SLICES, COMPARED_GROWTH = 8, 1.5
+UNUSED_SHARE = 0.5  # of the views, with more of them unused it is a bad start as well
 WIDEST_GAP_DEG = 180.0  # a wider one leaves motion and position of the specimen indistinguishable
 
 
@@ -30,7 +34,8 @@ class GrowingVolume:
     ----------
     geometry : as built, with one angle for each view that the scan may take, ascending; views are numbered like these.
     correct : find the shifts of the views from the data (:func:`recon.correct_geometry`): each time their number has
-        doubled, up to the half of the scan, and with time to spare. Views in between follow by their moments.
+        doubled, up to the half of the scan, unless that would take too long, and whenever there is time to spare.
+        Views in between follow by their moments.
     sweeps : how often each view is used under one geometry, the last time when all views are there.
     tv, relaxation : as for :func:`recon.sart`.
 
@@ -39,6 +44,8 @@ class GrowingVolume:
     seen : (n,) which views there are.
     visits : (n,) how often each was used under the geometry of now.
     aligned : number of views that the geometry of now rests on.
+    missing : estimate of what more views would still change, rms over the rms of the volume, from what the last ones
+        changed; None before there were enough to compare.
     """
 
     def __init__(
@@ -54,6 +61,8 @@ class GrowingVolume:
         self.correct, self.sweeps, self.tv, self.relaxation = correct, sweeps, tv, relaxation
         self.seen, self.visits, self.aligned = np.zeros(n, bool), np.zeros(n, int), 0
         self.times_s = np.full(n, np.nan)
+        self.missing: float | None = None
+        self._before: tuple[int, NDArray[np.float32]] | None = None  # number of views, slices
         self._built = self._found = geometry
         self._measured_deg, self._angles_deg = geometry.angles_deg.copy(), geometry.angles_deg.copy()
         self._shifts_px, self._scale = np.zeros((n, 2)), np.ones(n)
@@ -63,6 +72,7 @@ class GrowingVolume:
         self._references: list[tuple[NDArray[np.float32], float]] = []
         self._moments = Moments(np.zeros(n), np.zeros(shape[:2]))
         self._track: Track | None = None
+        self._began_s = self._align_s = 0.0
         self._milestones = [n / 2**k for k in range(1, 16) if n / 2**k >= LEAST_ALIGNED]
         self._updates = 0
         self._radius_um: float | None = None
@@ -77,6 +87,7 @@ class GrowingVolume:
         times_s: NDArray[np.float64],
     ) -> None:
         """Views by number: line integrals, trust in them, both (n, row, column); one that came before is replaced."""
+        self._began_s = self._began_s or time.perf_counter()
         self._p[views], self._weights[views] = p - self._rings, weights
         self._measured_deg[views] = self._angles_deg[views] = angles_deg
         self.times_s[views] = times_s
@@ -84,6 +95,7 @@ class GrowingVolume:
         self._moments.centre_px[views], self._moments.profile[views] = new.centre_px, new.profile
         if self._track is not None:
             self._shifts_px[views] = self._track.shifts_px(new, angles_deg)
+            self._angles_deg[views] += self._track.turned_deg(self._shifts_px[views])
             self._scale[views] = self._scale[self._nearest_in_time(views)]
         self.seen[views], self.visits[views] = True, 0
 
@@ -130,22 +142,47 @@ class GrowingVolume:
         self._update(waiting[((phase + np.arange(size)) * len(waiting) / size).astype(int)])
         return True
 
+    def compare(self) -> None:
+        """Bring :attr:`missing` up to date when there are enough more views than at the last comparison.
+
+        Noise and streaks fall as one over the square root of the number of views. So volumes from m of n views and from
+        all n differ by sqrt(1 / m - 1 / n) where the latter still misses sqrt(1 / n). Some middle slices are compared.
+        """
+        views, before = len(self.views), self._before
+        due = views >= (LEAST_ALIGNED if before is None else COMPARED_GROWTH * before[0])
+        if self._solver is None or not due or not self.visits[self.seen].all():
+            return
+        nz = self._built.volume_shape[0]
+        now = self.volume[max(0, (nz - COMPARED_SLICES) // 2) :][:COMPARED_SLICES]
+        if before is not None:
+            changed = np.mean((now - before[1]) ** 2) / max(float(np.mean(now**2)), 1e-30)
+            self.missing = float(np.sqrt(changed * before[0] / (views - before[0])))
+        self._before = views, now
+
     def align_if_due(self, *, idle: bool) -> bool:
         """Correct the geometry if enough has come since the last time; ``idle`` when nothing else is to be done."""
         seen = int(self.seen.sum())
         passed = bool(self._milestones) and seen >= self._milestones[-1]
         spare = idle and seen >= max(LEAST_ALIGNED, IDLE_GROWTH * self.aligned)
-        if not self.correct or not (passed or spare) or self._widest_gap_deg() > WIDEST_GAP_DEG:
+        if not self.correct or not (passed or spare) or not self._in_time(seen):
+            return False
+        if self._widest_gap_deg() > WIDEST_GAP_DEG:
             return False
         self.align()
         return True
 
+    def _in_time(self, seen: int) -> bool:
+        """Whether a correction leaves time for the views that come meanwhile, at the pace of before."""
+        scan_s = (time.perf_counter() - self._began_s) / seen * (len(self.seen) - seen)
+        return self._align_s * seen <= ALIGN_SHARE * scan_s * max(self.aligned, 1)
+
     def align(self) -> None:
         """Correct the geometry of all views seen so far."""
+        began_s = time.perf_counter()
         self._remove_rings()
         views, times = self.views, self.times_s[self.views]
         p = self._p[views]
-        self._found = correct_geometry(
+        found = correct_geometry(
             p,
             replace(self._built, angles_deg=self._measured_deg[views]),
             weights=self._weights[views],
@@ -153,16 +190,21 @@ class GrowingVolume:
             reference=np.stack([image for image, _ in self._references]) if self._references else None,
             reference_times_s=np.array([when for _, when in self._references]) if self._references else None,
         )
-        found, shifts = self._found, self._found.view_shifts_px
+        shifts = found.view_shifts_px
+        assert isinstance(found, ConeGeometry)
         assert shifts is not None
+        self._found = found
         moved = float(np.sqrt(((shifts - self._shifts_px[views]) ** 2).sum(axis=1).mean()))
         self._angles_deg[views], self._shifts_px[views] = found.angles_deg, shifts
         self._scale[views] = 1.0 if found.view_scale is None else found.view_scale
         self._radius_um = specimen_radius_um(p, found)
         free = self._radius_um is not None
-        self._track = Track.through(self._moments.of_views(views), found.angles_deg, shifts) if free else None
+        turned_deg = found.angles_deg - self._measured_deg[views]
+        known = self._moments.of_views(views)
+        self._track = Track.through(known, self._measured_deg[views], shifts, turned_deg) if free else None
         self.aligned = len(views)
         self._milestones = [m for m in self._milestones if m > self.aligned]
+        self._align_s = time.perf_counter() - began_s
         self._settle(restart=moved > RESTART_PX)
 
     def finish(self) -> float:
@@ -170,7 +212,7 @@ class GrowingVolume:
         if self.correct and (self.aligned == 0 or (self._track is None and self.aligned < len(self.views))):
             self.align()  # nothing else tells where the last images lie
         self._remove_rings()
-        self._settle()
+        self._settle(restart=float((self.visits[self.seen] == 0).mean()) > UNUSED_SHARE)
         assert self._solver is not None
         while self.visits[self.seen].min() < self.sweeps - 1:
             self.improve()
@@ -194,7 +236,7 @@ class GrowingVolume:
         return squares, float(weights.sum(dtype=np.float64))
 
     def _settle(self, *, restart: bool = False) -> None:
-        """A solver for what the support spans and the views see, going on from the volume of before or from nothing."""
+        """A solver for what the support spans and the views see, going on from the volume of before or a new start."""
         limit = field_of_view_um(self._built)
         radius_um = limit if self._radius_um is None else min(self._radius_um, limit)
         margin = _slices_beyond(self.geometry, radius_um)
@@ -202,9 +244,14 @@ class GrowingVolume:
         nz, ny, nx = self._built.volume_shape
         shape = (nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x)
         before = None if restart or self._solver is None else _resized(self._solver.volume, shape)
-        self._solver = Solver(replace(self._built, volume_shape=shape), support=radius_um, initial=before)
-        # a view that was used under another geometry stands behind those that were never used
-        self.visits = np.zeros_like(self.visits) if restart else np.minimum(self.visits, 1)
+        solver = Solver(replace(self._built, volume_shape=shape), support=radius_um, initial=before)
+        if restart:
+            views, weights = self.views, self._weights[self.views].astype(np.float32)
+            solver.start(self._p[views], replace(self.geometry, volume_shape=shape), weights)
+            solver.smooth(self.tv)
+            self.visits[views] = 1
+        self.visits = np.minimum(self.visits, 1)  # those used under another geometry stand behind those never used
+        self._solver = solver
 
     def _remove_rings(self) -> None:
         views = self.views

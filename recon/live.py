@@ -21,6 +21,7 @@ from recon.runs import Reconstruction
 
 logger = logging.getLogger(__name__)
 NICENESS = 5
+TOLERANCE = 0.05
 ALL_THREADS: int = numba.get_num_threads()
 
 
@@ -48,11 +49,19 @@ class LiveReconstruction:
     Parameters
     ----------
     on_result : called in the thread with each finished :class:`Reconstruction`.
+    tolerance : what :meth:`enough` takes for enough.
     options : for :class:`recon.growing.GrowingVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
     """
 
-    def __init__(self, on_result: Callable[[Reconstruction], None] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        on_result: Callable[[Reconstruction], None] | None = None,
+        *,
+        tolerance: float = TOLERANCE,
+        **options: Any,
+    ) -> None:
         self.error: Exception | None = None
+        self.tolerance = tolerance
         self._on_result = on_result
         self._options = options
         self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
@@ -83,6 +92,13 @@ class LiveReconstruction:
         """(z, y, x) in 1/um as it is now; None before the first run."""
         run = self._run
         return None if run is None else run.volume.volume
+
+    def enough(self) -> bool:
+        """Whether further views would change the volume by less than ``tolerance`` (rms, relative), as far as the last
+        ones tell: for ``tomography(..., order="interleaved", enough=live.enough)``. Never without a running run."""
+        run = self._run
+        missing = None if run is None or run.arrivals.finished else run.volume.missing
+        return missing is not None and missing < self.tolerance
 
     def result(self, timeout_s: float | None = None) -> Reconstruction:
         """The reconstruction of the newest run when it is finished; its error if it failed.

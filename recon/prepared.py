@@ -9,7 +9,7 @@ The order of the steps, each of which can be told from the ones before it:
 4. the open air beside the specimen fixes the beam of each view (:func:`recon.preparation.level_air`)
 5. ``rings``: errors of pixels that last all through the scan are taken off (:mod:`recon.rings`)
 
-Beam hardening needs a first volume in the corrected geometry and comes later (:mod:`recon.beam_hardening`).
+Beam hardening needs a first volume in the corrected geometry and comes after that (:func:`straighten`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.documents import FrameSet, TomographyScan, merge_scans
 from recon.outliers import remove_outliers
 from recon.preparation import FlatField, Float, level_air, trust
@@ -110,6 +111,14 @@ def prepare(
         reference_times_s=np.concatenate(reference_times) if references else np.zeros(0),
         uids=tuple(scan.uid for scan in scans),
     )
+
+
+def straighten(prepared: Prepared) -> BeamHardening:
+    """Correct ``p`` and ``weights`` in place for beam hardening, once the geometry is known; returns what was found."""
+    hardening = beam_hardening_correction(prepared.p, prepared.geometry, weights=prepared.weights)
+    hardening.correct(prepared.p, prepared.weights)
+    trust(prepared.weights)
+    return hardening
 
 
 def _currents(scan: TomographyScan, frames: FrameSet) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

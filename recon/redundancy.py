@@ -18,7 +18,7 @@ from xrm_sims.geometry import Geometry
 
 OPENING = 3.0  # gaps between views beyond this many median steps are left to the rays from the other side
 TAPER_DEG = 10.0  # views fade in over this range behind such a gap
-TAPER_FRACTION = 0.1  # columns fade in over this share of the detector
+TAPER_FRACTION = 0.25  # columns fade in over this share of the detector
 
 
 def view_weights(geometry: Geometry) -> NDArray[np.float64]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
-from scipy.ndimage import uniform_filter
 
+from recon.differences import BRIGHTNESS, COLUMN, DIFFERENCE, ROLL, ROW, SCALE, lively, products
 from recon.fdk import fdk
 from recon.projector import project
 from xrm_sims.geometry import Geometry
@@ -24,8 +24,7 @@ from xrm_sims.geometry import Geometry
 MARGIN = 0.06  # share of the image left out on each side of a registration
 SLOW_PX = 15  # (binned) what does not change within this width is left out
 LARGEST_STEP_PX = 2.0
-BLOCK_BYTES = 2 << 20  # images that are compared at a time; their derivatives should stay in the cache
-ROW, COLUMN, SCALE, BRIGHTNESS, ROLL, DIFFERENCE = range(6)
+BLOCK_BYTES = 16 << 20  # images that are compared at a time
 LEAST_VIEWS = 12  # for a curve through their magnifications
 
 
@@ -49,11 +48,17 @@ class Departure:
 
 
 def binned(
-    p: NDArray[np.float32], weights: NDArray[np.float32] | None, views: NDArray[np.int64], factor: int
+    p: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    views: NDArray[np.int64],
+    factor: int,
+    hardening: float = 0.0,
 ) -> Images:
-    """Means over factor x factor pixels of some views; what is left over at the ends is dropped."""
+    """Means of p + hardening * p^2 over factor x factor pixels of some views; what is left over at the ends is dropped."""
+    h = np.float32(hardening)
+    images = np.stack([_bin(p[view] * (1 + h * p[view]), factor) for view in views])
     trust = None if weights is None else np.stack([_bin(weights[view], factor).astype(np.float16) for view in views])
-    return Images(np.stack([_bin(p[view], factor) for view in views]), trust, factor)
+    return Images(images, trust, factor)
 
 
 def _bin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -89,7 +94,9 @@ def departure(
     volume = fdk(images.p, coarse, support=radius_um, window="hann")
     step = max(1, BLOCK_BYTES // images.p[0].nbytes)
     n = coarse.num_views
-    gram = np.concatenate([_gram(images, volume, coarse, np.arange(v, min(v + step, n))) for v in range(0, n, step)])
+    rows = _rows_seen_by_all(coarse, radius_um)
+    blocks = [np.arange(v, min(v + step, n)) for v in range(0, n, step)]
+    gram = np.concatenate([_gram(images, volume, coarse, rows, views) for views in blocks])
     log_scale = np.zeros(n)
     if scale and n >= LEAST_VIEWS:
         own = [SCALE, ROW, COLUMN, BRIGHTNESS]
@@ -102,33 +109,33 @@ def departure(
 
 
 def _gram(
-    images: Images, volume: NDArray[np.float32], coarse: Geometry, views: NDArray[np.int64]
+    images: Images, volume: NDArray[np.float32], coarse: Geometry, rows: NDArray[np.int64], views: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(n, 6, 6) weighted products of the reprojection's derivatives and of the difference, in binned pixels."""
     some = coarse.only(views)
-    model, measured = _lively(project(volume, some)), _lively(images.p[views])
-    n, rows, columns = model.shape
-    shifts = np.zeros((n, 2)) if some.view_shifts_px is None else some.view_shifts_px
-    centre = shifts + np.array(coarse.detector_offset_px) + (np.array([rows, columns]) - 1) / 2
-    up = (np.arange(rows)[None, :] - centre[:, :1]).astype(np.float32)[:, :, None]
-    right = (np.arange(columns)[None, :] - centre[:, 1:]).astype(np.float32)[:, None, :]
-    along, across = np.gradient(model, axis=1), np.gradient(model, axis=2)
-    terms = np.empty((n, 6, rows, columns), np.float32)
-    terms[:, ROW], terms[:, COLUMN], terms[:, BRIGHTNESS] = -along, -across, model
-    terms[:, SCALE] = -(right * across + up * along)
-    terms[:, ROLL] = up * across - right * along
-    terms[:, DIFFERENCE] = measured - model
-    top, left = max(1, round(MARGIN * rows)), max(1, round(MARGIN * columns))
-    terms = terms[:, :, top : rows - top, left : columns - left]
-    weighted = terms
-    if images.weights is not None:
-        weighted = terms * images.weights[views][:, None, top : rows - top, left : columns - left]
-    flat = terms.reshape(n, 6, -1)
-    return np.asarray(weighted.reshape(n, 6, -1) @ flat.transpose(0, 2, 1), float)
+    model, measured = lively(project(volume, some), SLOW_PX), lively(images.p[views], SLOW_PX)
+    weights = np.ones(model.shape, np.float32) if images.weights is None else images.weights[views].astype(np.float32)
+    centre = (np.array(model.shape[1:]) - 1) / 2 + np.array(coarse.detector_offset_px) + _shifts(some)
+    gram = np.zeros((len(views), 6, 6))
+    products(gram, model, measured, weights, centre, rows[views], round(MARGIN * model.shape[2]))
+    return gram
 
 
-def _lively(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(images - uniform_filter(images, (0, SLOW_PX, SLOW_PX), mode="nearest"))
+def _shifts(geometry: Geometry) -> NDArray[np.float64]:
+    shifts = geometry.view_shifts_px
+    return np.zeros((geometry.num_views, 2)) if shifts is None else shifts
+
+
+def _rows_seen_by_all(coarse: Geometry, radius_um: float | None) -> NDArray[np.int64]:
+    """(n, 2) first and last + 1 row of each image whose slice of the specimen no view misses; half of them at least."""
+    height = coarse.detector_shape[0]
+    shifts = _shifts(coarse)[:, 0]
+    far_um = 0.5 * coarse.voxel_um * max(coarse.volume_shape[1:]) if radius_um is None else radius_um
+    lean = 0.5 * height * far_um / (coarse.source_object_mm * 1e3)
+    margin = min(max(MARGIN * height, 1.0) + lean + 0.5 * np.ptp(shifts), height / 4)
+    middle = (height - 1) / 2 + shifts - (shifts.max() + shifts.min()) / 2
+    half = (height - 1) / 2 - margin
+    return np.stack([np.ceil(middle - half), np.floor(middle + half) + 1], axis=1).astype(np.int64)
 
 
 def _solved(

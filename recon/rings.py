@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter
 
 SECTORS = 16
-LEAST_VIEWS = 3 * SECTORS  # with fewer the noise of the mean is no smaller than the rings
+LEAST_VIEWS = 6 * SECTORS  # with fewer the noise of the mean hides the rings
 WINDOW_PX = 5  # a median over it keeps every straight edge
 LOCAL_PX = 7
 CALM, WILD = 2.0, 4.0  # local mean square in units of the typical one: fully corrected below, not at all above

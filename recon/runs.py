@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recon.alignment import correct_geometry
 from recon.documents import TomographyConsumer, TomographyScan, documents_of
 from recon.moments import specimen_radius_um
-from recon.prepared import STAGES, Prepared, Progress, prepare
+from recon.prepared import STAGES, Prepared, Progress, prepare, straighten
 from recon.sart import sart
 from recon.support import field_of_view_um
 from xrm_sims.geometry import ConeGeometry
@@ -43,6 +43,9 @@ def from_run(
     correct: bool = True,
     volume_shape: tuple[int, int, int] | None = None,
     voxel_um: float | None = None,
+    outliers: bool = True,
+    rings: bool = True,
+    beam_hardening: bool = True,
     progress: Progress | None = None,
     **options: Any,
 ) -> Reconstruction:
@@ -54,6 +57,9 @@ def from_run(
         those: the parts of one scan that was interrupted and resumed.
     correct : find the shifts of the views from the data first (:func:`recon.correct_geometry`).
     volume_shape, voxel_um : in place of those in the run's geometry.
+    outliers, rings : replace readings that counting forbids, take off what pixels misread all through the scan.
+    beam_hardening : straighten the line integrals of a specimen of one absorbing material and voids
+        (:func:`recon.beam_hardening_correction`).
     progress : called with the stage ("reading", "alignment", "reconstruction") and the finished fraction of it.
     options : for :func:`recon.sart`; ``support`` is the free-standing specimen's own cylinder unless given.
 
@@ -63,9 +69,14 @@ def from_run(
     ------
     ValueError in one sentence: no tomography, no flats, no projections, a frame file that is missing or cut off.
     """
+    prepared = prepare_run(run, progress, outliers=outliers, rings=rings)
+    if correct:
+        prepared = replace(prepared, geometry=correct_run(prepared, progress))
+    if beam_hardening:
+        straighten(prepared)
     return reconstruct(
-        prepare_run(run, progress),
-        correct=correct,
+        prepared,
+        correct=False,
         volume_shape=volume_shape,
         voxel_um=voxel_um,
         progress=progress,
@@ -73,12 +84,12 @@ def from_run(
     )
 
 
-def prepare_run(run: Any, progress: Progress | None = None) -> Prepared:
+def prepare_run(run: Any, progress: Progress | None = None, *, outliers: bool = True, rings: bool = True) -> Prepared:
     """Line integrals of a run, or of the parts of one scan; arguments and errors as for :func:`from_run`."""
     scans = [_scan_of(part) for part in _parts(run)]
     if not scans:
         raise ValueError("run: got no part, needs at least one")
-    return prepare(scans, progress)
+    return prepare(scans, progress, outliers=outliers, rings=rings)
 
 
 def _scan_of(run: Any) -> TomographyScan:

@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from recon.checks import checked_scan, checked_weights
 from recon.columns import PAD
+from recon.fdk import VIEWS_AT_ONCE
 from recon.solver import Solver
+from recon.total_variation import memory_of_denoising
 from xrm_sims.geometry import Geometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -62,8 +64,9 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
     squares = np.diff(p[some], 2, axis=2) ** 2
     share = 1.0
     if weights is not None:
-        trust = weights[some, :, 1:-1]
-        squares, share = (squares * trust)[trust > 0], float(trust.mean() / max((trust > 0).mean(), 1e-9))
+        trust = weights[some]
+        trusted = (trust[..., :-2] > 0) & (trust[..., 1:-1] > 0) & (trust[..., 2:] > 0)
+        squares, share = (squares * trust[..., 1:-1])[trusted], float(trust[trust > 0].mean()) if trusted.any() else 1.0
     return math.sqrt(float(np.median(squares)) / 6 / share) / 0.6745 if squares.size else 0.0
 
 
@@ -79,9 +82,9 @@ def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
     """Bytes that :func:`sart` allocates beyond its arguments, result included."""
     nz, ny, nx = geometry.volume_shape
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
-    volume = 4 * (nx + 2) * (ny + 2) * (nz + PAD)
-    data = 4 * n * columns * (rows + PAD)
-    return volume + 2 * data + 4 * nx * ny * nz * (5 if tv else 1)
+    volume = 4 * (nx + 2) * (ny + 2) * (nz + PAD) + 4 * nx * ny * nz
+    at_once = max(math.ceil(n / default_subsets(n)), VIEWS_AT_ONCE)
+    return volume + 6 * 4 * at_once * 2 * columns * (rows + PAD) + (memory_of_denoising((nx, ny, nz)) if tv else 0)
 
 
 def sart(

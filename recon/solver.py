@@ -100,11 +100,12 @@ class Solver:
     def start(self, p: NDArray[np.float32], geometry: Geometry, weights: NDArray[np.floating] | None = None) -> None:
         """Replace the volume by the filtered back projection (:func:`recon.fdk`); arguments as for :meth:`update`.
 
-        Rays without weight are bridged from their neighbours in the same row.
+        Rays without weight are bridged from their neighbours in the same row. Negative values are left to the next
+        update: clipped noise has a mean, which would pass for attenuation when it is smoothed first.
         """
         self._flat[:] = 0
         fdk_into(self._flat, p, geometry, self.inside, weights=weights)
-        _clip(self._columns, self._mask, self._floor)
+        _cut_out(self._columns, self._mask)
 
     def smooth(self, noise_units: float) -> None:
         """Total-variation denoising, its strength in units of the volume's own noise."""
@@ -184,13 +185,12 @@ def _update(volume, data, views, span_x, inside, size, relaxation, floor):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _clip(columns, inside, floor):
-    """Clipped at floor, zero outside."""
+def _cut_out(columns, inside):
+    """Zero outside."""
     for i in prange(columns.shape[0]):
         for j in range(columns.shape[1]):
-            keep = float32(1.0) if inside[i, j] else float32(0.0)
-            for k in range(columns.shape[2]):
-                columns[i, j, k] = keep * max(columns[i, j, k], floor)
+            if not inside[i, j]:
+                columns[i, j, :] = 0.0
 
 
 def _chords(rays: Rays, inside: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -90,6 +90,17 @@ def _solved(noisy: NDArray[np.float32], strength: float, span: NDArray[np.int64]
     return smooth
 
 
+def _planes(size: int, slab_bytes: int) -> int:
+    """Planes of so many voxels that are denoised at once, between their margins."""
+    return max(slab_bytes // (_ARRAYS * 4 * size) - 2 * ITERATIONS, ITERATIONS)
+
+
+def memory_of_denoising(shape: tuple[int, int, int]) -> int:
+    """Bytes that :func:`denoise` allocates for a volume (x, y, z)."""
+    size = shape[1] * shape[2]
+    return _ARRAYS * 4 * size * min(_planes(size, SLAB_BYTES) + 2 * ITERATIONS, shape[0])
+
+
 def denoise(
     volume: NDArray[np.float32], strength: float, inside: NDArray[np.bool_], slab_bytes: int = SLAB_BYTES
 ) -> None:
@@ -106,7 +117,7 @@ def denoise(
     some = mask.any(axis=1)
     low, high = mask.argmax(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1)
     span = np.stack([np.where(some, low, 0), np.where(some, high, 0)], axis=1)
-    planes = max(slab_bytes // (_ARRAYS * 4 * box[0].size) - 2 * ITERATIONS, ITERATIONS)
+    planes = _planes(box[0].size, slab_bytes)
     before = box[:0]
     for first in range(0, len(box), planes):
         end = min(first + planes, len(box))

@@ -1,7 +1,8 @@
 """Where the image of a new view lies, told from its moments by the views that were aligned before.
 
-The same consistency conditions as in :mod:`recon.alignment`, at the price of two sums over one image: the centre of
-mass across the columns follows a sinusoid, and the profile of row sums has the same shape in every view.
+The same consistency conditions as in :mod:`recon.moments`, at the price of two sums over one image: the centre of mass
+across the columns follows a sinusoid (with a second harmonic in a cone beam), and the profile of row sums has the same
+shape in every view.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.moments import sinusoids
+
+HARMONICS = 2
 LARGEST_LAG = 1 / 4  # of the rows: how far a profile is searched for
 MARGIN = 1 / 8  # of the rows left out at either end, where profiles enter and leave
 STEPS = 6
@@ -39,23 +43,37 @@ class Moments:
 
 @dataclass(frozen=True)
 class Track:
-    """What aligned views agree upon: the path of their centre of mass, and their common profile."""
+    """What aligned views agree upon: the path of their centre of mass, their common profile, and how the line of sight
+    turns with the column shift."""
 
     path: NDArray[np.float64]
     profile: NDArray[np.float64]
+    turn: NDArray[np.float64]
 
     @classmethod
-    def through(cls, moments: Moments, angles_deg: NDArray[np.float64], shifts_px: NDArray[np.float64]) -> Track:
-        """From views whose shifts (n, 2) are known."""
-        path, *_ = np.linalg.lstsq(_sinusoid(angles_deg), moments.centre_px - shifts_px[:, 1], rcond=None)
+    def through(
+        cls,
+        moments: Moments,
+        angles_deg: NDArray[np.float64],
+        shifts_px: NDArray[np.float64],
+        turned_deg: NDArray[np.float64],
+    ) -> Track:
+        """From views whose shifts (n, 2) are known, and by how much their angle differs from the one measured."""
+        path, *_ = np.linalg.lstsq(sinusoids(angles_deg, HARMONICS), moments.centre_px - shifts_px[:, 1], rcond=None)
+        across = np.column_stack([np.ones(len(shifts_px)), shifts_px[:, 1]])
+        turn, *_ = np.linalg.lstsq(across, turned_deg, rcond=None)
         grid = np.arange(moments.profile.shape[1])
         upright = [np.interp(grid + s, grid, row) for s, row in zip(shifts_px[:, 0], moments.profile, strict=True)]
-        return cls(np.asarray(path, float), np.mean(upright, axis=0))
+        return cls(np.asarray(path, float), np.mean(upright, axis=0), np.asarray(turn, float))
 
     def shifts_px(self, moments: Moments, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) displacement of further views along (row, column)."""
-        across = moments.centre_px - _sinusoid(angles_deg) @ self.path
+        across = moments.centre_px - sinusoids(angles_deg, HARMONICS) @ self.path
         return np.column_stack([[self._lag(row) for row in moments.profile], across])
+
+    def turned_deg(self, shifts_px: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) by how much the line of sight of views with these shifts (n, 2) is turned."""
+        return np.asarray(self.turn[0] + self.turn[1] * shifts_px[:, 1])
 
     def _lag(self, profile: NDArray[np.float64]) -> float:
         """Displacement of one profile: whole rows, then Gauss-Newton with a free scale."""
@@ -75,8 +93,3 @@ class Track:
             (scale, change), *_ = np.linalg.lstsq(design, profile[inner], rcond=None)
             lag += float(np.clip(change / scale if scale > 0.1 else 0.0, -1.0, 1.0))
         return lag
-
-
-def _sinusoid(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    angle = np.radians(angles_deg)
-    return np.column_stack([np.ones_like(angle), np.cos(angle), np.sin(angle)])

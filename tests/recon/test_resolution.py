@@ -72,7 +72,7 @@ def test_a_gaussian_edge_has_its_full_width_at_half_maximum(sigma_um):
     [
         (0.1, 30, 0.1, {"centre_um": (0.53, -0.21)}),
         (0.1, 30, 0.1, {"lean": 0.04, "oval": 0.004}),
-        (0.1, 30, 0.1, {"radius_um": 12.0, "pores": 60}),
+        (0.1, 30, 0.1, {"pores": 25}),
         (0.2, 40, 0.05, {"radius_um": 16.0}),  # voxels as wide as the line spread
         (0.05, 32, 0.1, {}),
     ],

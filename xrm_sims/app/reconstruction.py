@@ -19,6 +19,8 @@ from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, open_catalog, results
 from xrm_sims.geometry import ConeGeometry
 
+ENOUGH_SLICES = 64  # for an outline
+
 
 @dataclass(frozen=True)
 class Tomogram:
@@ -104,7 +106,7 @@ def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | No
 def pillar_of(volume: NDArray[np.float32], voxel_um: float) -> PillarFit | None:
     """Outline and top of the round pillar that stands in a volume (z, y, x); None where none does."""
     try:
-        circle = round_outline(volume)
+        circle = round_outline(volume[:: max(1, len(volume) // ENOUGH_SLICES)])
     except ValueError:
         return None
     row, column, half = round(circle.row), round(circle.column), round(0.7 * circle.radius)
