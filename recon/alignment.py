@@ -33,6 +33,7 @@ from xrm_sims.geometry import ConeGeometry, Geometry
 ROUNDS = 2
 COARSE_COLUMNS, COARSE_ROWS = 160, 24  # registration begins on images binned to no less than this
 FINE_COLUMNS = 640  # and ends on images of no more columns than this
+ROOM = 1.06  # what holds the specimen is drawn that much wider, for what moments left undone and for its outline
 LARGEST_OVERSHOOT = 0.8  # of a step of the roll, to be believed
 
 
@@ -142,11 +143,12 @@ def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[f
     plan = [(factor, max(rounds - level, 1)) for level, factor in enumerate(_factors(found))]
     total, done = sum(times for _, times in plan), 0
     radius_um = specimen_radius_um(scan.p, found, scan.views)
+    radius_um = None if radius_um is None else ROOM * radius_um
     hardening = 0.0 if scan.start is None else scan.start.hardening
     for factor, times in plan:
-        images = binned(scan.p, scan.weights, scan.views, factor, hardening)
         rolls: list[float] = []
         for _ in range(times):
+            images = binned(scan.p, scan.weights, scan.views, found, factor, hardening)
             coarse = coarse_geometry(found, factor, radius_um)
             step, volume = departure(
                 images, coarse, scan.times_s, radius_um=radius_um, roll=True, scale=isinstance(found, ConeGeometry)
@@ -234,6 +236,7 @@ def _whole(found: Geometry, scan: _Scan, geometry: Geometry, times_s: NDArray[np
         found,
         angles_deg=geometry.angles_deg + everywhere(found.angles_deg - scan.built.angles_deg),
         view_shifts_px=np.column_stack([everywhere(shift) for shift in found.view_shifts_px.T]),
-        **({} if found.view_scale is None else {"view_scale": everywhere(found.view_scale)}),
     )
+    if isinstance(whole, ConeGeometry) and whole.view_scale is not None:
+        whole = replace(whole, view_scale=everywhere(whole.view_scale))
     return whole

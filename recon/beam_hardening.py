@@ -24,6 +24,7 @@ COARSE_COLUMNS = 160  # the first reconstruction is made of images binned to abo
 COARSE_VIEWS = 120
 PATH_VIEWS = 36
 PATHS = 40  # bins of path length
+STEEP = 0.1  # change of path per pixel relative to the path: at edges the segmentation is coarser than the image
 LEAST_RAYS = 30  # in a bin that counts
 ONE_MATERIAL = 1.5  # the densest hundredth inside the material against its median
 OUTER_ROWS = 0.15  # share of the rows at either end whose rays may leave the volume through its faces
@@ -93,7 +94,8 @@ def beam_hardening_correction(
     rows = geometry.detector_shape[0]
     inner = slice(int(OUTER_ROWS * rows), rows - int(OUTER_ROWS * rows))
     path = project(solid, geometry.only(views))[:, inner]
-    seen = path > geometry.voxel_um
+    steep = np.hypot(*np.gradient(path, axis=(1, 2))) if min(path.shape[1:]) > 1 else np.zeros_like(path)
+    seen = (path > geometry.voxel_um) & (steep < STEEP * path)
     if trust is not None:
         seen &= trust[views][:, inner] > 0
     return _fit(path[seen], data[views][:, inner][seen])

@@ -164,12 +164,10 @@ class GrowingVolume:
         seen = int(self.seen.sum())
         passed = bool(self._milestones) and seen >= self._milestones[-1]
         spare = idle and seen >= max(LEAST_ALIGNED, IDLE_GROWTH * self.aligned)
-        if not self.correct or not (passed or spare) or not self._in_time(seen):
-            return False
-        if self._widest_gap_deg() > WIDEST_GAP_DEG:
-            return False
-        self.align()
-        return True
+        due = (passed or spare) and self._in_time(seen) and self._tells_geometry()
+        if due:
+            self.align()
+        return due
 
     def _in_time(self, seen: int) -> bool:
         """Whether a correction leaves time for the views that come meanwhile, at the pace of before."""
@@ -209,8 +207,9 @@ class GrowingVolume:
 
     def finish(self) -> float:
         """Give each view its share, the last of it when no more come; the residual of that pass as of :func:`sart`."""
-        if self.correct and (self.aligned == 0 or (self._track is None and self.aligned < len(self.views))):
-            self.align()  # nothing else tells where the last images lie
+        unknown = self.aligned == 0 or (self._track is None and self.aligned < len(self.views))
+        if unknown and self._tells_geometry():
+            self.align()  # nothing else says where the last images lie
         self._remove_rings()
         self._settle(restart=float((self.visits[self.seen] == 0).mean()) > UNUSED_SHARE)
         assert self._solver is not None
@@ -274,9 +273,12 @@ class GrowingVolume:
         known = known[np.argsort(self.times_s[known])]
         return known[np.minimum(np.searchsorted(self.times_s[known], self.times_s[views]), len(known) - 1)]
 
-    def _widest_gap_deg(self) -> float:
+    def _tells_geometry(self) -> bool:
+        """Whether a correction is wanted and the views that were seen are enough for one."""
         angles = np.sort(self._measured_deg[self.seen] % 360)
-        return float(np.diff(np.append(angles, angles[0] + 360)).max())
+        if not self.correct or len(angles) < LEAST_ALIGNED:
+            return False
+        return bool(np.diff(np.append(angles, angles[0] + 360)).max() <= WIDEST_GAP_DEG)
 
 
 def _resized(volume: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -66,13 +66,14 @@ class LiveReconstruction:
         self._options = options
         self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
         self._run: RunFollower | None = None
-        self._result: Reconstruction | None = None
-        self._ended = threading.Event()
+        self._told = self._heard = ""  # uid of the newest run, as the RunEngine and as the thread know it
+        self._outcome: tuple[str, Reconstruction | Exception] = ("", TimeoutError())
+        self._changed = threading.Condition()
         threading.Thread(target=self._work, name="live-reconstruction", daemon=True).start()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start" and doc.get("scan_type") == "tomography":
-            self._ended.clear()
+            self._told = doc["uid"]
         self._queue.put((name, doc))
 
     @property
@@ -105,12 +106,13 @@ class LiveReconstruction:
 
         Raises TimeoutError when no run has ended within ``timeout_s``.
         """
-        if not self._ended.wait(timeout_s):
-            raise TimeoutError("no tomography run has ended yet")
-        if self.error is not None:
-            raise self.error
-        assert self._result is not None
-        return self._result
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._told and self._outcome[0] == self._told, timeout_s):
+                raise TimeoutError("no tomography run has ended yet")
+            outcome = self._outcome[1]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def _work(self) -> None:
         _stand_back()
@@ -128,22 +130,27 @@ class LiveReconstruction:
         except Exception as error:
             logger.exception("the live reconstruction failed, the run goes on")
             self.error, self._run = error, None
-            self._ended.set()
+            self._end(error)
             return False
+
+    def _end(self, outcome: Reconstruction | Exception) -> None:
+        with self._changed:
+            self._outcome = self._heard, outcome
+            self._changed.notify_all()
 
     def _hear(self, name: str, doc: dict[str, Any]) -> bool:
         if name == "start" and doc.get("scan_type") == "tomography":
-            self.error = self._result = self._run = None
+            self.error, self._run, self._heard = None, None, doc["uid"]
             self._run = RunFollower(doc, **self._options)
             numba.set_num_threads(max(1, ALL_THREADS - 1))  # of this thread: one core is left to the scan
         elif self._run is not None and not self._run.arrivals.finished:
             self._run.arrivals(name, doc)
             if name == "stop":
                 numba.set_num_threads(ALL_THREADS)
-                self._result = self._run.finish()
+                done = self._run.finish()
                 if self._on_result is not None:
-                    self._on_result(self._result)
-                self._ended.set()
+                    self._on_result(done)
+                self._end(done)
         return True
 
     def _advance(self) -> bool:

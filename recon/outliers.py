@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-OUTLIER_SIGMAS = 6.0
+OUTLIER_SIGMAS = 4.5  # beyond the extreme of a dozen neighbours
 LEAST_VIEWS = 5
 BLOCK = 32
 
@@ -18,15 +18,15 @@ def remove_outliers(
 ) -> NDArray[np.int64]:
     """Replace outliers in place and trust them no longer.
 
-    An outlier differs in the same direction from the median of its eight neighbours in the image and from the median of
-    the same pixel in the four views next to it, each time by more than ``sigmas`` standard deviations of counting.
-    These are taken of the square root of the counts, whose variance is 1/4 whatever the counts (F. J. Anscombe,
-    Biometrika 35 (1948) 246), so that few counts raise no false alarm. An edge deceives the neighbours in the image or
-    those in time, but not both.
+    An outlier lies outside all that its eight neighbours in the image (but for one at either end, which it may have
+    lit as well) and the same pixel in the four views next to it show, by more than ``sigmas`` standard deviations of
+    counting. These are taken of the square root of the counts, whose variance is 1/4 whatever the counts
+    (F. J. Anscombe, Biometrika 35 (1948) 246), so that few counts raise no false alarm. Edges and slopes of the
+    specimen lie within the range of their neighbours.
 
     Parameters
     ----------
-    p : (angle, row, column) line integrals by angle; an outlier becomes the mean of the two medians.
+    p : (angle, row, column) line integrals by angle; an outlier becomes the mean of both medians.
     weights : (angle, row, column) in the units of 1 / ``variance`` of p; an outlier becomes 0.
     variance : of a ray of weight 1.
 
@@ -61,9 +61,9 @@ def _find(p, weights, first, sigmas, scale, instead):
             for column in range(columns):
                 value, trusted = p[view, row, column], weights[n, row, column] * scale
                 w, x, y, z = p[a, row, column], p[b, row, column], p[c, row, column], p[d, row, column]
-                then = 0.5 * (w + x + y + z - max(w, x, y, z) - min(w, x, y, z))
-                off = 0.5 * (value - then)
-                if abs(off) < 0.4 and 6.25 * off * off * trusted <= sigmas * sigmas:
+                low, high = min(w, x, y, z), max(w, x, y, z)
+                off = 0.5 * max(value - high, low - value, 0.0)
+                if off < 0.4 and 6.25 * off * off * trusted <= sigmas * sigmas:
                     continue  # since |1 - exp(x)| < 1.25 |x| for |x| < 0.4
                 around = 0
                 for i in (row - 1, row, row + 1):
@@ -71,24 +71,13 @@ def _find(p, weights, first, sigmas, scale, instead):
                         if (i != row or j != column) and 0 <= i < rows and 0 <= j < columns:
                             beside[around] = p[view, i, j]
                             around += 1
-                here = _median(beside, around)
-                root = 2.0 * math.sqrt(trusted)
-                off_then = root * (1.0 - math.exp(min(0.5 * (value - then), 30.0)))
-                off_here = root * (1.0 - math.exp(min(0.5 * (value - here), 30.0)))
-                if min(abs(off_then), abs(off_here)) > sigmas and (off_here > 0) == (off_then > 0):
+                beside[:around].sort()
+                low, high = min(low, beside[1]), max(high, beside[around - 2])
+                nearest = min(max(value, low), high)
+                if abs(2.0 * math.sqrt(trusted) * (1.0 - math.exp(min(0.5 * (value - nearest), 30.0)))) > sigmas:
+                    then = 0.5 * (w + x + y + z - min(w, x, y, z) - max(w, x, y, z))
+                    here = 0.5 * (beside[(around - 1) // 2] + beside[around // 2])
                     instead[n, row, column] = 0.5 * (then + here)
-
-
-@njit(cache=True)
-def _median(values, n):
-    for i in range(1, n):  # insertion sort: n is at most 8
-        value = values[i]
-        j = i - 1
-        while j >= 0 and values[j] > value:
-            values[j + 1] = values[j]
-            j -= 1
-        values[j + 1] = value
-    return 0.5 * (values[(n - 1) // 2] + values[n // 2])
 
 
 @njit(cache=True, parallel=True)

@@ -10,7 +10,7 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
-from recon.outliers import OUTLIER_SIGMAS, fill_untrusted, remove_outliers
+from recon.outliers import fill_untrusted, remove_outliers
 from recon.reports import listed, report
 from recon.rings import remove_rings
 
@@ -20,7 +20,9 @@ LEAST_COUNTS = 0.5  # stands for zero counts in the logarithm: the median of a p
 DEAD_FRACTION = 0.1  # a pixel whose flat is below this share of the median flat is dead
 HOT_FRACTION = 0.1  # a pixel whose dark is above this share of the median flat is hot
 OFF_LEVEL = 0.3  # a flat whose brightness is this far from the others' shows something else than the open beam
+OUTLIER_SIGMAS = 6.0  # of a reading about the median of the same pixel's others
 NOISY_SIGMAS = 5.0
+NOISY_SHARE = 0.75  # of a pixel's flats that are no outliers, below which it is noisy
 SEAM_SIGMAS, SEAM_CHANGE = 6.0, 0.02  # a column stands out from its neighbours by both
 SEAM_TRUST = 0.5  # a pixel beside a chip seam collects over a wider, lopsided area
 ROUND_PAUSE = 5.0  # times the usual pause between two flats, and a new round of flats begins
@@ -328,7 +330,7 @@ def _scatter(
             off = np.abs(root[members] - np.median(root[members], axis=0))
             used[members] = off <= OUTLIER_SIGMAS * math.sqrt(variance)
     deviation = (np.cbrt(squares() / variance) - normal) / math.sqrt(2 / (9 * degrees))
-    return used, deviation, variance
+    return used, np.where(used.mean(axis=0) < NOISY_SHARE, np.inf, deviation), variance
 
 
 def _seams(open_beam: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
 
-from recon.differences import BRIGHTNESS, COLUMN, DIFFERENCE, ROLL, ROW, SCALE, lively, products
+from recon.differences import BRIGHTNESS, COLUMN, DIFFERENCE, ROLL, ROW, SCALE, lively, products, turned
 from recon.fdk import fdk
 from recon.projector import project
 from xrm_sims.geometry import Geometry
@@ -30,7 +30,7 @@ LEAST_VIEWS = 12  # for a curve through their magnifications
 
 @dataclass(frozen=True)
 class Images:
-    """Binned line integrals (angle, row, column) and trust in them, and how many pixels make one of theirs."""
+    """Binned line integrals (angle, row, column) without the roll of the detector, trust in them, and the binning."""
 
     p: NDArray[np.float32]
     weights: NDArray[np.float16] | None
@@ -51,14 +51,32 @@ def binned(
     p: NDArray[np.float32],
     weights: NDArray[np.float32] | None,
     views: NDArray[np.int64],
+    geometry: Geometry,
     factor: int,
     hardening: float = 0.0,
 ) -> Images:
-    """Means of p + hardening * p^2 over factor x factor pixels of some views; what is left over at the ends is dropped."""
+    """Means of p + hardening * p^2 over factor x factor pixels of some views, turned back by the roll.
+
+    ``geometry`` is of these views alone. What is left over at the ends of rows and columns is dropped.
+    """
+    coarse = geometry.binned(factor)
+    centres, roll = _centres(coarse), math.radians(geometry.detector_roll_deg)
     h = np.float32(hardening)
-    images = np.stack([_bin(p[view] * (1 + h * p[view]), factor) for view in views])
-    trust = None if weights is None else np.stack([_bin(weights[view], factor).astype(np.float16) for view in views])
+    images = np.empty((len(views), *coarse.detector_shape), np.float32)
+    trust = None if weights is None else np.empty(images.shape, np.float16)
+    for n, view in enumerate(views):
+        here = centres[n : n + 1]
+        images[n] = turned(_bin(p[view] * (1 + h * p[view]), factor)[None], here, -roll)[0]
+        if weights is not None and trust is not None:
+            trust[n] = turned(_bin(weights[view], factor)[None], here, -roll)[0]
     return Images(images, trust, factor)
+
+
+def _centres(geometry: Geometry) -> NDArray[np.float64]:
+    """(n, 2) row and column about which each image is turned and magnified."""
+    shifts = geometry.view_shifts_px
+    middle = (np.array(geometry.detector_shape) - 1) / 2 + np.array(geometry.detector_offset_px)
+    return middle + (np.zeros((geometry.num_views, 2)) if shifts is None else shifts)
 
 
 def _bin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -68,8 +86,8 @@ def _bin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 
 def coarse_geometry(geometry: Geometry, factor: int, radius_um: float | None) -> Geometry:
-    """The same scan with binned pixels and voxels; the volume as high as displaced images see, as wide as need be."""
-    coarse = geometry.binned(factor)
+    """The scan of binned upright images; the volume as high as displaced images see, as wide as need be."""
+    coarse = replace(geometry.binned(factor), detector_roll_deg=0.0)
     shifts = coarse.view_shifts_px
     reach = 1 if shifts is None else math.ceil(np.abs(shifts[:, 0]).max()) + 1
     nz, ny, nx = coarse.volume_shape
@@ -103,9 +121,9 @@ def departure(
         free, information, _ = _solved(gram, own, roll)
         log_scale = _smooth(free[:, 0], information[:, 0], times_s)
         gram[:, :, DIFFERENCE] -= log_scale[:, None] * gram[:, :, SCALE]
-    rest, _, turned = _solved(gram, [ROW, COLUMN, BRIGHTNESS], roll)
+    rest, _, turn = _solved(gram, [ROW, COLUMN, BRIGHTNESS], roll)
     shifts = np.clip(rest[:, :2], -LARGEST_STEP_PX, LARGEST_STEP_PX) * images.factor
-    return Departure(shifts, log_scale, math.degrees(turned)), volume
+    return Departure(shifts, log_scale, math.degrees(turn)), volume
 
 
 def _gram(
@@ -115,25 +133,19 @@ def _gram(
     some = coarse.only(views)
     model, measured = lively(project(volume, some), SLOW_PX), lively(images.p[views], SLOW_PX)
     weights = np.ones(model.shape, np.float32) if images.weights is None else images.weights[views].astype(np.float32)
-    centre = (np.array(model.shape[1:]) - 1) / 2 + np.array(coarse.detector_offset_px) + _shifts(some)
     gram = np.zeros((len(views), 6, 6))
-    products(gram, model, measured, weights, centre, rows[views], round(MARGIN * model.shape[2]))
+    products(gram, model, measured, weights, _centres(some), rows[views], round(MARGIN * model.shape[2]))
     return gram
-
-
-def _shifts(geometry: Geometry) -> NDArray[np.float64]:
-    shifts = geometry.view_shifts_px
-    return np.zeros((geometry.num_views, 2)) if shifts is None else shifts
 
 
 def _rows_seen_by_all(coarse: Geometry, radius_um: float | None) -> NDArray[np.int64]:
     """(n, 2) first and last + 1 row of each image whose slice of the specimen no view misses; half of them at least."""
     height = coarse.detector_shape[0]
-    shifts = _shifts(coarse)[:, 0]
+    centres = _centres(coarse)[:, 0]
     far_um = 0.5 * coarse.voxel_um * max(coarse.volume_shape[1:]) if radius_um is None else radius_um
     lean = 0.5 * height * far_um / (coarse.source_object_mm * 1e3)
-    margin = min(max(MARGIN * height, 1.0) + lean + 0.5 * np.ptp(shifts), height / 4)
-    middle = (height - 1) / 2 + shifts - (shifts.max() + shifts.min()) / 2
+    margin = min(max(MARGIN * height, 1.0) + lean + 0.5 * np.ptp(centres), height / 4)
+    middle = (height - 1) / 2 + centres - (centres.max() + centres.min()) / 2
     half = (height - 1) / 2 - margin
     return np.stack([np.ceil(middle - half), np.floor(middle + half) + 1], axis=1).astype(np.int64)
 
@@ -147,14 +159,14 @@ def _solved(
     inverse = np.linalg.pinv(normal / (size[:, :, None] * size[:, None, :]), rcond=1e-9, hermitian=True)
     inverse /= size[:, :, None] * size[:, None, :]
     right, common = gram[:, own, DIFFERENCE], gram[:, own, ROLL]
-    turned = 0.0
+    turn = 0.0
     if roll:
         eliminated = np.einsum("nij,nj->ni", inverse, common)
         curvature = float((gram[:, ROLL, ROLL] - (common * eliminated).sum(axis=1)).sum())
         slope = float((gram[:, ROLL, DIFFERENCE] - (right * eliminated).sum(axis=1)).sum())
-        turned = slope / curvature if curvature > 0 else 0.0
-    found = np.einsum("nij,nj->ni", inverse, right - turned * common)
-    return found, 1 / np.maximum(np.einsum("nii->ni", inverse), 1e-30), turned
+        turn = slope / curvature if curvature > 0 else 0.0
+    found = np.einsum("nij,nj->ni", inverse, right - turn * common)
+    return found, 1 / np.maximum(np.einsum("nii->ni", inverse), 1e-30), turn
 
 
 def _smooth(

@@ -28,7 +28,7 @@ VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 2  # at most, unless told: the stopping rule may end after the first
-SETTLED = 0.1  # fall of the mean squared residual over a sweep below which another one is not worth its time
+SETTLED = 0.1  # fall of the squared residual towards the noise, over a sweep, that is not worth another one
 DISCREPANCY = 1.02  # residual over noise at which the data are fitted
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
@@ -71,11 +71,10 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 
 
 def _finished(squares: NDArray[np.float64], total: NDArray[np.float64], noise: float) -> bool:
-    """Whether the residual at the end of a sweep, subset by subset, has come down to the noise or no longer falls."""
+    """Whether the residual at the end of a sweep, subset by subset, is down to the noise or gets no nearer to it."""
     quarter = max(1, len(squares) // 4)
-    first = squares[:quarter].sum() / total[:quarter].sum()
-    last = squares[-quarter:].sum() / total[-quarter:].sum()
-    return bool(last <= (DISCREPANCY * noise) ** 2 or last >= (1 - SETTLED) * first)
+    excess = [squares[q].sum() / total[q].sum() - noise**2 for q in (slice(quarter), slice(-quarter, None))]
+    return bool(excess[1] <= max((DISCREPANCY**2 - 1) * noise**2, (1 - SETTLED) * excess[0]))
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
@@ -107,8 +106,8 @@ def sart(
     ----------
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
-    sweeps : passes over all views; None for one, and another one where the first leaves a residual above the noise of
-        the data (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414) that was still falling.
+    sweeps : passes over all views; None for one, and a second where the first leaves a residual above the noise of the
+        data (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414) that is still falling.
     subsets : subsets per sweep; ``len(angles)`` is one view per subset; default ten views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
     tv : total-variation denoising of the start and after each sweep, in units of the standard deviation of the volume's

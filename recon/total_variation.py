@@ -39,6 +39,7 @@ def noise_level(volume: NDArray[np.float32], inside: NDArray[np.bool_]) -> float
 def _climb(dual, ahead, span, step, limit):
     """Dual ascent: dual += step * gradient of ahead, each vector shortened to ``limit``."""
     nx, ny, nz = ahead.shape
+    one, tiny = float32(1.0), float32(1e-30)
     for i in prange(nx):
         for j in range(span[i, 0], span[i, 1]):
             here = ahead[i, j]
@@ -49,12 +50,12 @@ def _climb(dual, ahead, span, step, limit):
                 a = px[k] + step * (east[k] - here[k])
                 b = py[k] + step * (north[k] - here[k])
                 c = pz[k] + step * (here[k + 1] - here[k])
-                shrink = limit / max(limit, math.sqrt(a * a + b * b + c * c))
+                shrink = min(one, limit / math.sqrt(a * a + b * b + c * c + tiny))
                 px[k], py[k], pz[k] = a * shrink, b * shrink, c * shrink
             k = nz - 1
             a = px[k] + step * (east[k] - here[k])
             b = py[k] + step * (north[k] - here[k])
-            shrink = limit / max(limit, math.sqrt(a * a + b * b))
+            shrink = min(one, limit / math.sqrt(a * a + b * b + tiny))
             px[k], py[k], pz[k] = a * shrink, b * shrink, float32(0.0)
 
 

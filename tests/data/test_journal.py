@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from event_model import compose_run
 
-from xrm_sims.data.journal import Journal, close_interrupted, interrupted_runs, journal_path, read_journal
+from xrm_sims.data.journal import (
+    Journal,
+    close_interrupted,
+    follow_journal,
+    interrupted_runs,
+    journal_path,
+    read_journal,
+)
 
 KEYS = {"a": {"source": "test", "dtype": "number", "shape": []}}
 
@@ -112,3 +119,30 @@ def test_documents_of_a_run_that_never_began_are_refused(tmp_path):
     journal = Journal(tmp_path)
     with pytest.raises(ValueError, match="has not begun or has ended"):
         journal("stop", {"uid": "b", "run_start": "a", "time": 0.0, "exit_status": "success"})
+
+
+def test_a_follower_hears_what_is_new_until_the_run_stops(tmp_path):
+    journal = Journal(tmp_path)
+    run, stream = begin(journal)
+    path = journal_path(tmp_path, run.start_doc["uid"])
+    news = follow_journal(path)
+    assert [name for name, _ in next(news)] == ["start", "descriptor"]
+    assert next(news) == []
+    add(journal, stream, 1.0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])  # half a line is on disk
+    assert next(news) == []
+    path.write_bytes(whole)
+    assert [doc["data"] for _, doc in next(news)] == [{"a": 1.0}]
+    stopped = run.compose_stop()
+    with open(path, "ab") as file:
+        file.write(json.dumps({"name": "stop", "doc": stopped}).encode() + b"\n")
+    assert [list(map(list, documents)) for documents in news] == [[["stop", stopped]]]
+
+
+def test_a_follower_names_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match=r"journal .*gone\.jsonl: cannot be read"):
+        next(follow_journal(tmp_path / "gone.jsonl"))
+    (tmp_path / "odd.jsonl").write_text("not a document\n")
+    with pytest.raises(ValueError, match=r"odd\.jsonl: a line before byte 15 is not a document"):
+        next(follow_journal(tmp_path / "odd.jsonl"))

@@ -89,6 +89,35 @@ def test_interleaved_geometry_lists_angles_as_they_were_taken(scope, RE, run):
     assert run.start["view_indices"] == [0, 2, 1, 3]
 
 
+def test_enough_ends_a_scan_properly_and_says_why(scope, RE, run, is_safe):
+    asked = []
+
+    def enough():
+        asked.append(len(run.events("primary")))
+        return len(asked) == 5
+
+    RE(tomography(scope, **{**SHORT, "num": 8, "step_deg": 45.0, "order": "interleaved"}, enough=enough))
+    assert asked == [1, 2, 3, 4, 5]
+    assert angles(run) == [0.0, 180.0, 90.0, 270.0, 45.0]
+    assert (run.stop["exit_status"], run.stop["num_events"]["primary"]) == ("success", 5)
+    assert run.stop["reason"] == "enough: 3 of 8 views were left out, as agreed before"
+    last = {stream: run.events(stream)[-1]["data"]["instrument_time_s"] for stream in ("primary", "reference", "flat")}
+    assert last["primary"] < last["reference"] < last["flat"]
+    assert is_safe()
+    taken = [run.start["view_indices"][e["seq_num"] - 1] for e in run.events("primary")]
+    first = run.start
+    run.documents.clear()
+    RE(resume_tomography(scope, first, taken))
+    assert angles(run) == [225.0, 135.0, 315.0]
+    assert not run.stop.get("reason")
+
+
+def test_a_scan_that_never_has_enough_is_a_whole_one(scope, RE, run):
+    RE(tomography(scope, **{**SHORT, "order": "interleaved"}, enough=lambda: False))
+    assert run.stop["num_events"]["primary"] == 4
+    assert not run.stop.get("reason")
+
+
 COMMANDS = ("prepare", "set", "trigger", "wait", "create", "read", "save", "checkpoint")
 
 
@@ -183,6 +212,7 @@ def test_resume_takes_what_is_missing(scope, RE, run, interrupt, is_safe):
         ({"order": "random"}, "order: needs one of sequential, interleaved"),
         ({"target": "Au"}, "target: needs one of W, Cu, Cr, got 'Au'"),
         ({"binning": 3}, "binning: needs"),
+        ({"enough": lambda: True}, 'enough: needs order="interleaved", or views end half-way round; got .sequential'),
         ({"md": {"geometry": {}}}, "md: 'geometry' comes from the instrument"),
         ({"md": {"beam": {}}}, "md: 'beam' comes from the instrument"),
     ],

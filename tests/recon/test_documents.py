@@ -159,6 +159,20 @@ def test_a_missing_frame_is_named_and_reconstructed_around(scan):
     assert 60.0 not in made.geometry.angles_deg
 
 
+def test_a_scan_that_was_ended_early_on_purpose_misses_nothing(tmp_path):
+    angles = np.arange(VIEWS) * 6.0
+    every_other = np.concatenate([angles[::2], angles[1::2]])
+    scan = Scan(tmp_path, every_other[: VIEWS // 2], nominal=every_other)
+    options = {"correct": False, "sweeps": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = recon.from_run(scan.documents, **options)
+    np.testing.assert_allclose(made.geometry.angles_deg, angles[::2])
+    broken = [(name, doc | {"exit_status": "abort"} if name == "stop" else doc) for name, doc in scan.documents]
+    with pytest.warns(UserWarning, match="no projection at 6, 18, 30"):
+        recon.from_run(broken, **options)
+
+
 def test_the_last_event_of_a_seq_num_counts(scan):
     """After a rewind the same seq_num comes again, with the right angle."""
     stream = primary(scan.documents)

@@ -120,11 +120,11 @@ def test_a_scan_does_not_wait_for_the_reconstruction(taken):
         live(name, doc)
     assert reached.wait(SECONDS)
     for name, doc in documents:  # a second run, which nobody works on yet
-        live(name, doc)
+        live(name, doc | {"uid": "second"} if name == "start" else doc)
     with pytest.raises(TimeoutError):
         live.result(0.0)
     go_on.set()
-    assert live.result(SECONDS).geometry.num_views == SCAN["num"]
+    assert live.result(SECONDS).uids == ("second",)
 
 
 def test_views_in_between_follow_by_their_moments(taken):

@@ -1,0 +1,59 @@
+"""How time and memory of FDK and one SART sweep grow with views and voxels; each line in a process of its own.
+
+python -m benchmarks.recon_scaling
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import recon
+from benchmarks.recon_phantom import exact_projections, random_spheres, scan_geometry
+
+SIZES = ((64, 120), (128, 120), (128, 240), (192, 240))  # edge of the volume and of the detector, views
+
+
+def one(width: int, views: int) -> tuple[float, float, float]:
+    """Seconds of FDK, of one default sweep of SART, and MB at the peak beyond what data and libraries take."""
+    small = scan_geometry(16, 16, 8)
+    recon.sart(recon.project(np.ones((16, 16, 16)), small), small, sweeps=1)
+    recon.fdk(np.zeros((8, 16, 16)), small)
+    geometry = scan_geometry(width, width, views)
+    p = exact_projections(random_spheres(width, width, seed=1), geometry)
+    before = _peak_mb()
+    began = time.perf_counter()
+    recon.fdk(p, geometry)
+    middle = time.perf_counter()
+    recon.sart(p, geometry, sweeps=1)
+    return middle - began, time.perf_counter() - middle, _peak_mb() - before
+
+
+def _peak_mb() -> float:
+    unit = 1e-6 if sys.platform == "darwin" else 1024e-6  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run() -> dict[str, float]:
+    """``fdk_s``, ``sart_s``, ``rate`` in 1e9 voxel x views per second of FDK and ``peak_mb`` for each size."""
+    results: dict[str, float] = {}
+    for width, views in SIZES:
+        command = [sys.executable, "-m", "benchmarks.recon_scaling", str(width), str(views)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        fdk_s, sart_s, peak_mb = (float(word) for word in said)
+        name = f"{width}^3, {views} views"
+        results |= {f"{name}: fdk_s": fdk_s, f"{name}: sart_s": sart_s, f"{name}: peak_mb": peak_mb}
+        results[f"{name}: rate"] = 1e-9 * width**3 * views / fdk_s
+    return results
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(*one(int(sys.argv[1]), int(sys.argv[2])))
+    else:
+        for key, value in run().items():
+            print(f"{key:28} {value:.4g}")

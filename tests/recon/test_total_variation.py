@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from recon.total_variation import ITERATIONS, denoise, noise_level
+
+SHAPE = (90, 40, 60)
+
+
+@pytest.fixture
+def disk():
+    x, y = ((np.arange(n) - (n - 1) / 2) / n for n in SHAPE[:2])
+    return np.hypot(x[:, None], y) < 0.48
+
+
+def steps(disk):
+    """Blocks of 1 and 2 in the disk."""
+    x, y, z = np.indices(SHAPE)
+    return ((1.0 + ((x // 20 + y // 20 + z // 30) % 2)) * disk[..., None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("smoothing", [[1.0], [0.25, 0.5, 0.25]])
+def test_the_noise_is_seen_through_edges_and_interpolation(disk, smoothing):
+    noise = np.random.default_rng(3).normal(0, 0.1, SHAPE)
+    noise = sum(w * np.roll(noise, n, axis=2) for n, w in enumerate(smoothing))
+    flat = (1 + noise) * disk[..., None]
+    assert noise_level(flat.astype(np.float32), disk) == pytest.approx(noise.std(), rel=0.03)
+    # a tenth of the second differences crosses the step at half height, which moves their median by 15 %
+    stepped = steps(disk) + (noise * disk[..., None]).astype(np.float32)
+    assert noise_level(stepped, disk) == pytest.approx(noise.std(), rel=0.2)
+
+
+def test_too_few_slices_tell_no_noise(disk):
+    assert noise_level(np.ones((*SHAPE[:2], 2), np.float32), disk) == 0.0
+
+
+def test_noise_goes_and_edges_stay(disk):
+    clean = steps(disk)
+    noisy = clean + np.random.default_rng(3).normal(0, 0.1, SHAPE).astype(np.float32) * disk[..., None]
+    before = noisy.copy()
+    denoise(noisy, 0.1, disk)
+    inner = disk & np.roll(disk, 2, 0) & np.roll(disk, -2, 0) & np.roll(disk, 2, 1) & np.roll(disk, -2, 1)
+    assert (noisy - clean)[inner].std() < 0.45 * (before - clean)[inner].std()
+    lower, upper = (noisy[i - 8 : i + 8, 22:32, 5:25].mean() for i in (30, 50))
+    assert abs(upper - lower) == pytest.approx(1, abs=0.02)
+    assert abs(noisy[41, 22:32, 5:25].mean() - noisy[38, 22:32, 5:25].mean()) == pytest.approx(1, abs=0.1)
+    np.testing.assert_array_equal(noisy[~disk], 0)
+
+
+def test_slabs_give_the_very_result_of_the_whole(disk):
+    noisy = np.random.default_rng(3).normal(1, 0.1, SHAPE).astype(np.float32) * disk[..., None]
+    whole, pieces = noisy.copy(), noisy.copy()
+    denoise(whole, 0.1, disk)
+    denoise(pieces, 0.1, disk, slab_bytes=6 * 4 * SHAPE[1] * SHAPE[2] * (2 * ITERATIONS + 20))
+    np.testing.assert_array_equal(pieces, whole)
+    assert not np.array_equal(whole, noisy)
