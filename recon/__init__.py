@@ -1,6 +1,6 @@
 """Reconstruction of cone-beam scans: projector pair, SART with total variation, geometry correction, run consumers."""
 
-from recon.alignment import correct_geometry
+from recon.alignment import correct_geometry, describe_correction
 from recon.axis import find_axis
 from recon.beam_hardening import beam_hardening_correction
 from recon.documents import TomographyConsumer
@@ -26,6 +26,7 @@ __all__ = [
     "beam_hardening_correction",
     "correct_geometry",
     "correct_run",
+    "describe_correction",
     "edge_resolution",
     "fdk",
     "find_axis",

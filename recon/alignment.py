@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recon.checks import checked_scan
 from recon.moments import MomentStart, moment_start, specimen_radius_um, stands_free, without_position
 from recon.outline import round_outline
 from recon.projector import checked
@@ -72,7 +73,7 @@ def correct_geometry(
     times_s : (n,) when each view was taken; without it they were taken one after the other.
     reference, reference_times_s : (m, row, column) line integrals of images at one and the same angle, and when.
         They tell drift from the position of the specimen.
-    rounds : of registration at the coarsest level, one less at the finer ones (but one at least); 0 for moments alone.
+    rounds : of registration at the coarsest level, with one more at each finer one; 0 for moments alone.
     progress : called with the finished fraction.
 
     Returns
@@ -87,7 +88,7 @@ def correct_geometry(
     """
     n = geometry.num_views
     shape = (n, *geometry.detector_shape)
-    data = checked("p", p, shape)
+    data = checked_scan(p, geometry)
     trusted = None if weights is None else checked("weights", weights, shape)
     if rounds < 0:
         raise ValueError(f"rounds: needs 0 or more, got {rounds}")
@@ -107,6 +108,30 @@ def correct_geometry(
     if rounds:
         found = _registered(scan, found, rounds, progress)
     return _whole(_with_axis(found, scan), scan, geometry, when)
+
+
+def describe_correction(nominal: Geometry, corrected: Geometry) -> str:
+    """What :func:`correct_geometry` found, in words: one line each for drift, axis, roll and magnification."""
+    n = nominal.num_views
+    moved = np.zeros((n, 2)) if corrected.view_shifts_px is None else corrected.view_shifts_px
+    if nominal.view_shifts_px is not None:
+        moved = moved - nominal.view_shifts_px
+    pitch_nm = 1e6 * nominal.pixel_mm / nominal.magnification
+    axis_nm = 1e3 * (corrected.axis_offset_um - nominal.axis_offset_um)
+    (rows, columns), (across_rows, across_columns) = moved.std(axis=0), np.ptp(moved, axis=0)
+    lines = [
+        f"motion of the images: rows {across_rows:.2f} px peak to peak ({rows:.2f} rms), "
+        f"columns {across_columns:.2f} px ({columns:.2f} rms); a pixel is {pitch_nm:.0f} nm",
+        f"rotation axis: {axis_nm / pitch_nm:+.2f} px = {axis_nm:+.0f} nm",
+        f"detector roll: {corrected.detector_roll_deg - nominal.detector_roll_deg:+.3f} deg",
+    ]
+    if corrected.view_scale is not None:
+        scale = corrected.view_scale / (1.0 if nominal.view_scale is None else nominal.view_scale)
+        along_nm = 1e6 * corrected.source_object_mm * np.ptp(scale)
+        lines.append(
+            f"magnification: {100 * np.ptp(scale):.3f} % peak to peak, as {along_nm:.0f} nm along the beam would make"
+        )
+    return "\n".join(lines)
 
 
 def _first_shifts(scan: _Scan) -> NDArray[np.float64]:
@@ -140,7 +165,7 @@ def _displaced(found: Geometry, shifts_px: NDArray[np.float64], scan: _Scan) -> 
 
 def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[float], None] | None) -> Geometry:
     """Round after round of reconstruction and registration, coarse to fine; then the pillar's axis is the frame's."""
-    plan = [(factor, max(rounds - level, 1)) for level, factor in enumerate(_factors(found))]
+    plan = [(factor, 1 if level else rounds) for level, factor in enumerate(_factors(found))]
     total, done = sum(times for _, times in plan), 0
     radius_um = specimen_radius_um(scan.p, found, scan.views)
     radius_um = None if radius_um is None else ROOM * radius_um
@@ -166,14 +191,14 @@ def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[f
 
 
 def _factors(geometry: Geometry) -> list[int]:
-    """By how much images are binned, level by level."""
+    """By how much images are binned, level by level; two levels at least, if of the same."""
     rows, columns = geometry.detector_shape
     factor = max(1, min(columns // COARSE_COLUMNS, rows // COARSE_ROWS))
     factors = [factor]
     while factor > 1 and columns // (factor // 2) <= FINE_COLUMNS:
         factor //= 2
         factors.append(factor)
-    return factors
+    return factors if len(factors) > 1 else 2 * factors
 
 
 def _settled(steps_deg: list[float]) -> float:

@@ -49,6 +49,8 @@ def _take_slow_off(images, half):
 
 def turned(images: NDArray[np.float32], centres: NDArray[np.float64], angle_rad: float) -> NDArray[np.float32]:
     """Images (n, row, column) turned counter-clockwise about ``centres`` (n, 2), their edges carried on outwards."""
+    if angle_rad == 0:
+        return images
     out = np.empty_like(images)
     _turn(out, images, centres, math.cos(angle_rad), math.sin(angle_rad))
     return out

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.alignment import correct_geometry
+from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
 from recon.runs import _columns_outside, _slices_beyond
@@ -22,6 +23,7 @@ LEAST_ALIGNED = 24  # views; fewer do not tell a geometry
 ALIGN_SHARE = 0.25  # of the time that the scan still takes: as long may a correction keep from the views
 IDLE_GROWTH = 1.25  # with time to spare the geometry is corrected again when there are that many times as many views
 RESTART_PX = 1.0  # after a correction that moves the views by more (rms) the volume of before is a bad start
+HARDENING_VIEWS = 120  # or half of the scan, if that is less, tell how the beam hardens
 COMPARED_SLICES, COMPARED_GROWTH = 8, 1.5
 UNUSED_SHARE = 0.5  # of the views, with more of them unused it is a bad start as well
 WIDEST_GAP_DEG = 180.0  # a wider one leaves motion and position of the specimen indistinguishable
@@ -36,6 +38,7 @@ class GrowingVolume:
     correct : find the shifts of the views from the data (:func:`recon.correct_geometry`): each time their number has
         doubled, up to the half of the scan, unless that would take too long, and whenever there is time to spare.
         Views in between follow by their moments.
+    beam_hardening : straighten the line integrals (:func:`recon.beam_hardening_correction`) after a correction.
     sweeps : how often each view is used under one geometry, the last time when all views are there.
     tv, relaxation : as for :func:`recon.sart`.
 
@@ -53,6 +56,7 @@ class GrowingVolume:
         geometry: ConeGeometry,
         *,
         correct: bool = True,
+        beam_hardening: bool = True,
         sweeps: int = SWEEPS,
         tv: float = NOISE_UNITS,
         relaxation: float = RELAXATION,
@@ -69,6 +73,7 @@ class GrowingVolume:
         shape = (n, *geometry.detector_shape)
         self._p, self._weights = np.zeros(shape, np.float32), np.zeros(shape, np.float16)  # memory is taken when filled
         self._rings = np.zeros(geometry.detector_shape, np.float32)
+        self._hardening = None if beam_hardening else BeamHardening(0.0, 0.0)
         self._references: list[tuple[NDArray[np.float32], float]] = []
         self._moments = Moments(np.zeros(n), np.zeros(shape[:2]))
         self._track: Track | None = None
@@ -88,7 +93,10 @@ class GrowingVolume:
     ) -> None:
         """Views by number: line integrals, trust in them, both (n, row, column); one that came before is replaced."""
         self._began_s = self._began_s or time.perf_counter()
-        self._p[views], self._weights[views] = p - self._rings, weights
+        straight, trusted = p - self._rings, weights.astype(np.float32)
+        if self._hardening is not None:
+            self._hardening.correct(straight, trusted)
+        self._p[views], self._weights[views] = straight, np.minimum(trusted, 1)
         self._measured_deg[views] = self._angles_deg[views] = angles_deg
         self.times_s[views] = times_s
         new = Moments.of(p)
@@ -176,7 +184,7 @@ class GrowingVolume:
 
     def align(self) -> None:
         """Correct the geometry of all views seen so far."""
-        began_s = time.perf_counter()
+        first, began_s = not self.aligned, time.perf_counter()
         self._remove_rings()
         views, times = self.views, self.times_s[self.views]
         p = self._p[views]
@@ -202,14 +210,29 @@ class GrowingVolume:
         self._track = Track.through(known, self._measured_deg[views], shifts, turned_deg) if free else None
         self.aligned = len(views)
         self._milestones = [m for m in self._milestones if m > self.aligned]
-        self._align_s = time.perf_counter() - began_s
+        self._align_s = 0.0 if first else time.perf_counter() - began_s  # the first one loads compiled code
         self._settle(restart=moved > RESTART_PX)
+
+    def straighten_if_due(self) -> bool:
+        """Correct for beam hardening, once, as soon as enough views are aligned."""
+        views = self.views
+        few = len(views) < min(HARDENING_VIEWS, len(self.seen) / 2)
+        if self._hardening is not None or few or not self.aligned:
+            return False
+        p, weights = self._p[views], self._weights[views].astype(np.float32)
+        self._hardening = beam_hardening_correction(p, self.geometry, weights=weights)
+        if self._hardening.k:
+            self._hardening.correct(p, weights)
+            self._p[views], self._weights[views] = p, np.minimum(weights, 1)
+            self._settle(restart=True)
+        return True
 
     def finish(self) -> float:
         """Give each view its share, the last of it when no more come; the residual of that pass as of :func:`sart`."""
         unknown = self.aligned == 0 or (self._track is None and self.aligned < len(self.views))
         if unknown and self._tells_geometry():
             self.align()  # nothing else says where the last images lie
+        self.straighten_if_due()
         self._remove_rings()
         self._settle(restart=float((self.visits[self.seen] == 0).mean()) > UNUSED_SHARE)
         assert self._solver is not None

@@ -166,8 +166,11 @@ def _lag(profiles: NDArray[np.float64], template: NDArray[np.float64]) -> NDArra
 
 def _moved(profiles: NDArray[np.float64], shifts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Each profile displaced by its shift, linearly interpolated, ends repeated."""
-    grid = np.arange(profiles.shape[1])
-    return np.stack([np.interp(grid - s, grid, row) for s, row in zip(shifts, profiles, strict=True)])
+    last = profiles.shape[1] - 1
+    where = np.clip(np.arange(last + 1) - shifts[:, None], 0, last)
+    below = np.minimum(where.astype(np.int64), last - 1)
+    low, high = (np.take_along_axis(profiles, index, axis=1) for index in (below, below + 1))
+    return np.asarray(low + (where - below) * (high - low))
 
 
 def _refined(

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-OUTLIER_SIGMAS = 4.5  # beyond the extreme of a dozen neighbours
+OUTLIER_SIGMAS = 5.0  # beyond the extreme of a dozen neighbours
 LEAST_VIEWS = 5
 BLOCK = 32
 

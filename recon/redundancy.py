@@ -37,6 +37,12 @@ def view_weights(geometry: Geometry) -> NDArray[np.float64]:
     return np.radians(cells)[:, None] * from_here / (from_here + from_there)
 
 
+def covered_deg(geometry: Geometry) -> float:
+    """Directions out of 180 degrees in which rays cross the axis."""
+    column = int(np.clip(round(geometry.axis_column), 0, geometry.detector_shape[1] - 1))
+    return math.degrees(view_weights(geometry)[:, column].sum())
+
+
 def fan_deg(geometry: Geometry) -> float:
     """Full angle of the fan of rays in the plane of the source; 0 in a parallel beam."""
     half = 0.5 * geometry.detector_shape[1] * geometry.pixel_mm

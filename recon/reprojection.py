@@ -25,7 +25,7 @@ MARGIN = 0.06  # share of the image left out on each side of a registration
 SLOW_PX = 15  # (binned) what does not change within this width is left out
 LARGEST_STEP_PX = 2.0
 BLOCK_BYTES = 16 << 20  # images that are compared at a time
-LEAST_VIEWS = 12  # for a curve through their magnifications
+LEAST_VIEWS, MOST_KNOTS = 12, 200  # of a curve through their magnifications
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,24 @@ def binned(
 
     ``geometry`` is of these views alone. What is left over at the ends of rows and columns is dropped.
     """
-    coarse = geometry.binned(factor)
+    coarse, h = geometry.binned(factor), np.float32(hardening)
     centres, roll = _centres(coarse), math.radians(geometry.detector_roll_deg)
-    h = np.float32(hardening)
     images = np.empty((len(views), *coarse.detector_shape), np.float32)
     trust = None if weights is None else np.empty(images.shape, np.float16)
-    for n, view in enumerate(views):
-        here = centres[n : n + 1]
-        images[n] = turned(_bin(p[view] * (1 + h * p[view]), factor)[None], here, -roll)[0]
+    step = max(1, BLOCK_BYTES // (4 * math.prod(geometry.detector_shape)))
+    for some in (slice(first, first + step) for first in range(0, len(views), step)):
+        few = p[views[some]]
+        images[some] = turned(_bin(few * (1 + h * few), factor), centres[some], -roll)
         if weights is not None and trust is not None:
-            trust[n] = turned(_bin(weights[view], factor)[None], here, -roll)[0]
+            trust[some] = turned(_bin(weights[views[some]], factor), centres[some], -roll)
     return Images(images, trust, factor)
+
+
+def _bin(images: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    n, rows, columns = len(images), images.shape[1] // factor, images.shape[2] // factor
+    cut = images[:, : rows * factor, : columns * factor]
+    parts = cut.reshape(n, rows, factor, columns, factor)
+    return np.asarray(np.einsum("nricj->nrc", parts) / np.float32(factor * factor))
 
 
 def _centres(geometry: Geometry) -> NDArray[np.float64]:
@@ -77,12 +84,6 @@ def _centres(geometry: Geometry) -> NDArray[np.float64]:
     shifts = geometry.view_shifts_px
     middle = (np.array(geometry.detector_shape) - 1) / 2 + np.array(geometry.detector_offset_px)
     return middle + (np.zeros((geometry.num_views, 2)) if shifts is None else shifts)
-
-
-def _bin(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    rows, columns = (n // factor for n in image.shape)
-    cut = image[: rows * factor, : columns * factor]
-    return np.asarray(cut.reshape(rows, factor, columns, factor).mean(axis=(1, 3)), np.float32)
 
 
 def coarse_geometry(geometry: Geometry, factor: int, radius_um: float | None) -> Geometry:
@@ -116,7 +117,7 @@ def departure(
     blocks = [np.arange(v, min(v + step, n)) for v in range(0, n, step)]
     gram = np.concatenate([_gram(images, volume, coarse, rows, views) for views in blocks])
     log_scale = np.zeros(n)
-    if scale and n >= LEAST_VIEWS:
+    if scale:
         own = [SCALE, ROW, COLUMN, BRIGHTNESS]
         free, information, _ = _solved(gram, own, roll)
         log_scale = _smooth(free[:, 0], information[:, 0], times_s)
@@ -173,11 +174,13 @@ def _smooth(
     values: NDArray[np.float64], information: NDArray[np.float64], times_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Cubic smoothing spline through the values, as stiff as generalised cross-validation asks for (G. Wahba, Spline
-    Models for Observational Data, 1990). What was measured at one and the same time is taken together."""
-    when, which = np.unique(times_s, return_inverse=True)
-    weight = np.bincount(which, information)
-    mean = np.bincount(which, information * values) / weight
-    unit = (when - when[0]) / max(np.ptp(when), 1e-12) * len(when)
-    if len(when) < LEAST_VIEWS:
+    Models for Observational Data, 1990). What was measured soon one after the other is taken together."""
+    knots, which = np.unique(times_s, return_inverse=True)
+    if len(knots) < LEAST_VIEWS:
         return np.zeros(len(values))
-    return np.asarray(make_smoothing_spline(unit, mean, weight / weight.mean())(unit))[which]
+    which = which * min(len(knots), MOST_KNOTS) // len(knots)
+    weight = np.bincount(which, information)
+    when, mean = (np.bincount(which, information * value) / weight for value in (times_s, values))
+    unit = len(when) / (when[-1] - when[0])
+    spline = make_smoothing_spline((when - when[0]) * unit, mean, weight / weight.mean())
+    return np.asarray(spline((times_s - when[0]) * unit))

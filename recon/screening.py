@@ -48,7 +48,8 @@ class Screening:
             finite = np.isfinite(frame) if frame.dtype.kind == "f" else np.True_
             self._missing[view] = 1 - float(np.mean(finite))
             sample = frame.ravel()[good]
-            self._brightness[view] = np.nan_to_num(sample.mean(where=np.isfinite(sample), dtype=float)) / current
+            read = sample < counter_end  # no NaN either
+            self._brightness[view] = sample.sum(where=read, dtype=float) / max(np.count_nonzero(read), 1) / current
             if np.isfinite(counter_end):
                 self._full[view] = np.count_nonzero((frame >= counter_end) & ~useless)
             earlier = self._first_seen.setdefault(zlib.crc32(frame.tobytes()), view)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import recon
-from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
-from recon.moments import without_position
+from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, random_spheres, scan_geometry
+from recon.moments import moment_start, without_position
 
 WIDTH, HEIGHT, VIEWS = 120, 40, 180
 COUNTS = 20000.0
@@ -18,6 +18,12 @@ def wandering(seed):
     return np.clip(drift, -6, 6) + runout
 
 
+def displacement(geometry):
+    """(n, 2) of the images, with that of the axis."""
+    pitch_um = 1e3 * geometry.pixel_mm / geometry.magnification
+    return geometry.view_shifts_px + np.array([0.0, geometry.axis_offset_um / pitch_um])
+
+
 def left_over(found, true, angles_deg):
     difference = found - true
     difference[:, 0] -= difference[:, 0].mean()
@@ -25,10 +31,10 @@ def left_over(found, true, angles_deg):
     return np.sqrt((difference**2).mean(axis=0))
 
 
-def measured(phantom, geometry, seed):
+def measured(phantom, geometry, seed, counts=COUNTS):
     p = exact_projections(phantom, geometry)
-    counts = np.random.default_rng(seed).poisson(COUNTS * np.exp(-p))
-    return np.log(COUNTS / np.maximum(counts, 0.5)).astype(np.float32)
+    counted = np.random.default_rng(seed).poisson(counts * np.exp(-p))
+    return np.log(counts / np.maximum(counted, 0.5)).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -37,19 +43,74 @@ def test_shifts_are_found_within_a_third_of_a_pixel(seed):
     nominal = scan_geometry(WIDTH, HEIGHT, VIEWS)
     phantom = pillar_with_spheres(WIDTH, HEIGHT, seed)
     p = measured(phantom, scan_geometry(WIDTH, HEIGHT, VIEWS, view_shifts_px=true), seed)
-    found = recon.correct_geometry(p, nominal).view_shifts_px
-    assert found is not None
+    found = displacement(recon.correct_geometry(p, nominal))
     assert (left_over(np.zeros_like(true), true, nominal.angles_deg) > 0.8).any()
-    assert (left_over(found, true, nominal.angles_deg) < 0.33).all()
+    assert (left_over(found, true, nominal.angles_deg) < 0.15).all()
 
 
 def test_the_rotation_axis_comes_out_where_it_is():
     """A constant column shift is no gauge: over a full turn it blurs."""
     phantom = pillar_with_spheres(WIDTH, HEIGHT, 4)
     p = measured(phantom, scan_geometry(WIDTH, HEIGHT, VIEWS, axis_offset_um=4.0), 4)
-    found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS)).view_shifts_px
-    assert found is not None
-    assert found[:, 1].mean() == pytest.approx(4.0, abs=0.15)
+    found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS))
+    assert found.axis_offset_um == pytest.approx(4.0, abs=0.15)
+    assert found.view_shifts_px[:, 1].mean() == pytest.approx(0.0, abs=1e-9)
+    assert "rotation axis: +" in recon.describe_correction(scan_geometry(WIDTH, HEIGHT, VIEWS), found)
+
+
+@pytest.mark.parametrize(("make", "seed"), [(pillar_with_spheres, 11), (random_spheres, 12)])
+def test_drift_run_out_axis_and_roll_come_back_at_the_noise_of_a_real_scan(make, seed):
+    """Attenuation as in the instrument: 1,453 counts, a quarter to a third of them behind the specimen."""
+    width, height, views = 192, 48, 240
+    rng = np.random.default_rng(seed)
+    drift = np.outer(np.linspace(0, 1, views), [2.0, -2.2])
+    true = scan_geometry(
+        width,
+        height,
+        views,
+        view_shifts_px=drift + rng.normal(0, 1, (views, 2)),
+        axis_offset_um=5.0,
+        detector_roll_deg=0.3,
+    )
+    p = measured(make(width, height, seed), true, seed, counts=1453.0)
+    found = recon.correct_geometry(p, scan_geometry(width, height, views))
+    difference = displacement(found) - displacement(true)
+    assert (left_over(displacement(found), displacement(true), true.angles_deg) < 0.3).all()
+    assert difference[:, 1].mean() == pytest.approx(0.0, abs=0.3)
+    assert found.detector_roll_deg == pytest.approx(0.3, abs=0.05)
+    assert np.log(found.view_scale).std() * 0.31 * width < 0.1  # px at the pillar's rim
+
+
+def test_magnification_is_a_smooth_curve_in_time():
+    t = np.linspace(-1, 1, VIEWS)
+    scale = np.exp(0.01 * (t**2 - (t**2).mean()))
+    true = scan_geometry(WIDTH, HEIGHT, VIEWS, view_scale=scale)
+    p = measured(pillar_with_spheres(WIDTH, HEIGHT, 7), true, 7)
+    found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS))
+    assert np.log(found.view_scale).mean() == pytest.approx(0.0, abs=1e-3)
+    error = np.log(found.view_scale / scale)
+    assert (error - error.mean()).std() < 0.15 * np.log(scale).std()
+
+
+def test_hardened_beams_do_not_pass_for_motion():
+    """p - 0.15 p^2 is what the instrument's spectrum makes of the length of a path."""
+    phantom = pillar_with_spheres(WIDTH, HEIGHT, 9)
+    nominal = scan_geometry(WIDTH, HEIGHT, VIEWS)
+    straight = 3.0 * exact_projections(phantom, nominal)
+    start = moment_start((straight * (1 - 0.12 * straight)).astype(np.float32), np.arange(VIEWS), nominal)
+    assert start.hardening == pytest.approx(0.15, abs=0.08)
+    assert moment_start(straight.astype(np.float32), np.arange(VIEWS), nominal).hardening < 0.05
+
+
+def test_views_without_a_trusted_ray_move_with_their_neighbours():
+    t = np.linspace(0, 1, VIEWS)
+    true = np.column_stack([3.0 * t, 5.0 * t])
+    p = measured(pillar_with_spheres(WIDTH, HEIGHT, 8), scan_geometry(WIDTH, HEIGHT, VIEWS, view_shifts_px=true), 8)
+    weights = np.ones_like(p)
+    lost = [20, 21, 90]
+    p[lost], weights[lost] = 0.0, 0.0
+    found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS), weights=weights).view_shifts_px
+    np.testing.assert_allclose(found[lost], (found[[19, 19, 89]] + found[[22, 22, 91]]) / 2, atol=0.15)
 
 
 def test_references_fix_the_height_and_turn_the_view():
@@ -69,7 +130,7 @@ def test_references_fix_the_height_and_turn_the_view():
     assert found.view_shifts_px is not None
     np.testing.assert_allclose(found.view_shifts_px[:, 0], true[:, 0], atol=0.4)
     turned = found.angles_deg - nominal.angles_deg
-    assert turned[0] == pytest.approx(0, abs=1e-3)
+    assert turned[0] == pytest.approx(0, abs=0.02)  # 0.3 px seen from 750 um away
     assert turned[-1] == pytest.approx(np.degrees(-5.0 * 1100 / 1099 / 750), rel=0.1)
 
 
@@ -78,6 +139,8 @@ def test_refusals():
     p = np.ones((4, 8, 16))
     with pytest.raises(ValueError, match=r"p: got shape \(3, 8, 16\)"):
         recon.correct_geometry(p[:3], geometry)
+    with pytest.raises(ValueError, match="weights: no view has a trusted ray"):
+        recon.correct_geometry(p, geometry, weights=np.zeros_like(p))
     with pytest.raises(ValueError, match="times_s: got shape"):
         recon.correct_geometry(p, geometry, times_s=[0.0], reference=p, reference_times_s=np.arange(4))
     with pytest.raises(ValueError, match="reference_times_s: got shape"):

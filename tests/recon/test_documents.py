@@ -18,7 +18,7 @@ BAD = (5, 20)
 class Scan:
     """A tomography run told in documents; what is left out or doubled is up to the test."""
 
-    def __init__(self, folder, angles_deg, seed=1, nominal=None, **start):
+    def __init__(self, folder, angles_deg, seed=1, nominal=None, spoil=None, **start):
         rng = np.random.default_rng(seed)
         self.geometry = scan_geometry(WIDTH, HEIGHT, VIEWS, angles_deg=angles_deg)
         told = self.geometry if nominal is None else scan_geometry(WIDTH, HEIGHT, VIEWS, angles_deg=nominal)
@@ -35,6 +35,8 @@ class Scan:
         }
         for stack in self.frames.values():
             stack[:, BAD[0], BAD[1]] = 0
+        if spoil is not None:
+            spoil(self.frames, current)
         run = compose_run(metadata={"scan_type": "tomography", "geometry": told.as_dict(), **start}, validate=True)
         self.documents = [("start", run.start_doc)]
         for stream, stack in self.frames.items():
@@ -60,9 +62,12 @@ class Scan:
             data_keys=keys,
             configuration={
                 "scope_widepix": {
-                    "data": {"widepix_bad_pixels": [flat_index]},
-                    "timestamps": {"widepix_bad_pixels": 0.0},
-                    "data_keys": {"widepix_bad_pixels": {"source": "twin", "dtype": "array", "shape": [1]}},
+                    "data": {"widepix_bad_pixels": [flat_index], "widepix_counter_depth_bits": 24},
+                    "timestamps": {"widepix_bad_pixels": 0.0, "widepix_counter_depth_bits": 0.0},
+                    "data_keys": {
+                        "widepix_bad_pixels": {"source": "twin", "dtype": "array", "shape": [1]},
+                        "widepix_counter_depth_bits": {"source": "twin", "dtype": "integer", "shape": []},
+                    },
                 }
             },
         )

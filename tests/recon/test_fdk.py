@@ -105,6 +105,19 @@ def test_the_error_is_that_of_the_voxels():
     assert np.sqrt((difference**2).mean() / (reference[3:-3] ** 2).mean()) < 0.2
 
 
+def test_a_limited_angle_is_said():
+    geometry = scan_geometry(WIDTH, HEIGHT, 50, angles_deg=np.arange(50) * 3.0)
+    with pytest.warns(UserWarning, match="angles_deg: rays cross the axis in 150 of 180 degrees only"):
+        recon.fdk(np.zeros((50, HEIGHT, WIDTH)), geometry)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_nothing_is_said_where_all_directions_are_seen(name):
+    geometry = GEOMETRIES[name]
+    recon.fdk(np.zeros((geometry.num_views, *geometry.detector_shape)), geometry)
+
+
 def test_refusals_name_the_argument():
     geometry = scan_geometry(16, 8, 3)
     with pytest.raises(ValueError, match=r"p: got shape \(2, 8, 16\)"):

@@ -73,7 +73,11 @@ def test_zero_counts_stay_finite_and_little_trusted():
         ("flats", np.zeros((0, ROWS, COLUMNS)), r"flats: got shape \(0, 12, 30\)"),
         ("darks", np.zeros((2, ROWS, COLUMNS + 1)), r"darks: got shape \(2, 12, 31\), needs \(n, 12, 30\)"),
         ("projections", np.ones((4, ROWS)), r"counts: got shape \(4, 12\)"),
-        ("projections", np.full((4, ROWS, COLUMNS), np.nan), r"counts: numbers that are not finite in frames 0, 1, 2, 3; needs counts"),
+        (
+            "projections",
+            np.full((4, ROWS, COLUMNS), np.nan),
+            r"counts: numbers that are not finite in frames 0, 1, 2, 3; needs counts",
+        ),
         ("current_na", np.ones(8), "current_na: known for either flats or projections only"),
         ("flat_current_na", np.zeros(50), "flat_current_na: needs 50 positive numbers"),
         ("bad_pixels", np.zeros((2, 2)), r"bad_pixels: got shape \(2, 2\)"),
