@@ -27,7 +27,7 @@ from xrm_sims.twin.xray import XrayModel
 COUNTS = 1453.0
 WIDTH, HEIGHT, VIEWS = 256, 64, 300
 ROWS_BEYOND = 24  # of the twin's detector, for images that are displaced and turned afterwards
-RIM_UM = 20.0
+RIM = 0.31  # radius of every pillar here over the width of the detector
 
 Array = NDArray[Any]
 
@@ -108,7 +108,7 @@ def drifting_scan(
     model, nominal = twin(rows, columns, binning, views, seed, top_um=0.3 * rows * 0.05 * binning)
     motion = Settings().motion
     hours = np.linspace(0, 30 * 3600.0, views)
-    source = np.array([SourceDrift(motion, seed).at(0.0)] * views) * 0.0
+    source = np.zeros((views, 3))
     place = np.zeros((views, 3))
     if not still:
         drift, run_out = SourceDrift(motion, seed), RunOut(motion, seed)
@@ -131,7 +131,9 @@ def drifting_scan(
 
 def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
     """rms of rows and columns, axis and scale at the rim in px, roll in deg."""
-    assert found.view_shifts_px is not None and found.view_scale is not None and true.view_shifts_px is not None
+    assert found.view_shifts_px is not None
+    assert found.view_scale is not None
+    assert true.view_shifts_px is not None
     pitch_um = 1e3 * true.pixel_mm / true.magnification
     rows, columns = (found.view_shifts_px - true.view_shifts_px).T
     columns = columns + (found.axis_offset_um - true.axis_offset_um) / pitch_um
@@ -142,13 +144,12 @@ def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
     sod_px = 1e3 * true.source_object_mm / pitch_um
     angle = np.radians(true.angles_deg)
     scale = scale + (fit[2] * np.cos(angle) - fit[1] * np.sin(angle)) / sod_px
-    rim_px = min(RIM_UM / pitch_um, 0.31 * true.detector_shape[1])
     return {
         "rows_px": float(rows.std()),
         "columns_px": float((columns - waves @ fit).std()),
         "axis_px": float(fit[0]),
         "roll_deg": found.detector_roll_deg - true.detector_roll_deg,
-        "scale_rim_px": float(scale.std() * rim_px),
+        "scale_rim_px": float(scale.std() * RIM * true.detector_shape[1]),
     }
 
 
@@ -166,6 +167,7 @@ def run() -> dict[str, float]:
         p, weights = counted(p, 1)
         started = time.perf_counter()
         corrected = recon.correct_geometry(p, nominal, weights=weights)
+        assert isinstance(corrected, ConeGeometry)
         found[f"{name}_seconds"] = time.perf_counter() - started
         found |= {f"{name}_{key}": value for key, value in residual(corrected, true).items()}
     found["worst_px"] = max(found[f"{name}_{axis}_px"] for name in cases for axis in ("rows", "columns"))

@@ -257,11 +257,8 @@ def _whole(found: Geometry, scan: _Scan, geometry: Geometry, times_s: NDArray[np
         filled[scan.views] = seen
         return filled
 
-    whole = replace(
-        found,
-        angles_deg=geometry.angles_deg + everywhere(found.angles_deg - scan.built.angles_deg),
-        view_shifts_px=np.column_stack([everywhere(shift) for shift in found.view_shifts_px.T]),
-    )
-    if isinstance(whole, ConeGeometry) and whole.view_scale is not None:
-        whole = replace(whole, view_scale=everywhere(whole.view_scale))
-    return whole
+    angles = geometry.angles_deg + everywhere(found.angles_deg - scan.built.angles_deg)
+    shifts = np.column_stack([everywhere(shift) for shift in found.view_shifts_px.T])
+    if isinstance(found, ConeGeometry) and found.view_scale is not None:
+        return replace(found, angles_deg=angles, view_shifts_px=shifts, view_scale=everywhere(found.view_scale))
+    return replace(found, angles_deg=angles, view_shifts_px=shifts)

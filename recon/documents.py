@@ -175,7 +175,7 @@ class TomographyConsumer(DocumentRouter):
         )
 
     def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The angles that the run was to take in the end: one that ended well with fewer views was content with them."""
+        """The angles that the run was to take in the end: one that ended well with fewer views wanted no more."""
         stop = self.stop_doc or {}
         taken = stop.get("num_events", {}).get("primary", 0)
         return angles_deg[:taken] if taken and stop.get("exit_status") == "success" else angles_deg

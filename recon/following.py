@@ -59,10 +59,8 @@ class RunFollower:
         """Take in what has arrived, or else do a piece of work; False when there is nothing to do."""
         self.volume.compare()
         if self._take_in():
-            if self.volume.straighten_if_due():
-                return True
-            return self.volume.align_if_due(idle=False) or self.volume.improve()
-        return self.volume.improve() or self.volume.align_if_due(idle=True)
+            return self.volume.align_if_due(idle=False) or self.volume.straighten_if_due() or self.volume.improve()
+        return self.volume.straighten_if_due() or self.volume.improve() or self.volume.align_if_due(idle=True)
 
     def finish(self) -> Reconstruction:
         """The reconstruction, when the run has ended. ValueError when there are no flats or no projections."""

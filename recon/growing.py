@@ -12,10 +12,9 @@ from recon.alignment import correct_geometry
 from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
-from recon.runs import _columns_outside, _slices_beyond
 from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, SWEEPS, VIEWS_PER_SUBSET, subset_order
 from recon.solver import Solver
-from recon.support import field_of_view_um
+from recon.support import columns_outside, field_of_view_um, slices_beyond
 from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 
@@ -238,7 +237,6 @@ class GrowingVolume:
         assert self._solver is not None
         while self.visits[self.seen].min() < self.sweeps - 1:
             self.improve()
-        self._solver.smooth(self.tv)
         views, geometry = self.views, self.geometry
         subsets = min(len(views), max(len(views) // VIEWS_PER_SUBSET, LEAST_SUBSETS))
         squares, weights = np.sum([self._update(views[some]) for some in subset_order(geometry, subsets)], axis=0)
@@ -261,8 +259,8 @@ class GrowingVolume:
         """A solver for what the support spans and the views see, going on from the volume of before or a new start."""
         limit = field_of_view_um(self._built)
         radius_um = limit if self._radius_um is None else min(self._radius_um, limit)
-        margin = _slices_beyond(self.geometry, radius_um)
-        cut_y, cut_x = _columns_outside(self._built, radius_um)
+        margin = slices_beyond(self.geometry, radius_um)
+        cut_y, cut_x = columns_outside(self._built, radius_um)
         nz, ny, nx = self._built.volume_shape
         shape = (nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x)
         before = None if restart or self._solver is None else _resized(self._solver.volume, shape)

@@ -23,6 +23,7 @@ from xrm_sims.geometry import Geometry
 
 HARDENINGS = (0.0, 0.1, 0.2, 0.3, 0.4)  # tungsten at 30 kV behind 40 um of cathode has 0.18
 LEAN_ROUNDS = 2
+BODY = 0.5  # of the largest mean row sum: rows with less hold little of the specimen
 TEMPLATE_ROUNDS = 3
 GAUSS_NEWTON_STEPS = 8
 AIR_SHARE = 0.05  # of the largest mean integral: what the outermost columns may show beside a whole specimen
@@ -76,23 +77,32 @@ class MomentStart:
     hardening: float
 
 
-def moment_start(p: NDArray[np.float32], views: NDArray[np.int64], geometry: Geometry) -> MomentStart:
-    """Motion of the images with these indices in ``p``; ``geometry`` is of them alone."""
+def moment_start(
+    p: NDArray[np.float32],
+    views: NDArray[np.int64],
+    geometry: Geometry,
+    *,
+    hardenings: tuple[float, ...] = HARDENINGS,
+) -> MomentStart:
+    """Motion of the images with these indices in ``p``; ``geometry`` is of them alone.
+
+    ``hardenings`` in rising order from 0: the best one between the ends is found, or 0.
+    """
     from_axis = np.arange(geometry.detector_shape[1]) - geometry.axis_column
     powers = np.stack([np.ones_like(from_axis), from_axis, from_axis**2], axis=1)
     plain = np.stack([p[view] @ powers for view in views])  # (view, row, power of the column)
     square = np.stack([np.square(p[view]) @ powers for view in views])
-    disagreement = [_shifts(plain + h * square, geometry)[1] for h in HARDENINGS]
+    disagreement = [_shifts(plain + h * square, geometry)[1] for h in hardenings]
     best = int(np.argmin(disagreement))
     hardening = 0.0
-    if 0 < best < len(HARDENINGS) - 1:  # a least value at the end of the range says nothing
-        fit = np.polyfit(HARDENINGS[best - 1 : best + 2], disagreement[best - 1 : best + 2], 2)
+    if 0 < best < len(hardenings) - 1:  # a least value at the end of the range says nothing
+        fit = np.polyfit(hardenings[best - 1 : best + 2], disagreement[best - 1 : best + 2], 2)
         hardening = float(-fit[1] / (2 * fit[0]))
     return MomentStart(_shifts(plain + hardening * square, geometry)[0], hardening)
 
 
 def _shifts(moments: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[np.float64], float]:
-    """(n, 2) displacement from moments (n, row, 3), and how far the profiles of row sums still differ (rms)."""
+    """(n, 2) displacement from moments (n, row, 3), and how far row sums still differ between views (relative)."""
     rows = np.arange(moments.shape[1])
     profile = moments[:, :, 0]
     for _ in range(LEAN_ROUNDS):
@@ -112,7 +122,9 @@ def _shifts(moments: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[n
     away = math.ceil(np.abs(along - along.mean()).max()) + 1
     upright = upright[:, away:-away] if 2 * away < len(rows) / 2 else upright
     upright = upright / np.maximum(upright.mean(axis=1, keepdims=True), 1e-9)
-    return np.column_stack([along, across]), float((upright - upright.mean(axis=0)).std())
+    common = upright.mean(axis=0)
+    spread = (upright - common).std(axis=0)[common > BODY * common.max()]
+    return np.column_stack([along, across]), float(np.median(spread))  # steep rows, as at the top, tell little
 
 
 def _lean(first_moment: NDArray[np.float64], along: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:

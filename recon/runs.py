@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from recon.documents import TomographyConsumer, TomographyScan, documents_of
 from recon.moments import specimen_radius_um
 from recon.prepared import STAGES, Prepared, Progress, prepare, straighten
 from recon.sart import sart
-from recon.support import field_of_view_um
+from recon.support import columns_outside, field_of_view_um, slices_beyond
 from xrm_sims.geometry import ConeGeometry
 
 
@@ -140,37 +139,18 @@ def reconstruct(
     radius_um = specimen_radius_um(prepared.p, geometry)
     if radius_um is None or radius_um > field_of_view_um(geometry):
         radius_um = field_of_view_um(geometry)
-    margin, cut_y, cut_x = _slices_beyond(geometry, radius_um), 0, 0
+    margin, cut_y, cut_x = slices_beyond(geometry, radius_um), 0, 0
     if options.get("initial") is not None:
         options["initial"] = np.pad(options["initial"], [(margin, margin), (0, 0), (0, 0)])
     elif options.get("support") is None:
         options["support"] = radius_um
-        cut_y, cut_x = _columns_outside(geometry, radius_um)
+        cut_y, cut_x = columns_outside(geometry, radius_um)
     nz, ny, nx = geometry.volume_shape
     held = replace(geometry, volume_shape=(nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x))
     result = sart(prepared.p, held, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
     volume = np.zeros(geometry.volume_shape, np.float32)
     volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x] = result.volume[margin : margin + nz]
     return Reconstruction(volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
-
-
-def _slices_beyond(geometry: ConeGeometry, radius_um: float) -> int:
-    """Slices above and below the volume that some view sees because its image moved or its rays lean.
-
-    Without them what lies there is piled up in the outermost slices.
-    """
-    half_um = 0.5 * geometry.volume_shape[0] * geometry.voxel_um
-    lean_um = half_um * radius_um / (geometry.source_object_mm * 1e3)
-    rows_px = 0.0 if geometry.view_shifts_px is None else float(np.abs(geometry.view_shifts_px[:, 0]).max())
-    moved_um = rows_px * geometry.pixel_mm * 1e3 / geometry.magnification
-    return math.ceil((lean_um + moved_um) / geometry.voxel_um) + 1
-
-
-def _columns_outside(geometry: ConeGeometry, radius_um: float) -> tuple[int, int]:
-    """Voxels (y, x) on each side of the volume that lie outside of the support, so that nobody has to hold them."""
-    needed = 2 * math.ceil(radius_um / geometry.voxel_um) + 2
-    _, ny, nx = geometry.volume_shape
-    return max(0, (ny - needed) // 2), max(0, (nx - needed) // 2)
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[float], None] | None:

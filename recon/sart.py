@@ -28,7 +28,7 @@ VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 2  # at most, unless told: the stopping rule may end after the first
-SETTLED = 0.1  # fall of the squared residual towards the noise, over a sweep, that is not worth another one
+SETTLED = 1 / 3  # a sweep that brought the squared residual no nearer to the noise than this is the last
 DISCREPANCY = 1.02  # residual over noise at which the data are fitted
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
@@ -73,8 +73,8 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 def _finished(squares: NDArray[np.float64], total: NDArray[np.float64], noise: float) -> bool:
     """Whether the residual at the end of a sweep, subset by subset, is down to the noise or gets no nearer to it."""
     quarter = max(1, len(squares) // 4)
-    excess = [squares[q].sum() / total[q].sum() - noise**2 for q in (slice(quarter), slice(-quarter, None))]
-    return bool(excess[1] <= max((DISCREPANCY**2 - 1) * noise**2, (1 - SETTLED) * excess[0]))
+    first, last = (squares[q].sum() / total[q].sum() for q in (slice(quarter), slice(-quarter, None)))
+    return bool(last <= (DISCREPANCY * noise) ** 2 or last - noise**2 >= (1 - SETTLED) * (first - noise**2))
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:

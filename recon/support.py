@@ -29,3 +29,22 @@ def support_mask(support: float | ArrayLike | None, geometry: Geometry) -> NDArr
     if mask.shape != (ny, nx) or not mask.any():
         raise ValueError(f"support: needs a radius in um or a mask (y, x) of shape {(ny, nx)}, got {mask.shape}")
     return mask
+
+
+def slices_beyond(geometry: Geometry, radius_um: float) -> int:
+    """Slices above and below the volume that some view sees because its image moved or its rays lean.
+
+    Without them what lies there is piled up in the outermost slices.
+    """
+    half_um = 0.5 * geometry.volume_shape[0] * geometry.voxel_um
+    lean_um = half_um * radius_um / (geometry.source_object_mm * 1e3)
+    rows_px = 0.0 if geometry.view_shifts_px is None else float(np.abs(geometry.view_shifts_px[:, 0]).max())
+    moved_um = rows_px * geometry.pixel_mm * 1e3 / geometry.magnification
+    return math.ceil((lean_um + moved_um) / geometry.voxel_um) + 1
+
+
+def columns_outside(geometry: Geometry, radius_um: float) -> tuple[int, int]:
+    """Voxels (y, x) on each side of the volume that lie outside of the support, so that nobody has to hold them."""
+    needed = 2 * math.ceil(radius_um / geometry.voxel_um) + 2
+    _, ny, nx = geometry.volume_shape
+    return max(0, (ny - needed) // 2), max(0, (nx - needed) // 2)

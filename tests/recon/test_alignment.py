@@ -4,6 +4,10 @@ import pytest
 import recon
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, random_spheres, scan_geometry
 from recon.moments import moment_start, without_position
+from xrm_sims.geometry import ConeGeometry
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.pillar import CathodePillar
+from xrm_sims.twin.xray import XrayModel
 
 WIDTH, HEIGHT, VIEWS = 120, 40, 180
 COUNTS = 20000.0
@@ -83,23 +87,38 @@ def test_drift_run_out_axis_and_roll_come_back_at_the_noise_of_a_real_scan(make,
 
 def test_magnification_is_a_smooth_curve_in_time():
     t = np.linspace(-1, 1, VIEWS)
-    scale = np.exp(0.01 * (t**2 - (t**2).mean()))
+    scale = np.exp(0.05 * (t**2 - (t**2).mean()))  # 0.6 px at the rim
     true = scan_geometry(WIDTH, HEIGHT, VIEWS, view_scale=scale)
     p = measured(pillar_with_spheres(WIDTH, HEIGHT, 7), true, 7)
     found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS))
     assert np.log(found.view_scale).mean() == pytest.approx(0.0, abs=1e-3)
     error = np.log(found.view_scale / scale)
-    assert (error - error.mean()).std() < 0.15 * np.log(scale).std()
+    assert (error - error.mean()).std() < 0.3 * np.log(scale).std()
 
 
 def test_hardened_beams_do_not_pass_for_motion():
-    """p - 0.15 p^2 is what the instrument's spectrum makes of the length of a path."""
-    phantom = pillar_with_spheres(WIDTH, HEIGHT, 9)
-    nominal = scan_geometry(WIDTH, HEIGHT, VIEWS)
-    straight = 3.0 * exact_projections(phantom, nominal)
-    start = moment_start((straight * (1 - 0.12 * straight)).astype(np.float32), np.arange(VIEWS), nominal)
+    """Behind 40 um of cathode the instrument's p is about L - 0.15 L^2 of a monochromatic L; spheres have none."""
+    views, binning = 120, 8
+    settings = Settings()
+    model = XrayModel(CathodePillar(3), settings)
+    air = model.expected_counts(angle_deg=0, specimen_um=(0, 0, -60.0), binning=binning)
+    angles = np.arange(views) * 360.0 / views
+    p = np.stack([-np.log(model.expected_counts(angle_deg=a, binning=binning) / air) for a in angles])
+    geometry = ConeGeometry(
+        source_object_mm=settings.xray.source_object_mm,
+        source_detector_mm=settings.xray.source_detector_mm,
+        pixel_mm=settings.detector.pixel_mm * binning,
+        detector_shape=p.shape[1:],
+        angles_deg=angles,
+        volume_shape=(32, 160, 160),
+        voxel_um=settings.voxel_um * binning,
+    )
+    start = moment_start(p.astype(np.float32), np.arange(views), geometry)
     assert start.hardening == pytest.approx(0.15, abs=0.08)
-    assert moment_start(straight.astype(np.float32), np.arange(VIEWS), nominal).hardening < 0.05
+    plain = moment_start(p.astype(np.float32), np.arange(views), geometry, hardenings=(0.0,))
+    assert start.shifts_px.std(axis=0)[1] < 0.7 * plain.shifts_px.std(axis=0)[1]
+    phantom = exact_projections(pillar_with_spheres(WIDTH, HEIGHT, 9), scan_geometry(WIDTH, HEIGHT, VIEWS))
+    assert moment_start(phantom, np.arange(VIEWS), scan_geometry(WIDTH, HEIGHT, VIEWS)).hardening < 0.05
 
 
 def test_views_without_a_trusted_ray_move_with_their_neighbours():

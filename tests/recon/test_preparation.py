@@ -76,7 +76,7 @@ def test_zero_counts_stay_finite_and_little_trusted():
         (
             "projections",
             np.full((4, ROWS, COLUMNS), np.nan),
-            r"counts: numbers that are not finite in frames 0, 1, 2, 3; needs counts",
+            "counts: numbers that are not finite in frames 0, 1, 2, 3",
         ),
         ("current_na", np.ones(8), "current_na: known for either flats or projections only"),
         ("flat_current_na", np.zeros(50), "flat_current_na: needs 50 positive numbers"),

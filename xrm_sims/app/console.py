@@ -119,7 +119,7 @@ class WhenAsked:
 
 
 def namespace(session: Session) -> dict[str, Any]:
-    """Names at the prompt: RE, scope and its devices, the plans, bluesky's own, cat and db."""
+    """Names at the prompt: RE, scope and its devices, the plans, bluesky's own, cat and db, a live reconstruction."""
     import bluesky.plan_stubs as bps
     import bluesky.plans as bp
     import numpy as np
@@ -144,6 +144,7 @@ def namespace(session: Session) -> dict[str, Any]:
             "bps": bps,
             "np": np,
             "recon": recon,
+            "live": recon.LiveReconstruction(),  # idle until somebody says RE.subscribe(live)
             "Rectangle": patterns.Rectangle,
         }
     )
@@ -157,6 +158,7 @@ def banner(session: Session) -> str:
             state_text(session),
             "RE(tomography(scope, num=60, step_deg=6, binning=4))   takes a quick tomogram",
             "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
+            "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
             "db[-1] is the last run; help(tomography) says what a plan can do; Ctrl-C twice pauses",
         ]
     )
