@@ -41,7 +41,7 @@ class PillarScan:
 
 
 def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int = BINNING) -> PillarScan:
-    """Some rows of the twin's pillar, with the Poisson noise that one pixel has in ``EXPOSURE_S`` whatever the binning."""
+    """Some rows of the twin's pillar, at any binning with the Poisson noise of a single pixel in ``EXPOSURE_S``."""
     settings = Settings(detector=Detector(rows=rows))
     specimen = CathodePillar(seed)
     model = XrayModel(specimen, settings)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,8 @@ from recon.projector import checked
 from recon.references import reference_drift
 from recon.reprojection import Departure, binned, coarse_geometry, departure
 from xrm_sims.geometry import ConeGeometry, Geometry
+
+AnyGeometry = TypeVar("AnyGeometry", bound=Geometry)
 
 ROUNDS = 2
 COARSE_COLUMNS, COARSE_ROWS = 160, 24  # registration begins on images binned to no less than this
@@ -54,7 +57,7 @@ class _Scan:
 
 def correct_geometry(
     p: ArrayLike,
-    geometry: Geometry,
+    geometry: AnyGeometry,
     *,
     weights: ArrayLike | None = None,
     times_s: ArrayLike | None = None,
@@ -62,7 +65,7 @@ def correct_geometry(
     reference_times_s: ArrayLike | None = None,
     rounds: int = ROUNDS,
     progress: Callable[[float], None] | None = None,
-) -> Geometry:
+) -> AnyGeometry:
     """The geometry with shifts, magnification and angle of each view, axis offset and roll found from projections.
 
     Parameters
@@ -107,7 +110,7 @@ def correct_geometry(
     found = _displaced(scan.built, _first_shifts(scan), scan)
     if rounds:
         found = _registered(scan, found, rounds, progress)
-    return _whole(_with_axis(found, scan), scan, geometry, when)
+    return cast(AnyGeometry, _whole(_with_axis(found, scan), scan, geometry, when))
 
 
 def describe_correction(nominal: Geometry, corrected: Geometry) -> str:

@@ -23,7 +23,6 @@ from xrm_sims.geometry import Geometry
 
 HARDENINGS = (0.0, 0.1, 0.2, 0.3, 0.4)  # tungsten at 30 kV behind 40 um of cathode has 0.18
 LEAN_ROUNDS = 2
-BODY = 0.5  # of the largest mean row sum: rows with less hold little of the specimen
 TEMPLATE_ROUNDS = 3
 GAUSS_NEWTON_STEPS = 8
 AIR_SHARE = 0.05  # of the largest mean integral: what the outermost columns may show beside a whole specimen
@@ -102,7 +101,7 @@ def moment_start(
 
 
 def _shifts(moments: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[np.float64], float]:
-    """(n, 2) displacement from moments (n, row, 3), and how far row sums still differ between views (relative)."""
+    """(n, 2) displacement from moments (n, row, 3), and how far the profiles of row sums still differ (rms)."""
     rows = np.arange(moments.shape[1])
     profile = moments[:, :, 0]
     for _ in range(LEAN_ROUNDS):
@@ -122,9 +121,7 @@ def _shifts(moments: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[n
     away = math.ceil(np.abs(along - along.mean()).max()) + 1
     upright = upright[:, away:-away] if 2 * away < len(rows) / 2 else upright
     upright = upright / np.maximum(upright.mean(axis=1, keepdims=True), 1e-9)
-    common = upright.mean(axis=0)
-    spread = (upright - common).std(axis=0)[common > BODY * common.max()]
-    return np.column_stack([along, across]), float(np.median(spread))  # steep rows, as at the top, tell little
+    return np.column_stack([along, across]), float((upright - upright.mean(axis=0)).std())
 
 
 def _lean(first_moment: NDArray[np.float64], along: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
