@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 PLANES = 32  # of constant x, written and read at a time
 SAMPLED_VIEWS = 16
@@ -74,9 +74,10 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def fingerprint(p: NDArray[np.float32], geometry: ConeGeometry, **options: Any) -> str:
-    """Digest of geometry, options and a sample of the line integrals (angle, row, column)."""
-    digest = hashlib.sha256(json.dumps([geometry.as_dict(), options], sort_keys=True, default=str).encode())
+def fingerprint(p: NDArray[np.float32], geometry: Geometry, inside: NDArray[np.bool_], **options: Any) -> str:
+    """Digest of geometry, support (y, x), options and a sample of the line integrals (angle, row, column)."""
+    digest = hashlib.sha256(json.dumps([geometry.as_dict(), options], sort_keys=True).encode())
+    digest.update(np.packbits(inside).data)
     for view in p[:: max(1, len(p) // SAMPLED_VIEWS)]:
         digest.update(np.ascontiguousarray(view).data)
     return digest.hexdigest()

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from recon.checks import checked_scan
 from recon.columns import PAD, resample
-from recon.projector import trace, upright
+from recon.differences import turned
+from recon.projector import trace
 from recon.redundancy import covered_deg, view_weights
 from recon.support import support_mask
 from xrm_sims.geometry import Geometry
@@ -97,7 +98,8 @@ def fdk_into(
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
         straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
-        straight = upright(straight, geometry.only(np.arange(some.start, some.stop)))
+        # unlike the zeros of projector.upright, edges carried on outwards are no edges to the ramp
+        straight = turned(straight, few.views[:, 6:4:-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
         spectrum = scipy.fft.rfft(image, axis=-1, workers=workers, overwrite_x=True)

@@ -9,6 +9,7 @@ takes several sweeps to build up. Without regularisation the start is zero, sinc
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recon.checkpoint import Checkpoint, fingerprint
 from recon.checks import checked_scan, checked_weights
 from recon.columns import PAD
 from recon.fdk import VIEWS_AT_ONCE
@@ -98,6 +100,7 @@ def sart(
     nonnegative: bool = True,
     initial: ArrayLike | None = None,
     weights: ArrayLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SartResult:
     """Volume from line integrals by SART; with its defaults the right thing for measured data.
@@ -116,6 +119,8 @@ def sart(
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um; default filtered back projection (:func:`recon.fdk`), but zero where ``tv`` is 0.
     weights : (angle, row, column) trust in each ray relative to the best, 0 to 1, default 1; 0 ignores the ray.
+    checkpoint : file that holds the volume after each sweep until the last is done: the same call made again goes on
+        from there (:class:`recon.checkpoint.Checkpoint`).
     progress : called with the finished fraction after each subset.
 
     Raises
@@ -136,14 +141,19 @@ def sart(
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)
     solver = Solver(geometry, support=support, nonnegative=nonnegative, initial=initial)
-    if initial is None and tv > 0:
+    residuals: list[float] = []
+    kept = None
+    if checkpoint is not None:
+        options = {"subsets": subsets, "relaxation": relaxation, "tv": tv, "nonnegative": nonnegative}
+        kept = Checkpoint(checkpoint, fingerprint(data, geometry, solver.inside, **options))
+        residuals = kept.load(solver.volume)
+    if not residuals and initial is None and tv > 0:
         solver.start(data, geometry, trust)
         solver.smooth(tv)
     order = subset_order(geometry, subsets)
     most = SWEEPS if sweeps is None else sweeps
     total = np.array([len(v) * data[0].size if trust is None else trust[v].sum(dtype=float) for v in order])
-    residuals: list[float] = []
-    for sweep in range(most):
+    for sweep in range(len(residuals), most):
         squares = np.zeros(subsets)
         for done, chosen in enumerate(order):
             trusted = None if trust is None else trust[chosen]
@@ -154,6 +164,10 @@ def sart(
         residuals.append(math.sqrt(squares.sum() / total.sum()))
         if sweeps is None and _finished(squares, total, data_noise(data, trust)):
             break
+        if kept is not None and sweep + 1 < most:
+            kept.save(solver.volume, residuals)
+    if kept is not None:
+        kept.remove()
     if progress is not None and len(residuals) < most:
         progress(1.0)
     return SartResult(np.ascontiguousarray(solver.volume), np.array(residuals), time.perf_counter() - started)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 import recon
-from benchmarks.recon_phantom import Phantom, exact_projections, parallel_geometry, random_spheres, scan_geometry, truth
+from benchmarks.recon_phantom import (
+    Phantom,
+    exact_projections,
+    parallel_geometry,
+    pillar_with_spheres,
+    random_spheres,
+    rms_error,
+    scan_geometry,
+    truth,
+)
 from recon.redundancy import fan_deg, view_weights
 
 WIDTH, HEIGHT, VIEWS = 64, 32, 90
@@ -126,3 +135,13 @@ def test_refusals_name_the_argument():
         recon.fdk(np.zeros((3, 8, 16)), geometry, window="hamming")
     with pytest.raises(ValueError, match="support: needs a positive radius"):
         recon.fdk(np.zeros((3, 8, 16)), geometry, support=-1.0)
+
+
+def test_a_roll_leaves_no_edge_where_the_specimen_leaves_the_detector():
+    phantom = pillar_with_spheres(WIDTH, HEIGHT, seed=8)
+    errors = []
+    for roll_deg in (0.0, 0.5):
+        geometry = scan_geometry(WIDTH, HEIGHT, VIEWS, detector_roll_deg=roll_deg)
+        volume = recon.fdk(exact_projections(phantom, geometry), geometry)
+        errors.append(rms_error(volume[:6], truth(phantom, geometry.volume_shape)[:6]))
+    assert errors[1] < 1.1 * errors[0]

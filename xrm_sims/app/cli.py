@@ -219,7 +219,9 @@ def sims(
 @app.command()
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
-    sweeps: Annotated[int, typer.Option("--sweeps", help="Passes over all views.")] = 2,
+    sweeps: Annotated[
+        int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
+    ] = None,
     voxel_um: Annotated[
         float | None, typer.Option("--voxel-um", help="Edge of a voxel; default: the run's. Covers the same field.")
     ] = None,
@@ -230,6 +232,12 @@ def reconstruct(
     correct: Annotated[
         bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
     ] = True,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", help="File for the volume after each sweep; an interrupted command goes on there."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
     data: ExistingData = None,
 ) -> None:
@@ -240,7 +248,7 @@ def reconstruct(
     from xrm_sims.app.reconstruction import reconstruct_run
 
     options = {"sweeps": sweeps, "correct": correct} | ({} if tv is None else {"tv": tv})
-    reconstruct_run(run, data=data, voxel_um=voxel_um, out=out, **options)
+    reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
 
 
 @app.command()

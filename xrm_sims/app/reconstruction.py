@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,21 +39,50 @@ class Tomogram:
         return self.geometry.voxel_um
 
 
-def reconstruct_tomogram(uid: str, data: Path | None, *, voxel_um: float | None = None, **options: Any) -> Tomogram:
+def reconstruct_tomogram(
+    uid: str,
+    data: Path | None,
+    *,
+    voxel_um: float | None = None,
+    checkpoint: Path | None = None,
+    announce: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Tomogram:
     """Reconstruct from databroker's documents and keep volume and drift at ``/results/<uid>``.
 
-    With ``voxel_um`` in voxels of another size, over the same field. Raises ValueError for a run that is not there, is
-    no tomogram, or has a frame file that is missing or cut off.
+    With ``voxel_um`` in voxels of another size, over the same field; with ``checkpoint`` the volume after each sweep is
+    kept there. ``announce`` hears how much memory it takes, before it starts. Raises ValueError for a run that is not
+    there, is no tomogram, has a frame file that is missing or cut off, or takes more memory than this machine has.
     """
     start = find_run(uid, data).metadata["start"]
     run = open_catalog(data).v1[start["uid"]]
     grid = {} if voxel_um is None or "geometry" not in start else _grid(start["geometry"], voxel_um)
+    if "geometry" in start:
+        said = memory_said(ConeGeometry.from_dict(start["geometry"] | grid))
+        if announce is not None:
+            announce(said)
     with stages() as progress:
-        done = recon.from_run(run, progress=progress, **grid, **options)
+        done = recon.from_run(run, progress=progress, checkpoint=checkpoint, **grid, **options)
     resolution = edge_of(done.volume, done.geometry.voxel_um)
     tomogram = Tomogram(start["uid"], done.volume, done.geometry, done.residuals, done.times_s, resolution)
     keep(tomogram, data, options)
     return tomogram
+
+
+def memory_said(geometry: ConeGeometry) -> str:
+    """How much a reconstruction takes, at most (the specimen's support may take less).
+
+    Raises ValueError when the machine has not got that much.
+    """
+    projections = 6 * geometry.num_views * math.prod(geometry.detector_shape)  # float32, and half precision for trust
+    needed_gb = (recon.memory_needed(geometry) + projections) / 1e9
+    has_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if needed_gb > has_gb:
+        raise ValueError(
+            f"the reconstruction takes up to {needed_gb:.1f} GB of memory and this machine has {has_gb:.1f} GB; "
+            f"choose larger voxels than {geometry.voxel_um:g} um (--voxel-um)"
+        )
+    return f"takes up to {needed_gb:.1f} GB of memory; this machine has {has_gb:.1f} GB"
 
 
 def _grid(built: Mapping[str, Any], voxel_um: float) -> dict[str, Any]:
@@ -117,10 +147,16 @@ def pillar_of(volume: NDArray[np.float32], voxel_um: float) -> PillarFit | None:
 
 
 def reconstruct_run(
-    uid: str, *, data: Path | None, out: Path | None, voxel_um: float | None = None, **options: Any
+    uid: str,
+    *,
+    data: Path | None,
+    out: Path | None,
+    voxel_um: float | None = None,
+    checkpoint: Path | None = None,
+    **options: Any,
 ) -> Tomogram:
     """The command: reconstruct, say what came out, draw slices and drift."""
-    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, **options)
+    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, announce=print, **options)
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:
