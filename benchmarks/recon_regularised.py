@@ -31,7 +31,8 @@ Images = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True)
 class PillarScan:
-    """Line integrals without motion, their trust, the scan, and the truth (z, y, x) with and without the focal spot."""
+    """Line integrals without motion, straightened, their trust, the scan, and the truth (z, y, x) with and without the
+    focal spot."""
 
     p: Images
     weights: Images
@@ -72,7 +73,9 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
     for share, sigma_nm in shares:
         sigma = sigma_nm * 1e-3 / voxel_um
         seen += np.float32(share) * gaussian_filter(solid, (sigma * spot.spot_vertical_stretch, sigma, sigma))
-    return PillarScan(np.log(flat / counts), trust(counts), geometry, solid, seen)
+    p, weights = np.log(flat / counts), trust(counts)
+    recon.beam_hardening_correction(p, geometry, weights=weights).correct(p, weights)
+    return PillarScan(p, weights, geometry, solid, seen)
 
 
 def _solid(specimen: CathodePillar, geometry: ConeGeometry) -> Images:
