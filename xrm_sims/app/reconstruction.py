@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,11 @@ def memory_said(geometry: ConeGeometry) -> str:
             f"the reconstruction takes up to {needed_gb:.1f} GB of memory and this machine has {has_gb:.1f} GB; "
             f"choose larger voxels than {geometry.voxel_um:g} um (--voxel-um)"
         )
-    return f"takes up to {needed_gb:.1f} GB of memory; this machine has {has_gb:.1f} GB"
+    return f"takes up to {needed_gb:.2g} GB of memory; this machine has {has_gb:.0f} GB"
+
+
+def _aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _grid(built: Mapping[str, Any], voxel_um: float) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def reconstruct_run(
     **options: Any,
 ) -> Tomogram:
     """The command: reconstruct, say what came out, draw slices and drift."""
-    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, announce=print, **options)
+    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, announce=_aside, **options)
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:
