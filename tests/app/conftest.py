@@ -25,6 +25,17 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = ["--num", "3", "--step-deg", "120", "--binning", "8"]
 
 
+@pytest.fixture(autouse=True)
+def heeded_signals():
+    """Tests that run in the background inherit ignored signals, which these tests send to themselves."""
+    ignored = [number for number in STOPS if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def make_data_root(folder):
     folder.mkdir(parents=True)
     (folder / "settings.toml").write_text(SETTINGS)
