@@ -16,15 +16,14 @@ from numba import float32, get_num_threads, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.checks import checked_scan
-from recon.columns import PAD, resample
+from recon.columns import PAD
 from recon.differences import turned
-from recon.projector import trace
+from recon.projector import TILE, smear, trace
 from recon.redundancy import covered_deg, view_weights
 from recon.support import support_mask
 from xrm_sims.geometry import Geometry
 
 VIEWS_AT_ONCE = 16  # enough for one pass over the volume to pay, few enough to need little memory
-TILE = 64  # columns of the volume that stay in cache while these views pass
 LEAST_COVERED_DEG = 175.0
 
 
@@ -186,36 +185,12 @@ def _lay_out(flat, image, columns, rows, beyond):
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _smear(volume, data, views, span_x, size):
     """volume += sum over the views of data times the squared magnification, pixels per voxel at each voxel."""
-    nx, ny, nz, columns, rows = size
-    stride, pitch = nz + PAD, rows + PAD
-    tiles = (ny + TILE - 1) // TILE
+    nx, ny, nz = size[0], size[1], size[2]
+    stride, tiles = nz + PAD, (ny + TILE - 1) // TILE
     for task in prange(nx * tiles):
         i, first = task // tiles, task % tiles * TILE
         low, high = max(first, span_x[i, 0]), min(first + TILE, span_x[i, 1])
-        x0 = i - (nx - 1) * 0.5
-        for v in range(views.shape[0]):
-            cos, sin, sod, axis, mag = views[v, 0], views[v, 1], views[v, 2], views[v, 3], views[v, 4]
-            for j in range(low, high):
-                y0 = j - (ny - 1) * 0.5
-                m = mag / (sod + x0 * cos - y0 * sin)
-                u = views[v, 5] + m * (x0 * sin + y0 * cos + axis)
-                if u < 0 or u >= columns - 1:
-                    continue
-                near = int(u)
-                column = (v * columns + near) * pitch + PAD
-                resample(
-                    volume,
-                    ((i + 1) * (ny + 2) + j + 1) * stride + PAD,
-                    nz,
-                    data,
-                    column,
-                    column + pitch,
-                    rows,
-                    float32(u - near),
-                    float32(m * m),
-                    float32(views[v, 6] - m * (nz - 1) * 0.5),
-                    float32(m),
-                )
+        smear(volume, data, views, size, i, low, high, float32(1.0), True)
         for j in range(low, high):
             begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
             for k in range(nz, nz + PAD):

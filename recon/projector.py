@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from recon.columns import PAD, allocate, columns_view, resample, spread
 from xrm_sims.geometry import Geometry
 
+TILE = 64  # columns of the volume that stay in cache while the views of a subset pass
 BLOCK = 32  # detector columns that share a main axis; their output stays in the first-level cache
 
 
@@ -198,6 +199,41 @@ def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
                     float32((nz - 1) * 0.5 - middle * g),
                     float32(g),
                 )
+
+
+@njit(fastmath=True, forceinline=True)
+def smear(volume, data, views, size, i, low, high, factor, squared):
+    """Add each view, where it shows them, to the columns ``low`` to ``high`` of the plane ``i`` of constant x.
+
+    Voxel-driven: the weight is ``factor``, times the squared magnification (pixels per voxel) if ``squared``.
+    """
+    nx, ny, nz, columns, rows = size
+    stride, pitch = nz + PAD, rows + PAD
+    x0 = i - (nx - 1) * 0.5
+    for v in range(views.shape[0]):
+        cos, sin, sod, axis, mag = views[v, 0], views[v, 1], views[v, 2], views[v, 3], views[v, 4]
+        for j in range(low, high):
+            y0 = j - (ny - 1) * 0.5
+            m = mag / (sod + x0 * cos - y0 * sin)
+            u = views[v, 5] + m * (x0 * sin + y0 * cos + axis)
+            if u < 0 or u >= columns - 1:
+                continue
+            near = int(u)
+            weight = factor * float32(m * m) if squared else factor
+            column = (v * columns + near) * pitch + PAD
+            resample(
+                volume,
+                ((i + 1) * (ny + 2) + j + 1) * stride + PAD,
+                nz,
+                data,
+                column,
+                column + pitch,
+                rows,
+                float32(u - near),
+                weight,
+                float32(views[v, 6] - m * (nz - 1) * 0.5),
+                float32(m),
+            )
 
 
 @njit(fastmath=True, forceinline=True)

@@ -14,14 +14,12 @@ import numpy as np
 from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
-from recon.columns import PAD, resample
+from recon.columns import PAD
 from recon.fdk import fdk_into
-from recon.projector import BLOCK, Rays, checked, step_length, sum_planes, trace, upright
+from recon.projector import BLOCK, TILE, Rays, checked, smear, step_length, sum_planes, trace, upright
 from recon.support import support_mask
 from recon.total_variation import denoise, noise_level
 from xrm_sims.geometry import Geometry
-
-TILE = 64  # columns of the volume that stay in cache while all views of a subset pass
 
 
 class Solver:
@@ -144,37 +142,13 @@ def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squ
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _update(volume, data, views, span_x, inside, size, relaxation, floor):
     """volume += relaxation * mean over the views of data where the voxel is seen; clipped at floor, zero outside."""
-    nx, ny, nz, columns, rows = size
-    stride, pitch = nz + PAD, rows + PAD
+    nx, ny, nz = size[0], size[1], size[2]
+    stride, tiles = nz + PAD, (ny + TILE - 1) // TILE
     factor = float32(relaxation / views.shape[0])
-    tiles = (ny + TILE - 1) // TILE
     for task in prange(nx * tiles):
         i, first = task // tiles, task % tiles * TILE
         low, high = max(first, span_x[i, 0]), min(first + TILE, span_x[i, 1])
-        x0 = i - (nx - 1) * 0.5
-        for v in range(views.shape[0]):
-            cos, sin, sod, axis, mag = views[v, 0], views[v, 1], views[v, 2], views[v, 3], views[v, 4]
-            for j in range(low, high):
-                y0 = j - (ny - 1) * 0.5
-                m = mag / (sod + x0 * cos - y0 * sin)
-                u = views[v, 5] + m * (x0 * sin + y0 * cos + axis)
-                if u < 0 or u >= columns - 1:
-                    continue
-                near = int(u)
-                column = (v * columns + near) * pitch + PAD
-                resample(
-                    volume,
-                    ((i + 1) * (ny + 2) + j + 1) * stride + PAD,
-                    nz,
-                    data,
-                    column,
-                    column + pitch,
-                    rows,
-                    float32(u - near),
-                    factor,
-                    float32(views[v, 6] - m * (nz - 1) * 0.5),
-                    float32(m),
-                )
+        smear(volume, data, views, size, i, low, high, factor, False)
         for j in range(low, high):
             begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
             keep = float32(1.0) if inside[i, j] else float32(0.0)
