@@ -148,8 +148,10 @@ def reconstruct(
     nz, ny, nx = geometry.volume_shape
     held = replace(geometry, volume_shape=(nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x))
     result = sart(prepared.p, held, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
-    volume = np.zeros(geometry.volume_shape, np.float32)
-    volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x] = result.volume[margin : margin + nz]
+    volume = result.volume[margin : margin + nz]
+    if cut_y or cut_x:
+        inner, volume = volume, np.zeros(geometry.volume_shape, np.float32)
+        volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x] = inner
     return Reconstruction(volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
 
 
