@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,10 +34,11 @@ def on_stop_signals(handler: Callable[..., Any]) -> dict[int, Any]:
 
 
 @contextmanager
-def _handling(handler: Callable[..., Any]) -> Iterator[None]:
+def _handling(handler: Callable[..., Any]) -> Iterator[set[int]]:
+    """The numbers of the signals that are handled meanwhile."""
     previous = on_stop_signals(handler)
     try:
-        yield
+        yield set(previous)
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
@@ -45,13 +47,20 @@ def _handling(handler: Callable[..., Any]) -> Iterator[None]:
 @contextmanager
 def pausing_at_once(RE: RunEngine) -> Iterator[None]:
     """Meanwhile the first signal pauses the RunEngine where it stands, whatever it waits for, and further ones change
-    nothing. The RunEngine's own handler waits for a checkpoint at the first and would need a second."""
+    nothing. The RunEngine's own handler waits for a checkpoint at the first and would need a second.
+
+    A thread hears of signals through Python's wake-up descriptor: the main thread does not run its handlers when one
+    comes just before it begins to wait for a lock.
+    """
     from bluesky.utils import TransitionError
 
-    asked, over = threading.Event(), threading.Event()
+    over = threading.Event()
 
     def pause() -> None:
-        asked.wait()
+        while (number := ear.recv(1)) and number[0] not in heard:
+            continue
+        if number:
+            sys.stdout = silence  # the RunEngine comments on pausing and aborting
         while not over.wait(_RETRY_S):
             try:
                 RE.request_pause()
@@ -61,20 +70,19 @@ def pausing_at_once(RE: RunEngine) -> Iterator[None]:
 
     with ExitStack() as stack:
         silence = stack.enter_context(open(os.devnull, "w"))
-
-        def on_signal(*_: object) -> None:
-            sys.stdout = silence  # the RunEngine comments on pausing and aborting
-            asked.set()
-
+        ear, mouth = (stack.enter_context(end) for end in socket.socketpair())
+        mouth.setblocking(False)
         stack.callback(setattr, sys, "stdout", sys.stdout)
         stack.callback(setattr, RE, "context_managers", RE.context_managers)
         RE.context_managers = []
-        stack.enter_context(_handling(on_signal))
+        heard = stack.enter_context(_handling(lambda *_: None))
+        before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
         watcher = threading.Thread(target=pause, name="stop-on-signal", daemon=True)
         watcher.start()
         try:
             yield
         finally:
+            signal.set_wakeup_fd(before)
             over.set()
-            asked.set()
+            mouth.close()
             watcher.join()
