@@ -14,7 +14,7 @@ from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
 from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, SWEEPS, VIEWS_PER_SUBSET, subset_order
 from recon.solver import Solver
-from recon.support import columns_outside, field_of_view_um, slices_beyond
+from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 
@@ -258,7 +258,7 @@ class GrowingVolume:
     def _settle(self, *, restart: bool = False) -> None:
         """A solver for what the support spans and the views see, going on from the volume of before or a new start."""
         limit = field_of_view_um(self._built)
-        radius_um = limit if self._radius_um is None else min(self._radius_um, limit)
+        radius_um = limit if self._radius_um is None else min(BLUR_ROOM * self._radius_um, limit)
         margin = slices_beyond(self.geometry, radius_um)
         cut_y, cut_x = columns_outside(self._built, radius_um)
         nz, ny, nx = self._built.volume_shape

@@ -26,7 +26,7 @@ LEAN_ROUNDS = 2
 TEMPLATE_ROUNDS = 3
 GAUSS_NEWTON_STEPS = 8
 AIR_SHARE = 0.05  # of the largest mean integral: what the outermost columns may show beside a whole specimen
-SUPPORT_MARGIN_PX, SUPPORT_MARGIN = 4.0, 0.03  # pixels, and a share of the radius: blur reaches that far
+SUPPORT_MARGIN_PX = 4.0
 SAMPLE = 64  # views that tell what the specimen looks like
 
 
@@ -50,8 +50,7 @@ def specimen_radius_um(
     shifts = np.zeros(geometry.num_views) if geometry.view_shifts_px is None else geometry.view_shifts_px[:, 1]
     distance = np.abs(np.arange(geometry.detector_shape[1]) - geometry.axis_column - shifts[:, None])
     occupied = profile > AIR_SHARE * np.quantile(profile, 0.99)
-    reach_px = float(np.quantile((distance * occupied).max(axis=1), 0.99))
-    reach_px = (1 + SUPPORT_MARGIN) * reach_px + SUPPORT_MARGIN_PX
+    reach_px = float(np.quantile((distance * occupied).max(axis=1), 0.99)) + SUPPORT_MARGIN_PX
     return float(reach_px * geometry.pixel_mm * 1e3 / geometry.magnification)
 
 

@@ -14,7 +14,7 @@ from recon.documents import TomographyConsumer, TomographyScan, documents_of
 from recon.moments import specimen_radius_um
 from recon.prepared import STAGES, Prepared, Progress, prepare, straighten
 from recon.sart import sart
-from recon.support import columns_outside, field_of_view_um, slices_beyond
+from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from xrm_sims.geometry import ConeGeometry
 
 
@@ -136,9 +136,8 @@ def reconstruct(
         volume_shape=geometry.volume_shape if volume_shape is None else volume_shape,
         voxel_um=geometry.voxel_um if voxel_um is None else voxel_um,
     )
-    radius_um = specimen_radius_um(prepared.p, geometry)
-    if radius_um is None or radius_um > field_of_view_um(geometry):
-        radius_um = field_of_view_um(geometry)
+    found_um, field_um = specimen_radius_um(prepared.p, geometry), field_of_view_um(geometry)
+    radius_um = field_um if found_um is None else min(BLUR_ROOM * found_um, field_um)
     margin, cut_y, cut_x = slices_beyond(geometry, radius_um), 0, 0
     if options.get("initial") is not None:
         options["initial"] = np.pad(options["initial"], [(margin, margin), (0, 0), (0, 0)])

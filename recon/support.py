@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.geometry import Geometry
 
+BLUR_ROOM = 1.03  # what the blur of the edge puts outside of a tight support would pile up at its rim
+
 
 def field_of_view_um(geometry: Geometry) -> float:
     """Radius of the cylinder that every view sees, within the volume: the support unless told otherwise."""
