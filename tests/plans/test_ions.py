@@ -45,7 +45,13 @@ def test_a_hard_pause_never_erodes_a_frame_twice(scope, RE, run, interrupt, twin
 
 
 def test_abort_keeps_the_frames_taken_and_blanks(scope, RE, run, interrupt, is_safe):
-    interrupt(sims_raster(scope, **SMALL), lambda msg: msg.command == "complete", nth=2)
+    completed = []
+
+    def blanking_after_the_second_frame(msg):
+        completed.extend([msg] if msg.command == "complete" else [])
+        return len(completed) == 2 and msg.command == "set"
+
+    interrupt(sims_raster(scope, **SMALL), blanking_after_the_second_frame)
     RE.abort()
     assert len(run.frames("primary", "sector_counts")) == 2
     assert is_safe()
