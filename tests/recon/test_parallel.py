@@ -118,7 +118,7 @@ def test_the_axis_search_names_what_it_refuses():
         recon.find_axis(np.full((8, 4, 16), np.nan), geometry)
 
 
-@pytest.mark.skipif(not TOOTH, reason="XRM_SIMS_TOOTH_H5 does not name TomoPy's tooth.h5")
+@pytest.mark.skipif(not TOOTH, reason="TomoPy's tooth.h5 is not ours to ship: set XRM_SIMS_TOOTH_H5")
 def test_a_measured_tooth_agrees_with_scikit_image():
     with h5py.File(TOOTH) as file:
         raw = {name: file[f"exchange/{name}"][...] for name in ("data", "data_white", "data_dark", "theta")}

@@ -32,6 +32,8 @@ def sentence(error: BaseException) -> str:
         raise error
     cause = root_cause(error)
     text = " ".join(str(cause).split())
+    if isinstance(cause, OSError) and cause.filename is not None and cause.strerror:
+        return f"{cause.filename}: cannot be used ({cause.strerror})"
     if isinstance(cause, (ValueError, RuntimeError, OSError)) and text:
         return text
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
