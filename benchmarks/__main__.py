@@ -8,17 +8,17 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks import (
     orchestration,
     recon_alignment,
-    recon_fdk,
     recon_full,
     recon_regularised,
     recon_sart,
     recon_slices,
 )
+from benchmarks.recon_phantom import CASES
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -32,40 +32,32 @@ class Row(NamedTuple):
     ratio: str
 
 
+def beside_rtk(what: str, found: dict[str, Any]) -> Row:
+    return Row(
+        what,
+        f"{found['seconds']:.2f} s (compiling {found['compile_s']:.1f} s), RMSE {found['rmse']:.3e}",
+        f"itk-rtk {found.get('peer', '')} {found['peer_seconds']:.2f} s, RMSE {found['peer_rmse']:.3e}",
+        f"{found['speed_ratio']:.1f} times as fast, error {found['error_ratio']:.3f}",
+    )
+
+
 def plain_sart() -> Iterator[Row]:
     """At equal settings: relaxation 0.3, one view per subset, no start, no total variation."""
-    for case in ("B1", "B2"):
+    for case in CASES:
         for sweeps in (1, 3):
-            found = recon_sart.run(case, sweeps)
-            yield Row(
-                f"{case}, plain SART, {sweeps} sweep(s)",
-                f"{found['seconds']:.2f} s (compiling {found['compile_s']:.1f} s), RMSE {found['rmse']:.3e}",
-                f"itk-rtk {found['peer_seconds']:.2f} s, RMSE {found['peer_rmse']:.3e}",
-                f"{found['speed_ratio']:.1f} times as fast, error {found['error_ratio']:.3f}",
-            )
+            yield beside_rtk(f"{case}, plain SART, {sweeps} sweep(s)", recon_sart.run(case, sweeps))
 
 
 def time_to_error() -> Iterator[Row]:
-    for case in ("B1", "B2"):
+    for case in CASES:
         for noisy in (False, True):
-            found = recon_sart.time_to_error(case, noisy)
-            yield Row(
-                f"{case}, {'noise of 1,453 counts' if noisy else 'no noise'}, default arguments",
-                f"{found['seconds']:.2f} s (compiling {found['compile_s']:.1f} s), RMSE {found['rmse']:.3e}",
-                f"itk-rtk {found['peer']} {found['peer_seconds']:.2f} s, RMSE {found['peer_rmse']:.3e}",
-                f"{found['speed_ratio']:.1f} times as fast, error {found['error_ratio']:.3f}",
-            )
+            noise = "noise of 1,453 counts" if noisy else "no noise"
+            yield beside_rtk(f"{case}, {noise}, default arguments", recon_sart.time_to_error(case, noisy))
 
 
 def filtered() -> Iterator[Row]:
-    for case in ("B1", "B2"):
-        found = recon_fdk.run(case)
-        yield Row(
-            f"{case}, FDK",
-            f"{found['own_s']:.2f} s, RMSE {found['own_rmse']:.3e}",
-            f"itk-rtk {found['rtk_s']:.2f} s, RMSE {found['rtk_rmse']:.3e}",
-            f"{found['speed_ratio']:.1f} times as fast, error {found['error_ratio']:.3f}",
-        )
+    for case in CASES:
+        yield beside_rtk(f"{case}, FDK", recon_sart.filtered(case))
 
 
 def projectors() -> Iterator[Row]:

@@ -84,6 +84,7 @@ def exact_projections(phantom: Phantom, geometry: Geometry) -> np.ndarray[Any, n
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     scale = np.ones(n) if geometry.view_scale is None else geometry.view_scale
+    height = np.zeros(n) if geometry.view_height_um is None else geometry.view_height_um
     return np.asarray(
         _project(
             phantom.balls,
@@ -91,6 +92,7 @@ def exact_projections(phantom: Phantom, geometry: Geometry) -> np.ndarray[Any, n
             np.radians(geometry.angles_deg),
             shifts + np.array(geometry.detector_offset_px),
             geometry.pixel_mm / geometry.source_detector_mm / scale,
+            height,
             math.radians(geometry.detector_roll_deg),
             1e3 * geometry.source_object_mm,
             geometry.axis_offset_um,
@@ -101,7 +103,7 @@ def exact_projections(phantom: Phantom, geometry: Geometry) -> np.ndarray[Any, n
 
 
 @njit(parallel=True)
-def _project(balls, pillar, angles, moved, slopes, roll, sod, axis, rows, columns):
+def _project(balls, pillar, angles, moved, slopes, heights, roll, sod, axis, rows, columns):
     out = np.zeros((angles.size, rows, columns), np.float32)
     for a in prange(angles.size):
         cos, sin = math.cos(angles[a]), math.sin(angles[a])
@@ -110,13 +112,13 @@ def _project(balls, pillar, angles, moved, slopes, roll, sod, axis, rows, column
                 right = c - (columns - 1) / 2 - moved[a, 1]
                 up = r - (rows - 1) / 2 - moved[a, 0]
                 y = (math.cos(roll) * right + math.sin(roll) * up) * slopes[a]
-                z = (math.cos(roll) * up - math.sin(roll) * right) * slopes[a]
+                z = (math.cos(roll) * up - math.sin(roll) * right) * slopes[a] - heights[a] / sod
                 norm = math.sqrt(1 + y * y + z * z)
                 total = 0.0
                 for n in range(len(balls)):  # source at the origin, ray along (1, y, z) / norm
                     px = balls[n, 0] * cos - balls[n, 1] * sin + sod
                     py = balls[n, 0] * sin + balls[n, 1] * cos + axis
-                    pz = balls[n, 2]
+                    pz = balls[n, 2] - heights[a]
                     across = (py * z - pz * y) ** 2 + (pz - px * z) ** 2 + (px * y - py) ** 2
                     inside = balls[n, 3] ** 2 - across / norm**2
                     if inside > 0:
@@ -126,10 +128,11 @@ def _project(balls, pillar, angles, moved, slopes, roll, sod, axis, rows, column
                 half = (pillar[0] ** 2 - (sod * y - axis) ** 2 / square) / square
                 if half > 0:
                     near, far = middle - math.sqrt(half), middle + math.sqrt(half)
+                    top = pillar[1] - heights[a]
                     if z > 0:
-                        far = min(far, pillar[1] / z)
+                        far = min(far, top / z)
                     elif z < 0:
-                        near = max(near, pillar[1] / z)
+                        near = max(near, top / z)
                     total += pillar[2] * max(far - near, 0.0) * norm
                 out[a, r, c] = total
     return out

@@ -1,8 +1,9 @@
-"""SART against itk-rtk on the same exact projections, both as whole pipelines in one run; ratios are printed.
+"""SART and FDK against itk-rtk on the same exact projections, both as whole pipelines in one run; ratios are printed.
 
 python -m benchmarks.recon_sart            # B1: 180 views of 128 x 128 into 128^3, one sweep at equal settings
 python -m benchmarks.recon_sart B2 --sweeps 3
 python -m benchmarks.recon_sart B1 --to-error --noisy
+python -m benchmarks.recon_sart B2 --fdk
 python -m benchmarks.recon_sart --projectors
 """
 
@@ -95,6 +96,19 @@ def time_to_error(case: str = "B1", noisy: bool = False, seed: int = 1) -> dict[
     return {"compile_s": compile_s, "peer": name, **ratios}
 
 
+def filtered(case: str = "B1", seed: int = 1) -> dict[str, float]:
+    """Filtered back projection with a plain ramp on both sides; see :func:`run` for the numbers."""
+    from benchmarks.rtk import peer_fdk
+
+    p, geometry, reference = scan(case, seed)
+    compile_s = compiled(lambda: recon.fdk(p, geometry))
+    volume, seconds = timed(lambda: recon.fdk(p, geometry))
+    theirs, peer_seconds = timed(lambda: peer_fdk(p, geometry))
+    return {"compile_s": compile_s} | _ratios(
+        seconds, rms_error(volume, reference), peer_seconds, rms_error(theirs, reference)
+    )
+
+
 def _ratios(seconds: float, error: float, peer_seconds: float, peer_error: float) -> dict[str, float]:
     return {
         "seconds": seconds,
@@ -129,6 +143,7 @@ if __name__ == "__main__":
     cli.add_argument("--seed", type=int, default=1)
     cli.add_argument("--to-error", action="store_true", help="default arguments, time to the peer's error")
     cli.add_argument("--noisy", action="store_true", help=f"with the noise of {COUNTS:.0f} open-beam counts")
+    cli.add_argument("--fdk", action="store_true", help="filtered back projection instead")
     cli.add_argument("--projectors", action="store_true", help="rates of the projector pair")
     args = cli.parse_args()
     if args.projectors:
@@ -138,11 +153,14 @@ if __name__ == "__main__":
     if args.to_error:
         result = time_to_error(args.case, args.noisy, args.seed)
         print(f"{args.case}, default arguments, {'noisy' if args.noisy else 'no noise'}, seed {args.seed}")
+    elif args.fdk:
+        result = {"peer": "FDK"} | filtered(args.case, args.seed)
+        print(f"{args.case}, filtered back projection, seed {args.seed}")
     else:
         result = {"peer": "SART"} | run(args.case, args.sweeps, args.seed)
         print(f"{args.case}, {args.sweeps} sweep(s), one view per subset, seed {args.seed}")
     print(
-        f"  recon.sart    {result['seconds']:7.2f} s  RMSE {result['rmse']:.3e}, compiling {result['compile_s']:.1f} s"
+        f"  recon         {result['seconds']:7.2f} s  RMSE {result['rmse']:.3e}, compiling {result['compile_s']:.1f} s"
     )
     print(f"  itk-rtk {result['peer']:6}{result['peer_seconds']:7.2f} s  RMSE {result['peer_rmse']:.3e}")
     print(f"  {result['speed_ratio']:.1f} times as fast, error ratio {result['error_ratio']:.3f}")

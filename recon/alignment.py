@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,9 +81,9 @@ def correct_geometry(
 
     Returns
     -------
-    The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and
-    ``angles_deg`` turned as the sideways motion of source or specimen turns the line of sight. The module's docstring
-    says how they share what cannot be told apart.
+    The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and with
+    ``angles_deg`` and ``view_height_um`` turned and tilted as the motion of source or specimen turns the line of sight.
+    The module's docstring says how they share what cannot be told apart.
 
     Raises
     ------
@@ -154,16 +154,22 @@ def _first_shifts(scan: _Scan) -> NDArray[np.float64]:
 
 
 def _displaced(found: Geometry, shifts_px: NDArray[np.float64], scan: _Scan) -> Geometry:
-    """With these shifts, and the angles turned with them.
+    """With these shifts, and the line of sight turned and tilted with them.
 
-    A specimen displaced by y, or a source by -y, is seen turned by -y / source_object; it was not displaced at the time
-    of the first reference, or in the first view.
+    A specimen displaced by y, or a source by -y, is seen turned by -y / source_object; one displaced by z is seen from
+    z below. It was not displaced at the time of the first reference, or in the first view.
     """
-    columns = shifts_px[:, 1]
+    rows, columns = shifts_px.T
     origin = columns[scan.times_s.argmin()] if scan.drift_px is None else (columns - scan.drift_px[:, 1]).mean()
-    y_mm = (columns - origin) * found.pixel_mm / found.magnification
-    angles = scan.built.angles_deg - np.degrees(y_mm / found.source_object_mm)
-    return replace(found, view_shifts_px=shifts_px, angles_deg=angles)
+    pitch_mm = found.pixel_mm / found.magnification
+    angles = scan.built.angles_deg - np.degrees((columns - origin) * pitch_mm / found.source_object_mm)
+    moved = replace(found, view_shifts_px=shifts_px, angles_deg=angles)
+    return replace(moved, view_height_um=source_height_um(rows, moved)) if isinstance(moved, ConeGeometry) else moved
+
+
+def source_height_um(rows_px: NDArray[np.float64], geometry: ConeGeometry) -> NDArray[np.float64]:
+    """How high the source stands above the middle of a specimen whose images are displaced by so many rows."""
+    return -1e3 * geometry.pixel_mm / geometry.magnification * rows_px
 
 
 def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[float], None] | None) -> Geometry:
@@ -262,6 +268,8 @@ def _whole(found: Geometry, scan: _Scan, geometry: Geometry, times_s: NDArray[np
 
     angles = geometry.angles_deg + everywhere(found.angles_deg - scan.built.angles_deg)
     shifts = np.column_stack([everywhere(shift) for shift in found.view_shifts_px.T])
-    if isinstance(found, ConeGeometry) and found.view_scale is not None:
-        return replace(found, angles_deg=angles, view_shifts_px=shifts, view_scale=everywhere(found.view_scale))
-    return replace(found, angles_deg=angles, view_shifts_px=shifts)
+    whole: dict[str, Any] = {"angles_deg": angles, "view_shifts_px": shifts}
+    if isinstance(found, ConeGeometry):
+        of_views = {"view_scale": found.view_scale, "view_height_um": found.view_height_um}
+        whole |= {name: everywhere(seen) for name, seen in of_views.items() if seen is not None}
+    return replace(found, **whole)

@@ -98,7 +98,7 @@ def fdk_into(
         few = rays[some]
         straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
         # unlike the zeros of projector.upright, edges carried on outwards are no edges to the ramp
-        straight = turned(straight, few.views[:, 6:4:-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
+        straight = turned(straight, few.centres[:, ::-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
         spectrum = scipy.fft.rfft(image, axis=-1, workers=workers, overwrite_x=True)

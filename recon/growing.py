@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.alignment import correct_geometry
+from recon.alignment import correct_geometry, source_height_um
 from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
@@ -281,11 +281,13 @@ class GrowingVolume:
             self._rings += more
 
     def _geometry_of(self, views: NDArray[np.int64]) -> ConeGeometry:
+        shifts = self._shifts_px[views]
         return replace(
             self._found,
             angles_deg=self._angles_deg[views],
-            view_shifts_px=self._shifts_px[views],
+            view_shifts_px=shifts,
             view_scale=None if self._found.view_scale is None else self._scale[views],
+            view_height_um=source_height_um(shifts[:, 0], self._found) if self.aligned else None,
         )
 
     def _nearest_in_time(self, views: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -26,7 +26,8 @@ BLOCK = 32  # detector columns that share a main axis; their output stays in the
 class Rays:
     """A geometry as the kernels want it: lengths in voxels, one row of ``views`` per view.
 
-    views : cos, sin, source-axis distance, axis offset, detector pixels per unit slope, centre column, centre row.
+    views : cos, sin, source-axis distance, axis offset, detector pixels per unit slope, centre column, row level with
+        the source, height of the source above the middle of the volume.
     along_x : (views, blocks of columns) whether the planes of a ray are those of constant x.
     span_x, span_y : first and last + 1 index of the support in each plane of constant x and of constant y.
     """
@@ -44,6 +45,12 @@ class Rays:
 
     def __getitem__(self, chosen: slice | NDArray[np.int64]) -> Rays:
         return replace(self, views=self.views[chosen], along_x=self.along_x[chosen])
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """(n, 2) column and row on which the middle of the volume falls when it lies on the axis."""
+        lean = self.views[:, 7] * self.views[:, 4] / self.views[:, 2]
+        return self.views[:, 5:7] - np.column_stack([np.zeros_like(lean), lean])
 
     @property
     def size(self) -> NDArray[np.int64]:
@@ -79,7 +86,7 @@ def trace(geometry: Geometry, support: NDArray[np.bool_] | None = None, margin: 
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     angles = np.radians(geometry.angles_deg)
-    views = np.empty((n, 7))
+    views = np.zeros((n, 8))
     views[:, 0], views[:, 1] = np.cos(angles), np.sin(angles)
     views[:, 2] = geometry.source_object_mm * 1e3 / geometry.voxel_um
     views[:, 3] = geometry.axis_offset_um / geometry.voxel_um
@@ -88,7 +95,10 @@ def trace(geometry: Geometry, support: NDArray[np.bool_] | None = None, margin: 
         views[:, 4] *= geometry.view_scale
     rows, columns = rows + 2 * margin[0], columns + 2 * margin[1]
     views[:, 5] = (columns - 1) / 2 + geometry.detector_offset_px[1] + shifts[:, 1]
-    views[:, 6] = (rows - 1) / 2 + geometry.detector_offset_px[0] + shifts[:, 0]
+    if geometry.view_height_um is not None:
+        views[:, 7] = geometry.view_height_um / geometry.voxel_um
+    lean = views[:, 7] * views[:, 4] / views[:, 2]
+    views[:, 6] = (rows - 1) / 2 + geometry.detector_offset_px[0] + shifts[:, 0] + lean
     middle = np.arange(0, columns, BLOCK) + BLOCK / 2
     fan = np.arctan((middle[None, :] - views[:, 5:6]) / views[:, 4:5]) - angles[:, None]
     _, ny, nx = geometry.volume_shape
@@ -160,7 +170,7 @@ def _sum_planes(out, volume, views, along_x, span_x, span_y, size):
                     nz,
                     float32(q + 1.0 - near),
                     float32(1.0),
-                    float32((nz - 1) * 0.5 - middle * g),
+                    float32((nz - 1) * 0.5 + views[v, 7] - middle * g),
                     float32(g),
                 )
 
@@ -196,7 +206,7 @@ def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
                     (v * columns + c) * pitch + PAD,
                     rows,
                     float32(q + 1.0 - near),
-                    float32((nz - 1) * 0.5 - middle * g),
+                    float32((nz - 1) * 0.5 + views[v, 7] - middle * g),
                     float32(g),
                 )
 
@@ -231,7 +241,7 @@ def smear(volume, data, views, size, i, low, high, factor, squared):
                 rows,
                 float32(u - near),
                 weight,
-                float32(views[v, 6] - m * (nz - 1) * 0.5),
+                float32(views[v, 6] - m * ((nz - 1) * 0.5 + views[v, 7])),
                 float32(m),
             )
 
@@ -299,7 +309,7 @@ def _turn(turned, upright, centres, cos, sin, transpose):
 
 
 def _centres(geometry: Geometry, rays: Rays, margin: tuple[int, int]) -> NDArray[np.float64]:
-    upright = rays.views[:, 5:7]
+    upright = rays.centres
     return np.ascontiguousarray(np.hstack([upright - np.array([margin[1], margin[0]]), upright]))
 
 

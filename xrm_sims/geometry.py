@@ -172,6 +172,8 @@ class ConeGeometry(_Scan):
     axis_offset_um : the rotation axis displaced along +y.
     view_shifts_px : (n, 2) displacement of each image along (row, column), or None.
     view_scale : (n,) magnification relative to nominal, or None.
+    view_height_um : (n,) height of the source above the middle plane of the volume, by which the line of sight is
+        tilted, or None; where the images lie is said by ``view_shifts_px`` alone.
 
     Raises
     ------
@@ -190,6 +192,7 @@ class ConeGeometry(_Scan):
     axis_offset_um: float = 0.0
     view_shifts_px: NDArray[np.float64] | None = field(default=None)
     view_scale: NDArray[np.float64] | None = field(default=None)
+    view_height_um: NDArray[np.float64] | None = field(default=None)
 
     _lengths = ("source_object_mm", "source_detector_mm", "pixel_mm", "voxel_um")
 
@@ -205,6 +208,9 @@ class ConeGeometry(_Scan):
             if (scale <= 0).any():
                 raise ValueError(f"view_scale: needs positive numbers, got {scale.min()}")
             object.__setattr__(self, "view_scale", scale)
+        if self.view_height_um is not None:
+            height = _finite("view_height_um", self.view_height_um, (self.num_views,))
+            object.__setattr__(self, "view_height_um", height)
         radius_um = 0.5 * self.voxel_um * max(self.volume_shape[1:])
         if radius_um >= self.source_object_mm * 1e3:
             raise ValueError(
@@ -270,7 +276,7 @@ class ParallelGeometry(_Scan):
 
     _lengths = ("pixel_um", "voxel_um")
     magnification = 1.0
-    view_scale = None
+    view_scale = view_height_um = None
 
     def __post_init__(self) -> None:
         self._check()
