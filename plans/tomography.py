@@ -214,6 +214,7 @@ def _scan(
                 "energy_kev": settings.electron.voltage_kv,
                 "current_na": settings.electron.current_na,
                 "target": scan.target,
+                "focal_spot": settings.source.focal_spot,
             },
             "num_projections": scan.num,
             "view_indices": views,

@@ -5,6 +5,7 @@ from recon.axis import find_axis
 from recon.beam_hardening import beam_hardening_correction
 from recon.documents import TomographyConsumer
 from recon.fdk import fdk
+from recon.focal_spot import FocalSpot, sharpen
 from recon.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
 from recon.live import LiveReconstruction
 from recon.preparation import line_integrals
@@ -16,6 +17,7 @@ from recon.solver import Solver
 
 __all__ = [
     "EdgeResolution",
+    "FocalSpot",
     "FourierShell",
     "LiveReconstruction",
     "Reconstruction",
@@ -38,4 +40,5 @@ __all__ = [
     "prepare_run",
     "project",
     "sart",
+    "sharpen",
 ]

@@ -25,6 +25,7 @@ from xrm_sims.geometry import Geometry
 
 VIEWS_AT_ONCE = 16  # enough for one pass over the volume to pay, few enough to need little memory
 LEAST_COVERED_DEG = 175.0
+EDGE_ROWS = 8  # their mean is carried on beyond the detector: the noise of one row would draw stripes along the axis
 
 
 def fdk(
@@ -105,7 +106,8 @@ def fdk_into(
         spectrum *= response
         image = scipy.fft.irfft(spectrum, length, axis=-1, workers=workers, overwrite_x=True)
         filtered = few.empty_projections()
-        _lay_out(filtered, image, columns, rows, beyond)
+        ends = np.stack([image[:, :EDGE_ROWS].mean(axis=1), image[:, -EDGE_ROWS:].mean(axis=1)], axis=1)
+        _lay_out(filtered, image, ends, columns, rows, beyond)
         _smear(flat, filtered, few.views, few.span_x, few.size)
 
 
@@ -169,14 +171,14 @@ def _weigh(image, p, views, weight, beyond):
 
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
-def _lay_out(flat, image, columns, rows, beyond):
-    """Images (view, row, column) into flat columns whose first and last row are carried on beyond the detector."""
+def _lay_out(flat, image, ends, columns, rows, beyond):
+    """Images (view, row, column) into flat columns, carried on by ``ends`` (view, 2, column) beyond the detector."""
     pitch = rows + 2 * beyond + PAD
     for v in prange(image.shape[0]):
         for first in range(0, columns, 16):
             last = min(first + 16, columns)
             for r in range(-beyond, rows + beyond):
-                source = image[v, min(max(r, 0), rows - 1)]
+                source = image[v, r] if 0 <= r < rows else ends[v, int(r >= rows)]
                 at = (v * columns + first) * pitch + PAD + beyond + r
                 for c in range(first, last):
                     flat[at + (c - first) * pitch] = source[c]

@@ -9,19 +9,22 @@ The order of the steps, each of which can be told from the ones before it:
 4. the open air beside the specimen fixes the beam of each view (:func:`recon.preparation.level_air`)
 5. ``rings``: errors of pixels that last all through the scan are taken off (:mod:`recon.rings`)
 
-Beam hardening needs a first volume in the corrected geometry and comes after that (:func:`straighten`).
+Beam hardening needs a first volume in the corrected geometry and comes after that (:func:`straighten`); the blur of the
+focal spot is undone last (:func:`unblur`), since it lifts the noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.documents import FrameSet, TomographyScan, merge_scans
+from recon.focal_spot import FocalSpot, sharpen
 from recon.outliers import remove_outliers
 from recon.preparation import FlatField, Float, level_air, trust
 from recon.reports import listed, report
@@ -44,6 +47,7 @@ class Prepared:
     reference: NDArray[np.float32] | None
     reference_times_s: NDArray[np.float64]
     uids: tuple[str, ...]
+    focal_spot: FocalSpot | None = None
 
 
 def prepare(
@@ -110,7 +114,13 @@ def prepare(
         reference=np.concatenate([r for r, _ in references]) if references else None,
         reference_times_s=np.concatenate(reference_times) if references else np.zeros(0),
         uids=tuple(scan.uid for scan in scans),
+        focal_spot=_focal_spot(first.start),
     )
+
+
+def _focal_spot(start: dict[str, Any]) -> FocalSpot | None:
+    told = start.get("beam", {}).get("focal_spot")
+    return None if told is None else FocalSpot.from_dict(told)
 
 
 def straighten(prepared: Prepared) -> BeamHardening:
@@ -119,6 +129,16 @@ def straighten(prepared: Prepared) -> BeamHardening:
     hardening.correct(prepared.p, prepared.weights)
     trust(prepared.weights)
     return hardening
+
+
+def unblur(prepared: Prepared, progress: Callable[[float], None] | None = None) -> None:
+    """Undo the blur of the focal spot in ``p``, in place; ValueError when the run does not tell the spot's shape."""
+    if prepared.focal_spot is None:
+        raise ValueError(
+            f"run {prepared.uids[0]}: its start document does not tell the shape of the focal spot, needs shares and "
+            "sigma_um in beam.focal_spot; reconstruct it without sharpening"
+        )
+    sharpen(prepared.p, prepared.geometry, prepared.focal_spot, progress=progress)
 
 
 def _currents(scan: TomographyScan, frames: FrameSet) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

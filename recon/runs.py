@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recon.alignment import correct_geometry
 from recon.documents import TomographyConsumer, TomographyScan, documents_of
 from recon.moments import specimen_radius_um
-from recon.prepared import STAGES, Prepared, Progress, prepare, straighten
+from recon.prepared import STAGES, Prepared, Progress, prepare, straighten, unblur
 from recon.sart import sart
 from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from xrm_sims.geometry import ConeGeometry
@@ -45,6 +45,7 @@ def from_run(
     outliers: bool = True,
     rings: bool = True,
     beam_hardening: bool = True,
+    sharpen: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Reconstruction:
@@ -59,6 +60,7 @@ def from_run(
     outliers, rings : replace readings that counting forbids, take off what pixels misread all through the scan.
     beam_hardening : straighten the line integrals of a specimen of one absorbing material and voids
         (:func:`recon.beam_hardening_correction`).
+    sharpen : undo the blur of the focal spot whose shape the run tells (:func:`recon.sharpen`).
     progress : called with the stage ("reading", "alignment", "reconstruction") and the finished fraction of it.
     options : for :func:`recon.sart`; ``support`` is the free-standing specimen's own cylinder unless given.
 
@@ -66,13 +68,16 @@ def from_run(
 
     Raises
     ------
-    ValueError in one sentence: no tomography, no flats, no projections, a frame file that is missing or cut off.
+    ValueError in one sentence: no tomography, no flats, no projections, a frame file that is missing or cut off,
+    nothing known of the focal spot that is to be undone.
     """
     prepared = prepare_run(run, progress, outliers=outliers, rings=rings)
     if correct:
         prepared = replace(prepared, geometry=correct_run(prepared, progress))
     if beam_hardening:
         straighten(prepared)
+    if sharpen:
+        unblur(prepared, _stage(progress, STAGES[1]))
     return reconstruct(
         prepared,
         correct=False,

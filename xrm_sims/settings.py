@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -70,6 +71,15 @@ class Source(_Section):
     spot_tail_sigma_nm: float = 259.0
     spot_vertical_stretch: float = 1.2  # assumed: the spot is wider along z
     wear_per_c: float = 0.0  # assumed: flux lost per coulomb on one spot of the target
+
+    @property
+    def focal_spot(self) -> dict[str, Any]:
+        """As runs tell it: shares and standard deviations of the Gaussians that it is the sum of."""
+        return {
+            "shares": [self.spot_core_fraction, 1 - self.spot_core_fraction],
+            "sigma_um": [1e-3 * self.spot_core_sigma_nm, 1e-3 * self.spot_tail_sigma_nm],
+            "vertical_stretch": self.spot_vertical_stretch,
+        }
 
 
 class Motion(_Section):

@@ -232,6 +232,9 @@ def reconstruct(
     correct: Annotated[
         bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
     ] = True,
+    sharpen: Annotated[
+        bool, typer.Option("--sharpen/--no-sharpen", help="Undo the blur of the focal spot that the run tells of.")
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -247,7 +250,7 @@ def reconstruct(
     """
     from xrm_sims.app.reconstruction import reconstruct_run
 
-    options = {"sweeps": sweeps, "correct": correct} | ({} if tv is None else {"tv": tv})
+    options = {"sweeps": sweeps, "correct": correct, "sharpen": sharpen} | ({} if tv is None else {"tv": tv})
     reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
 
 
