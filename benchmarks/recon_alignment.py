@@ -1,8 +1,8 @@
 """Blind geometry correction: what is left of drift, run-out, axis offset, roll and magnification.
 
-`python -m benchmarks.recon_alignment` (minutes) prints residuals in pixels after what no projection can tell is taken off: a
+`python -m benchmarks.recon_alignment` prints residuals in pixels after what no projection can tell is taken off: a
 constant in the rows, and in the columns the sinusoid of the specimen's position. All scans have the counting noise of
-90 s (1,453 counts in the open beam) and no reference images.
+90 s (1,453 counts in the open beam) and no reference images. It takes minutes.
 """
 
 from __future__ import annotations
