@@ -115,6 +115,15 @@ def test_a_data_root_that_is_not_there(tmp_path, command, name):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("name", ["reconstruct", "resolution", "live", "recover", "serve"])
+def test_a_folder_that_is_no_data_root_is_left_alone(tmp_path, command, name):
+    (tmp_path / "letters.txt").write_text("Dear Sir")
+    ended = command(name, *(["abcdef"] if name not in ("recover", "serve") else []), "--data", tmp_path)
+    assert ended.code == 1
+    assert f"data root {tmp_path} holds no runs" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
 def test_settings_that_are_none(tmp_path, command):
     data = make_data_root(tmp_path / "data")
     (data / "settings.toml").write_text("[surface]\npitch_um = 'wide'\n")

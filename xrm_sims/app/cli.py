@@ -33,11 +33,14 @@ def _data(data: Path | None) -> Path | None:
 
 
 def _existing_data(data: Path | None) -> Path:
-    from xrm_sims.data.layout import data_root
+    from xrm_sims.data.layout import Layout, data_root
 
-    root = data_root(_data(data))
+    root = data_root(data)
     if not root.is_dir():
         raise ValueError(f"data root {root} does not exist; name another with --data, or measure something first")
+    if not Layout(root).holds_data:
+        raise ValueError(f"data root {root} holds no runs; name another with --data, or measure something first")
+    _data(root)
     return root
 
 
@@ -218,7 +221,7 @@ def sims(
 
 @app.command()
 def reconstruct(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
     sweeps: Annotated[
         int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
     ] = None,
@@ -246,7 +249,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
 
-    Example: xrm-sims reconstruct 3f2a --voxel-um 0.4 --out pictures
+    Example: xrm-sims reconstruct 3f2a9 --voxel-um 0.4 --out pictures
     """
     from xrm_sims.app.reconstruction import reconstruct_run
 
@@ -256,13 +259,13 @@ def reconstruct(
 
 @app.command()
 def resolution(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first characters.")],
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the picture of both curves.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
 
-    Example: xrm-sims resolution 3f2a --out pictures
+    Example: xrm-sims resolution 3f2a9 --out pictures
     """
     from xrm_sims.app.sharpness import report_sharpness
 

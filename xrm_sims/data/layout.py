@@ -43,6 +43,12 @@ class Layout:
         return self.root / "tiled"
 
     @property
+    def holds_data(self) -> bool:
+        """Whether an instrument was ever opened, or a run recorded here."""
+        marks = (self.journal, self.tiled, self.root / "twin", self.root / "settings.toml")
+        return any(mark.exists() for mark in marks)
+
+    @property
     def server_record(self) -> Path:
         """Where a running server of this data root says how to reach it."""
         return self.tiled / "server.json"
