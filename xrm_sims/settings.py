@@ -37,7 +37,9 @@ class Detector(_Section):
     sensor_um: float = 300.0
     threshold_kev: float = 4.0
     threshold_noise_kev: float = 0.29
+    charge_sigma_um: float = 5.0  # assumed: diffusion over 300 um at 200 V, thickness sqrt(2 kT / qV); 0: no sharing
     dead_time_ns: float = 100.0
+    paralyzable: bool = False  # assumed: a photon within the dead time of another does not prolong it
     counter_depth_bits: int = 24  # 12 clips at 4095
     dark_rate_cps: float = 1e-4  # per pixel; a photon counter above threshold is almost dark
     bad_pixel_fraction: float = 0.003
@@ -131,14 +133,18 @@ class IonColumn(_Section):
     core_fwhm_nm: float = 20.0  # at core_current_pa
     core_current_pa: float = 50.0
     core_growth: float = 0.4  # assumed: FWHM grows as current to this power
+    core_energy_exponent: float = 0.8  # assumed: FWHM shrinks as impact energy to this power, 1 at 29.5 keV
     tail_sigma_nm: float = 150.0
     tail_fraction: float = 0.03
+    charging_nm_per_na: tuple[float, float] = (20.0, 0.0)  # assumed: how the specimen's charge moves the scan (u, v)
     max_scan_field_um: float = 200.0
 
 
 class Sputtering(_Section):
-    """Atoms per 29.5 keV gallium ion at normal incidence (binary-collision code)."""
+    """Atoms per gallium ion at normal incidence (binary-collision code), and what becomes of them."""
 
+    reference_kev: float = 29.5  # impact energy at which the yields and rates below hold
+    surface_binding_ev: float = 4.0  # assumed: of all materials, for how yields depend on the impact energy
     yield_lco: float = 2.9
     yield_nca: float = 2.86
     yield_binder: float = 1.6
@@ -150,8 +156,13 @@ class Sputtering(_Section):
     useful_yield_li: float = 4.0e-3
     useful_yield_scale_ev: float = 0.6
     binder_useful_yield_factor: float = 1.0  # 0.1 to 1 in an oxygen-poor matrix
-    tilt_exponent: float = 0.0  # signal ~ 1/cos(tilt)^exponent; 0: a facet's higher yield leaves off axis, assumed
-    tilt_gain_limit: float = 4.0  # sputter yields rise 3-6 times towards 75-80 degrees
+    tilt_power: float = 2.0  # f of Yamamura's angular formula: 4.5 times the yield at the optimal angle
+    tilt_optimum_deg: float = 77.5
+    collection_exponent: float = 1.0  # assumed: a tilted facet emits off axis, cos(tilt)^exponent of it is collected
+    gallium_range_nm: float = 14.0
+    gallium_on_ion_yield: float = -0.5  # assumed: relative change per atomic fraction of gallium missing at the surface
+    redeposited_fraction: float = 0.002  # assumed: of what a raster sputters, lands again around there; 0 for none
+    redeposition_um: float = 1.0  # assumed: standard deviation of how far from its origin it lands
 
 
 class Sector(_Section):
@@ -174,6 +185,9 @@ class Sector(_Section):
     dark_rate_cps: float = 5.0
     hydrocarbon_on_al_per_ion: float = 5.83e-6  # C2H3+ from binder before the slit: 1 per pixel at 0.55 ms and 50 pA
     hydrocarbon_on_al: bool = True
+    other_organics_per_ion: float = 0.0  # assumed: 12C14NH+ (on 27Al) and C3H7O+ (on 59Co), each, likewise
+    hydride_per_ion: float = 1e-3  # assumed: MH+ per M+ (58NiH on 59Co, 6LiH on 7Li); 0 for none
+    dioxide_per_ion: float = 1e-4  # assumed: MO2+ per M+ (AlO2 on 59Co); 0 for none
     channels: tuple[str, ...] = ("7Li", "27Al", "58Ni", "59Co")
 
 

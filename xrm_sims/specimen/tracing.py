@@ -291,13 +291,22 @@ def ray_path_lengths(
 
 @njit(cache=True)
 def column_intervals(
-    solids: Solids, x: float, y: float, z_start: float
+    solids: Solids, x: float, y: float, z_start: float, z_low: float = -np.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
-    """Straight down from (x, y, z_start): z_top, z_bottom (descending) and material code of each interval."""
+    """Straight down from (x, y, z_start): z_top, z_bottom (descending) and material code of each interval.
+
+    Below ``z_low`` they are not to be trusted: ellipsoids that lie wholly down there are left out.
+    """
     bucket = _bucket(solids, x, y)
     items = solids.items[:0]
     if bucket >= 0:
-        items = solids.items[solids.start[bucket] : solids.start[bucket + 1]]
+        items = np.empty(solids.start[bucket + 1] - solids.start[bucket], np.int32)
+        n = 0
+        for i in solids.items[solids.start[bucket] : solids.start[bucket + 1]]:
+            if solids.centre[i, 2] - solids.half[i, 2] < z_start and solids.centre[i, 2] + solids.half[i, 2] > z_low:
+                items[n] = i
+                n += 1
+        items = items[:n]
     z_top, z_bottom, kind = _line(solids, np.array([x, y, 0.0]), np.array([0.0, 0.0, -1.0]), -z_start, items)
     return -z_top, -z_bottom, kind
 

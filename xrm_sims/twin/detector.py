@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.settings import Settings
+from xrm_sims.twin.charge_sharing import CrossTalk
 from xrm_sims.twin.xray import bin_pixels, binned_shape
+
+_STREAMS = 8  # of random numbers in one frame, whatever the number of threads
+_ALONE = CrossTalk()
 
 
 class Detector:
@@ -34,11 +42,13 @@ class Detector:
         counter_depth_bits: int,
         binning: int,
         rng: np.random.Generator,
+        crosstalk: CrossTalk = _ALONE,
     ) -> NDArray[np.uint32]:
-        """Counts (rows, columns) drawn for the ``expected`` photons per binned pixel.
+        """Counts (rows, columns) drawn for the ``expected`` counts per binned pixel.
 
-        Gain, dead time (non-paralyzable, m = n / (1 + n tau / T)), dark and hot pixels and the end of the counter all
-        act on each physical pixel; binning adds what these read. ValueError for a wrong shape or exposure.
+        Gain, dead time, dark and hot pixels and the end of the counter all act on each physical pixel; binning adds
+        what these read. The counts of one pixel are a Poisson number; those of neighbours go together as ``crosstalk``
+        says, because each photon that two of them count is drawn once. ValueError for a wrong shape or exposure.
         """
         photons = np.asarray(expected, dtype=np.float32)
         wanted = binned_shape(self._settings.rows, self._settings.columns, binning)
@@ -46,15 +56,24 @@ class Detector:
             raise ValueError(f"expected: needs shape {wanted} at binning {binning}, got {photons.shape}")
         if not (np.isfinite(exposure_s) and exposure_s > 0):
             raise ValueError(f"exposure_s: needs a positive time, got {exposure_s}")
-        per_pixel = np.repeat(np.repeat(photons / binning**2, binning, axis=0), binning, axis=1)
-        mean = per_pixel * self._response + self._dark_cps * np.float32(exposure_s)
-        mean /= 1 + mean * np.float32(1e-9 * self._settings.dead_time_ns / exposure_s)
+        photons = _strayed(photons, crosstalk.strayed / binning) / np.float32(binning**2)
+        lit = np.repeat(np.repeat(photons, binning, axis=0), binning, axis=1) * self._response
+        mean = lit + self._dark_cps * np.float32(exposure_s)
+        live = self._live(mean, exposure_s)
+        mean, lit = mean * live, lit * live
         end = 2**counter_depth_bits - 1
         largest = float(mean.max())
         if largest + 10 * np.sqrt(largest) + 10 < end:
             # no counter can reach its end, and a sum of Poisson numbers is a Poisson number
-            return rng.poisson(bin_pixels(mean, binning)).astype(np.uint32)
-        return bin_pixels(np.minimum(rng.poisson(mean), end), binning).astype(np.uint32)
+            return _draw(mean, lit, crosstalk.paired, binning, rng).astype(np.uint32)
+        counts = _draw(mean, lit, crosstalk.paired, 1, rng)
+        return bin_pixels(np.minimum(counts, end), binning).astype(np.uint32)
+
+    def _live(self, mean: NDArray[np.float32], exposure_s: float) -> NDArray[np.float32]:
+        """Share of the events n that is counted with dead time tau: 1 / (1 + n tau / T), or exp(-n tau / T) when
+        every event prolongs it (paralyzable)."""
+        dead = mean * np.float32(1e-9 * self._settings.dead_time_ns / exposure_s)
+        return np.exp(-dead) if self._settings.paralyzable else 1 / (1 + dead)
 
     def dark_expected(self, *, exposure_s: float, binning: int) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel without beam."""
@@ -68,3 +87,52 @@ class Detector:
         binned_shape(self._settings.rows, self._settings.columns, binning)
         dead = bin_pixels(self._dead.astype(np.int64), binning)
         return np.asarray((2 * dead >= binning**2) | (bin_pixels(self._hot.astype(np.int64), binning) > 0))
+
+
+def _strayed(photons: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Means after each pixel has given ``share`` to each of its four neighbours; those at the rim mirror themselves."""
+    if share == 0:
+        return photons
+    around = np.pad(photons, 1, mode="edge")
+    beside = around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]
+    return np.float32(1 - 4 * share) * photons + np.float32(share) * beside
+
+
+def _draw(
+    mean: NDArray[np.float32], lit: NDArray[np.float32], paired: float, binning: int, rng: np.random.Generator
+) -> NDArray[Any]:
+    """Counts (rows, columns) after binning, for means per physical pixel of which ``lit`` are due to photons.
+
+    Photons that a pixel and its right or upper neighbour both count are Poisson numbers of their own (marking theorem):
+    they are drawn once and counted on both sides, twice within a binned pixel, and the rest is drawn alone.
+    """
+    if paired == 0:
+        return poisson(bin_pixels(mean, binning), rng)
+    right, up = np.zeros_like(lit), np.zeros_like(lit)
+    right[:, :-1] = np.float32(paired) * np.minimum(lit[:, :-1], lit[:, 1:])
+    up[:-1] = np.float32(paired) * np.minimum(lit[:-1], lit[1:])
+    columns, rows = np.s_[:, binning - 1 :: binning], np.s_[binning - 1 :: binning]
+    across = right[columns].reshape(-1, binning, right[columns].shape[1]).sum(axis=1)
+    upwards = up[rows].reshape(up[rows].shape[0], -1, binning).sum(axis=2)
+    right[columns], up[rows] = 0.0, 0.0
+    twice = bin_pixels(right + up, binning)
+    alone = bin_pixels(mean, binning) - 2 * twice - _both_sides(across, 1) - _both_sides(upwards, 0)
+    singles, doubles, beside, above = poisson(np.stack([alone, twice, across, upwards]), rng)
+    return singles + 2 * doubles + _both_sides(beside, 1) + _both_sides(above, 0)
+
+
+def _both_sides(pairs: NDArray[Any], axis: int) -> NDArray[Any]:
+    """What pairs with the next pixel along an axis bring to this one and to that one."""
+    total = pairs.copy()
+    here, there = (np.s_[:, 1:], np.s_[:, :-1]) if axis else (np.s_[1:], np.s_[:-1])
+    total[here] += pairs[there]
+    return total
+
+
+def poisson(mean: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Poisson numbers of the given means: blocks with a stream of their own each, drawn by as many threads as Numba
+    uses."""
+    flat = mean.ravel()
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        parts = list(pool.map(lambda s, m: s.poisson(m), rng.spawn(_STREAMS), np.array_split(flat, _STREAMS)))
+    return np.concatenate(parts).reshape(mean.shape)

@@ -1,7 +1,8 @@
 """Compiled work on a height map: lower its columns through the solids, and look down on it from above.
 
 A map is square or a block of a square one, rows along +y and columns along +x; heights and lengths in um, doses in nC
-per um^2, rates in um^3 per nC by material code.
+per um^2, rates in um^3 per nC by material code. Beside the heights goes what was eroded of each column since its
+surface was exposed.
 """
 
 from __future__ import annotations
@@ -11,38 +12,92 @@ from numba import njit, prange
 
 from xrm_sims.specimen.tracing import column_intervals, material_at_point
 
+ATOM_UM = 1e-4  # gaps thinner than this are rounding of the heights, no free space
+MARGIN_UM = 1e-3
+
 
 @njit(cache=True)
-def _lower_column(solids, x, y, z, dose, plane, rates, removed):  # type: ignore[no-untyped-def]
-    """New height of one column after a dose (nC per um^2) that stops at ``plane``; adds lengths to ``removed``."""
-    tops, bottoms, kinds = column_intervals(solids, x, y, z)
+def _intervals(solids, x, y, z, dose, plane, fastest):  # type: ignore[no-untyped-def]
+    """The column's intervals as far down as a dose or a plane can get; all of them only where that is not enough."""
+    z_low = max(z - dose * fastest, plane) - MARGIN_UM
+    tops, bottoms, kinds = column_intervals(solids, x, y, z, z_low)
+    for k in range(len(kinds)):
+        if tops[k] > z_low >= bottoms[k] and (dose == np.inf or (k == 0 and tops[0] > z - ATOM_UM)):
+            return tops, bottoms, kinds
+    return column_intervals(solids, x, y, z, -np.inf)
+
+
+@njit(cache=True)
+def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed):  # type: ignore[no-untyped-def]
+    """New height of one column after a dose (nC per um^2) that stops at ``plane``, and what is eroded of the surface
+    that it then has; adds lengths to ``removed``."""
+    tops, bottoms, kinds = _intervals(solids, x, y, z, dose, plane, fastest)
+    at = z
     for k in range(len(kinds)):
         top, bottom, kind = tops[k], bottoms[k], kinds[k]
+        if top < at - ATOM_UM:
+            eroded = 0.0
         if top <= plane:
-            return top
+            return top, eroded
         length = top - max(bottom, plane)
         reach = dose * rates[kind]
         if reach < length:
             removed[kind] += reach
-            return top - reach
+            return top - reach, eroded + reach
         removed[kind] += length
+        eroded += length
         dose -= length / rates[kind]
+        at = bottom
         if bottom < plane:
-            return plane
-    return solids.cylinders[:, 2].min()
+            return plane, eroded
+    return solids.cylinders[:, 2].min(), eroded
 
 
 @njit(cache=True, parallel=True)
-def lower_block(solids, heights, first_y, first_x, pitch, dose, plane, rates):  # type: ignore[no-untyped-def]
+def lower_block(solids, heights, eroded, first_y, first_x, pitch, dose, plane, rates):  # type: ignore[no-untyped-def]
     """Lower a block of the height map in place; removed lengths (rows, materials) in um."""
     rows, columns = heights.shape
     removed = np.zeros((rows, len(rates)))
+    fastest = rates.max()
     for r in prange(rows):
         for c in range(columns):
             if dose[r, c] >= 0.0 and plane < heights[r, c]:
                 x, y, z = first_x + c * pitch, first_y + r * pitch, float(heights[r, c])
-                heights[r, c] = min(_lower_column(solids, x, y, z, dose[r, c], plane, rates, removed[r]), z)
+                low, gone = _lower_column(
+                    solids, x, y, z, float(eroded[r, c]), dose[r, c], plane, rates, fastest, removed[r]
+                )
+                heights[r, c] = min(low, z)
+                eroded[r, c] = gone
     return removed
+
+
+@njit(cache=True, inline="always")
+def _gentler(before, after):  # type: ignore[no-untyped-def]
+    """The smaller of two slopes of equal sign, else 0 (minmod): the brink of a cliff and a pit's bottom are flat."""
+    if before * after <= 0.0:
+        return 0.0
+    return min(abs(before), abs(after))
+
+
+@njit(cache=True)
+def _facet_cos(heights, r, c, pitch):  # type: ignore[no-untyped-def]
+    """Cosine of the tilt of the facet that a beam from above meets on a cell."""
+    rows, columns = heights.shape
+    z = heights[r, c]
+    along = _gentler(z - heights[r, max(c - 1, 0)], heights[r, min(c + 1, columns - 1)] - z) / pitch
+    across = _gentler(z - heights[max(r - 1, 0), c], heights[min(r + 1, rows - 1), c] - z) / pitch
+    return 1.0 / np.sqrt(1.0 + along * along + across * across)
+
+
+@njit(cache=True, parallel=True)
+def facets(heights, pitch):  # type: ignore[no-untyped-def]
+    """Cosine of the tilt of each cell's facet."""
+    rows, columns = heights.shape
+    cos_tilt = np.empty((rows, columns), np.float32)
+    for r in prange(rows):
+        for c in range(columns):
+            cos_tilt[r, c] = _facet_cos(heights, r, c, pitch)
+    return cos_tilt
 
 
 @njit(cache=True)
@@ -50,7 +105,7 @@ def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
     """Material and height just under the surface; where the map's cell hangs over free space, what lies below."""
     code = material_at_point(solids, x, y, z - depth)
     if code == 0:
-        tops, _, _ = column_intervals(solids, x, y, z)
+        tops, _, _ = column_intervals(solids, x, y, z, -np.inf)
         if len(tops) > 0:
             z = tops[0]
             code = material_at_point(solids, x, y, z - depth)
@@ -58,11 +113,13 @@ def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True)
-def look_down(solids, heights, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
-    """Material codes (n,), points just under the surface (n, 3), sky share and cosine of the tilt at (n, 2) places."""
+def look_down(solids, heights, eroded, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
+    """At (n, 2) places: material codes (n,), points just under the surface (n, 3), sky share, cosine of the tilt over
+    three cells, cosine of the facet, and what is eroded of the surface there, each (n,)."""
     n, size = len(xy), len(heights)
     codes, points = np.empty(n, np.uint8), np.empty((n, 3))
-    sky, cos_tilt = np.empty(n, np.float32), np.empty(n, np.float32)
+    sky, cos_tilt, cos_facet = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    gone = np.empty(n, np.float32)
     per_um = 1.0 / (steps * pitch)
     for p in prange(n):
         x, y = xy[p, 0], xy[p, 1]
@@ -71,10 +128,12 @@ def look_down(solids, heights, pitch, first, depth, steps, xy):  # type: ignore[
         z = float(heights[r, c])
         codes[p], points[p, 2] = _meet(solids, x, y, z, depth)
         points[p, 0], points[p, 1] = x, y
+        gone[p] = eroded[r, c] if points[p, 2] > z - depth - ATOM_UM else 0.0
         west, east = heights[r, max(c - 1, 0)], heights[r, min(c + 1, size - 1)]
         south, north = heights[max(r - 1, 0), c], heights[min(r + 1, size - 1), c]
         slope2 = ((east - west) ** 2 + (north - south) ** 2) / (2.0 * pitch) ** 2
         cos_tilt[p] = 1.0 / np.sqrt(1.0 + slope2)
+        cos_facet[p] = _facet_cos(heights, r, c, pitch)
         total = 0.0
         for dr in range(-1, 2):
             for dc in range(-1, 2):
@@ -87,4 +146,4 @@ def look_down(solids, heights, pitch, first, depth, steps, xy):  # type: ignore[
                     steepest = max(steepest, rise * per_um[k])
                 total += 1.0 / (1.0 + steepest * steepest / float(dr * dr + dc * dc))
         sky[p] = total / 8.0
-    return codes, points, sky, cos_tilt
+    return codes, points, sky, cos_tilt, cos_facet, gone
