@@ -16,6 +16,7 @@ from benchmarks import (
     recon_full,
     recon_regularised,
     recon_sart,
+    recon_scaling,
     recon_slices,
 )
 from benchmarks.recon_phantom import CASES
@@ -64,6 +65,16 @@ def projectors() -> Iterator[Row]:
     for size, rate in recon_sart.projectors().items():
         for name in ("project", "backproject"):
             yield Row(f"{size}, {name}", f"{rate[name]:.2f} G voxel views / s", "", "")
+
+
+def scaling() -> Iterator[Row]:
+    for size, found in recon_scaling.run().items():
+        yield Row(
+            f"scaling, {size}",
+            f"FDK {found['fdk_s']:.2f} s ({found['rate']:.2f} G voxel views / s), SART sweep {found['sart_s']:.2f} s",
+            f"{found['peak_mb']:.0f} MB beyond the data",
+            "",
+        )
 
 
 def slices() -> Iterator[Row]:
@@ -126,6 +137,7 @@ PARTS = (
     time_to_error,
     filtered,
     projectors,
+    scaling,
     slices,
     regularised,
     full_size,

@@ -38,16 +38,15 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def run() -> dict[str, float]:
+def run() -> dict[str, dict[str, float]]:
     """``fdk_s``, ``sart_s``, ``rate`` in 1e9 voxel x views per second of FDK and ``peak_mb`` for each size."""
-    results: dict[str, float] = {}
+    results: dict[str, dict[str, float]] = {}
     for width, views in SIZES:
         command = [sys.executable, "-m", "benchmarks.recon_scaling", str(width), str(views)]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         fdk_s, sart_s, peak_mb = (float(word) for word in said)
-        name = f"{width}^3, {views} views"
-        results |= {f"{name}: fdk_s": fdk_s, f"{name}: sart_s": sart_s, f"{name}: peak_mb": peak_mb}
-        results[f"{name}: rate"] = 1e-9 * width**3 * views / fdk_s
+        rate = 1e-9 * width**3 * views / fdk_s
+        results[f"{width}^3, {views} views"] = {"fdk_s": fdk_s, "sart_s": sart_s, "peak_mb": peak_mb, "rate": rate}
     return results
 
 
@@ -55,5 +54,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 3:
         print(*one(int(sys.argv[1]), int(sys.argv[2])))
     else:
-        for key, value in run().items():
-            print(f"{key:28} {value:.4g}")
+        for size, found in run().items():
+            print(f"{size:18}", ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
