@@ -6,7 +6,12 @@ Isotope masses from the Atomic Mass Evaluation 2020; constants from CODATA 2018.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
+from xrm_sims.settings import Sector
+
+ROUNDING_MM = 1e-9
 ATOMIC_MASS_KG = 1.66053906660e-27
 E_CHARGE_C = 1.602176634e-19
 ISOTOPE_MASSES_U = {
@@ -42,6 +47,33 @@ def label(mass: float, resolving_power: float) -> str:
     name = min(ISOTOPE_MASSES_U, key=lambda isotope: abs(ISOTOPE_MASSES_U[isotope] - mass))
     near = abs(ISOTOPE_MASSES_U[name] - mass) * resolving_power <= mass
     return name if near else f"{mass:.2f} u"
+
+
+def check_places(wanted_u: Sequence[float], voltage_v: float, field_t: float, sector: Sector) -> list[float]:
+    """Radii in mm for masses in u, in the same order; one sentence when a collector cannot stand there.
+
+    Raises ValueError for a mass that is not positive, one that bends beyond the collectors' reach, and two masses whose
+    collectors would touch.
+    """
+    low_mm, high_mm = sector.radius_limits_mm
+    at = f"at {voltage_v:g} V and {field_t:g} T"
+    for mass in wanted_u:
+        if not (math.isfinite(mass) and mass > 0):
+            raise ValueError(f"mass: needs a positive number of u, got {mass}")
+        if not low_mm - ROUNDING_MM <= radius_mm(mass, voltage_v, field_t) <= high_mm + ROUNDING_MM:
+            lightest, heaviest = (mass_u(radius, voltage_v, field_t) for radius in (low_mm, high_mm))
+            raise ValueError(
+                f"mass {mass:g} u: bends on {radius_mm(mass, voltage_v, field_t):.4g} mm {at}, the collectors reach "
+                f"{low_mm:g} to {high_mm:g} mm, {lightest:.3g} to {heaviest:.3g} u; change the field or the voltage"
+            )
+    for one, other in pairwise(sorted(wanted_u)):
+        apart_mm = radius_mm(other, voltage_v, field_t) - radius_mm(one, voltage_v, field_t)
+        if apart_mm < sector.min_collector_spacing_mm:
+            raise ValueError(
+                f"masses {one:g} and {other:g} u: lie {apart_mm:.3g} mm apart {at}, two collectors need "
+                f"{sector.min_collector_spacing_mm:g} mm; take one of them, or a higher voltage or lower field"
+            )
+    return [radius_mm(mass, voltage_v, field_t) for mass in wanted_u]
 
 
 def isotope_mass_u(name: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bluesky.utils import NoReplayAllowed
@@ -42,7 +42,12 @@ class IonCollector(Device):
         return masses.label(self.mass_u, self.settings.sector.resolving_power)
 
     def set(self, mass_u: float) -> Status:
-        return self.radius_mm.set(masses.radius_mm(mass_u, self.parent.voltage_v, self.parent.field_t.get()))
+        """ValueError when the mass is out of reach, or between collectors that leave no room for one more."""
+        sector, field_t = self.parent, self.parent.field_t.get()
+        others = [c.mass_u for c in sector.collectors if c is not self]
+        return self.radius_mm.set(
+            masses.check_places([mass_u, *others], sector.voltage_v, field_t, self.settings.sector)[0]
+        )
 
     def read_configuration(self) -> dict[str, Any]:
         now = time.time()
@@ -118,6 +123,17 @@ class MagneticSector(FrameDevice):
             {"label": c.label, "mass_u": round(c.mass_u, 4), "radius_mm": float(c.radius_mm.get())}
             for c in self.collectors
         ]
+
+    def radii_for(self, channels: Sequence[str | float], bias_v: float) -> list[float]:
+        """Radii in mm, ascending, on which the collectors meet isotopes ("6Li") or masses in u at a stage bias.
+
+        ValueError unless there is one for each collector, and where :func:`masses.check_places` refuses.
+        """
+        if len(channels) != len(self.collectors):
+            raise ValueError(f"channels: needs {len(self.collectors)}, one for each collector, got {len(channels)}")
+        wanted_u = sorted(masses.isotope_mass_u(c) if isinstance(c, str) else float(c) for c in channels)
+        voltage_v = bias_v + float(self.extraction_v.get())
+        return masses.check_places(wanted_u, voltage_v, float(self.field_t.get()), self.settings.sector)
 
     def frame_shape(self) -> tuple[int, ...]:
         fib = self.parent.fib

@@ -13,7 +13,7 @@ from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
 from plans.validation import count, pair, positive
-from xrm_sims.patterns import Pattern, Raster, Rectangle, check_within_field
+from xrm_sims.patterns import Milled, Pattern, Raster, check_within_field
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -21,19 +21,24 @@ COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class SimsRaster:
-    """A raster, how often, with how much current, and the stage bias that pulls the ions."""
+    """A raster, how often, with which ions, the stage bias that pulls theirs out, and where to count them.
+
+    ``channels`` None leaves the collectors where they stand.
+    """
 
     raster: Raster
     frames: int
     current_pa: float
     bias_v: float
+    voltage_kv: float
+    channels: tuple[str | float, ...] | None = None
 
     def optics(self, scope: Any) -> dict[Any, Any]:
         """What the instrument is set to before the first frame."""
         fib, raster = scope.fib, self.raster
         return {
             scope.stage.bias_v: self.bias_v,
-            fib.voltage_kv: scope.settings.ion.voltage_kv,
+            fib.voltage_kv: self.voltage_kv,
             fib.current_pa: self.current_pa,
             fib.fov_um: raster.fov_um,
             fib.rows: raster.shape[0],
@@ -56,6 +61,8 @@ class SimsRaster:
                 f"got {self.bias_v} V; use {settings.sector.bias_v:g} V"
             )
         check_values(self.optics(scope))
+        if self.channels is not None:
+            scope.sector.radii_for(self.channels, self.bias_v)
 
     def estimate(self, settings: Settings) -> Estimate:
         time_s = self.frames * self.raster.frame_s
@@ -79,6 +86,8 @@ def sims_request(
     centre_um: Sequence[float] = (0.0, 0.0),
     current_pa: float | None = None,
     bias_v: float | None = None,
+    voltage_kv: float | None = None,
+    channels: Sequence[str | float] | None = None,
 ) -> SimsRaster:
     """The arguments of :func:`sims_raster` with the instrument's defaults filled in, not yet checked."""
     return SimsRaster(
@@ -86,6 +95,8 @@ def sims_request(
         frames,
         settings.ion.current_pa if current_pa is None else current_pa,
         settings.sector.bias_v if bias_v is None else bias_v,
+        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
+        None if channels is None else tuple(channels),
     )
 
 
@@ -99,6 +110,8 @@ def sims_raster(
     centre_um: Sequence[float] = (0.0, 0.0),
     current_pa: float | None = None,
     bias_v: float | None = None,
+    voltage_kv: float | None = None,
+    channels: Sequence[str | float] | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
     """Secondary ion maps: the gallium beam rasters, the sector's four collectors count in parallel.
@@ -114,7 +127,9 @@ def sims_raster(
     dwell_ms : per pixel.
     frames : rasters over the same field, each deeper than the one before.
     centre_um : (u, v) of the field in the scan frame.
-    current_pa, bias_v : probe current and stage bias; the instrument's usual ones when not given.
+    current_pa, bias_v, voltage_kv : probe current, stage bias, voltage of the column; the instrument's usual ones when
+        not given. Ions arrive with the voltage less the bias, which yields and erosion depend on.
+    channels : isotopes ("6Li") or masses in u, one for each collector; they stay where they are when not given.
     md : goes into the start document.
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
@@ -133,6 +148,8 @@ def sims_raster(
         centre_um=centre_um,
         current_pa=current_pa,
         bias_v=bias_v,
+        voltage_kv=voltage_kv,
+        channels=channels,
     )
     sims.check(scope)
     check_md(md)
@@ -141,6 +158,8 @@ def sims_raster(
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")
         yield from apply(sims.optics(scope))
+        if sims.channels is not None:
+            yield from _place_collectors(scope, scope.sector.radii_for(sims.channels, sims.bias_v))
 
     def frames_of_the_raster() -> Plan[None]:
         for index in range(sims.frames):
@@ -165,11 +184,21 @@ def sims_raster(
             "centre_um": list(raster.centre_um),
             "frames": sims.frames,
             "current_pa": sims.current_pa,
-            "impact_energy_kev": settings.ion.voltage_kv - 1e-3 * sims.bias_v,
+            "impact_energy_kev": sims.voltage_kv - 1e-3 * sims.bias_v,
         }
         return start_md(scope, plan, md)
 
     return (yield from record(scope, setup(), measure(), [scope.sector], describe))
+
+
+def _place_collectors(scope: Any, radii_mm: Sequence[float]) -> Plan[None]:
+    """Move the collectors one by one in an order in which none comes too close to its neighbour: those that go out
+    from the outermost on, then those that go in from the innermost on."""
+    moves = list(zip(scope.sector.collectors, radii_mm, strict=True))
+    outwards = [(c, radius) for c, radius in moves if radius > c.radius_mm.get()]
+    inwards = [(c, radius) for c, radius in moves if radius < c.radius_mm.get()]
+    for collector, radius in [*reversed(outwards), *inwards]:
+        yield from bps.mv(collector.radius_mm, radius)
 
 
 def _raster_frame(scope: Any, index: int) -> Plan[None]:
@@ -197,14 +226,15 @@ def _keep_what_was_taken(scope: Any) -> Plan[None]:
 
 @dataclass(frozen=True)
 class Milling:
-    """A pattern and the current that draws it."""
+    """A pattern and the beam that draws it."""
 
-    pattern: Rectangle
+    pattern: Milled
     current_pa: float
+    voltage_kv: float
 
     def optics(self, scope: Any) -> dict[Any, Any]:
         """What the instrument is set to before the first pass."""
-        return {scope.fib.voltage_kv: scope.settings.ion.voltage_kv, scope.fib.current_pa: self.current_pa}
+        return {scope.fib.voltage_kv: self.voltage_kv, scope.fib.current_pa: self.current_pa}
 
     def check(self, scope: Any) -> None:
         """ValueError when the pattern leaves the scan field or the instrument cannot do it."""
@@ -223,25 +253,39 @@ class Milling:
         )
 
 
-def milling_request(settings: Settings, pattern: Pattern, *, current_pa: float | None = None) -> Milling:
-    """The arguments of :func:`mill` with the instrument's milling current filled in.
+def milling_request(
+    settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
+) -> Milling:
+    """The arguments of :func:`mill` with the instrument's milling current and voltage filled in.
 
     ValueError when the pattern is none that mills.
     """
-    if not isinstance(pattern, Rectangle):
-        raise ValueError(f"pattern: milling needs a Rectangle, got {type(pattern).__name__}")
-    return Milling(pattern, settings.ion.milling_current_pa if current_pa is None else current_pa)
+    if not isinstance(pattern, Milled):
+        raise ValueError(
+            f"pattern: milling needs a Rectangle, Polygon, Annulus or CrossSection, got {type(pattern).__name__}"
+        )
+    return Milling(
+        pattern,
+        settings.ion.milling_current_pa if current_pa is None else current_pa,
+        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
+    )
 
 
 def mill(
-    scope: Any, pattern: Pattern, *, current_pa: float | None = None, md: Mapping[str, Any] | None = None
+    scope: Any,
+    pattern: Pattern,
+    *,
+    current_pa: float | None = None,
+    voltage_kv: float | None = None,
+    md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
     """Remove material with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so far.
 
     Parameters
     ----------
-    pattern : a Rectangle in the scan frame.
-    current_pa : probe current; the instrument's milling current when not given.
+    pattern : a Rectangle, Polygon, Annulus or CrossSection in the scan frame.
+    current_pa, voltage_kv : probe current and voltage of the column; the instrument's usual ones for milling when not
+        given. The dose is that of the usual voltage: ions of lower energy get less deep with it.
     md : goes into the start document.
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
@@ -250,7 +294,7 @@ def mill(
     -------
     >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
     """
-    milling = milling_request(scope.settings, pattern, current_pa=current_pa)
+    milling = milling_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     milling.check(scope)
     check_md(md)
     table, passes = milling.pattern.as_dict(), milling.pattern.passes
@@ -278,6 +322,7 @@ def mill(
             "hints": {},
             "pattern": table,
             "current_pa": milling.current_pa,
+            "voltage_kv": milling.voltage_kv,
         }
         return start_md(scope, plan, md)
 

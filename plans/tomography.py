@@ -214,7 +214,7 @@ def _scan(
                 "energy_kev": settings.electron.voltage_kv,
                 "current_na": settings.electron.current_na,
                 "target": scan.target,
-                "focal_spot": settings.source.focal_spot,
+                "focal_spot": settings.source.focal_spot_of(float(scope.beam.probe_nm.get())),
             },
             "num_projections": scan.num,
             "view_indices": views,

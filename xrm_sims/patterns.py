@@ -22,7 +22,9 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class _Pattern:
+class Shape:
+    """What every pattern can tell of itself."""
+
     kind: ClassVar[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,13 +39,18 @@ class _Pattern:
     def area_um2(self) -> float:
         raise NotImplementedError
 
+    @property
+    def mean_depth_share(self) -> float:
+        """Of :meth:`depth_share` over the area."""
+        return 1.0
+
     def depth_share(self, u_um: NDArray[np.float64], v_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """How deep it goes at places of the scan frame, relative to its full depth; 0 outside."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Raster(_Pattern):
+class Raster(Shape):
     """A dwell-timed raster of ``shape`` (rows, columns) pixels, ``fov_um`` wide; pixels are square."""
 
     kind: ClassVar[str] = "raster"
@@ -90,7 +97,7 @@ class Raster(_Pattern):
         return 1e3 * current_pa * 1e-3 * self.frame_s * rate_um3_per_nc / self.area_um2
 
 
-class Milled(_Pattern):
+class Milled(Shape):
     """What milling patterns share: a depth, a dose and a time.
 
     ``solid_fraction`` is the share of the volume that is material (from the CT volume); dose and time scale with it.
@@ -101,7 +108,6 @@ class Milled(_Pattern):
     solid_fraction: float
     passes: int
     planar: ClassVar[bool] = True  # all of it goes down to one plane; else each place gets its own dose
-    mean_depth_share: float = 1.0  # over its area
 
     def _check(self) -> None:
         _positive(depth_um=self.depth_um)
@@ -267,7 +273,7 @@ class CrossSection(Milled):
         return math.prod(self.size_um)
 
     @property
-    def mean_depth_share(self) -> float:  # type: ignore[override]
+    def mean_depth_share(self) -> float:
         return 0.5 * (1.0 + 1.0 / self.steps)
 
     def depth_share(self, u_um: NDArray[np.float64], v_um: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -295,7 +301,7 @@ def pattern_from_dict(table: dict[str, Any]) -> Pattern:
     return _KINDS[kind](**{name: _tuples(value) for name, value in rest.items()})
 
 
-def check_within_field(pattern: Pattern, settings: Settings) -> None:
+def check_within_field(pattern: Shape, settings: Settings) -> None:
     """ValueError when the pattern reaches beyond the ion column's scan field."""
     reach_um = 2.0 * float(np.abs(pattern.extent_um).max())
     if not reach_um <= settings.ion.max_scan_field_um:

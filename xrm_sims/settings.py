@@ -7,6 +7,7 @@ marked *assumed* stand for values that nobody has measured on such an instrument
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ class XrayGeometry(_Section):
     source_object_mm: float = 0.4
     source_detector_mm: float = 440.0
     rays_per_pixel_edge: int = 1  # of the twin: rays along each edge of a binned pixel, as far as it can be divided
+    edge_enhancement: bool = False  # of the twin: refraction shows as a fringe along edges
 
 
 class Detector(_Section):
@@ -71,15 +73,37 @@ class Source(_Section):
     spot_core_sigma_nm: float = 60.0
     spot_core_fraction: float = 0.26
     spot_tail_sigma_nm: float = 259.0
+    spot_probe_nm: float = 90.0  # the electron probe (FWHM) that both widths are for
     spot_vertical_stretch: float = 1.2  # assumed: the spot is wider along z
+    take_off_deg: float = 30.0  # assumed: between the target's face and the beam
     wear_per_c: float = 0.0  # assumed: flux lost per coulomb on one spot of the target
+    # assumed: power per probe width at which the surface melts, pi/2 of conductivity times melting point above room
+    melting_w_per_um: dict[str, float] = {"W": 0.63, "Cu": 0.63, "Cr": 0.21}
 
     @property
     def focal_spot(self) -> dict[str, Any]:
-        """As runs tell it: shares and standard deviations of the Gaussians that it is the sum of."""
+        """The focal spot of the probe that its widths are for."""
+        return self.focal_spot_of(self.spot_probe_nm)
+
+    def focal_spot_of(self, probe_nm: float) -> dict[str, Any]:
+        """As runs tell it: shares and standard deviations of the Gaussians that it is the sum of.
+
+        Electrons scatter in the target whatever the probe, so widths and probe (FWHM 2.355 sigma) add in quadrature.
+        ValueError for a probe that is not positive, and where the given widths are narrower than their own probe.
+        """
+        if not probe_nm > 0:
+            raise ValueError(f"probe_nm: needs a positive width, got {probe_nm}")
+        wider_nm2 = (probe_nm**2 - self.spot_probe_nm**2) / (8 * math.log(2))
+        squares_nm2 = [sigma**2 + wider_nm2 for sigma in (self.spot_core_sigma_nm, self.spot_tail_sigma_nm)]
+        if min(squares_nm2) <= 0:
+            raise ValueError(
+                f"probe_nm: a spot of {self.spot_core_sigma_nm:.4g} nm sigma cannot come from a probe of "
+                f"{self.spot_probe_nm:.4g} nm, so its width at {probe_nm:.4g} nm is unknown; "
+                "correct source.spot_probe_nm in the settings"
+            )
         return {
             "shares": [self.spot_core_fraction, 1 - self.spot_core_fraction],
-            "sigma_um": [1e-3 * self.spot_core_sigma_nm, 1e-3 * self.spot_tail_sigma_nm],
+            "sigma_um": [1e-3 * math.sqrt(square) for square in squares_nm2],
             "vertical_stretch": self.spot_vertical_stretch,
         }
 
@@ -90,6 +114,8 @@ class Motion(_Section):
     drift_nm_per_h: float = 60.0
     thermal_drift_um: float = 0.3  # assumed: amplitude of the exponential after start-up
     thermal_time_h: float = 3.0  # assumed
+    move_drift_um: float = 0.1  # assumed: amplitude of the exponential after a change of mode or target
+    move_time_h: float = 0.5  # assumed
     runout_nm: float = 150.0
 
 
@@ -213,7 +239,7 @@ class Electrons(_Section):
     se_binder: float = 0.5
     se_metal: float = 1.3
     se_dark_fraction: float = 0.01  # assumed: signal where nothing is hit
-    channelling: float = 0.1  # assumed: grain to grain contrast in NCA
+    channelling: float = 0.1  # assumed: contrast from crystal to crystal, grains of NCA and particles of LCO
     tilt_exponent: float = 1.0  # SE yield rises as 1/cos(tilt)^exponent
     tilt_gain_limit: float = 3.0
     focus_depth_um: float = 30.0  # assumed: what lies deeper is dim and out of focus

@@ -121,7 +121,7 @@ def test_a_hard_pause_never_mills_a_pass_twice(scope, RE, run, interrupt, twin, 
     ("pattern", "arguments", "sentence"),
     [
         (Rectangle((300.0, 5.0), 1.0), {}, "reaches 300 um"),
-        (Raster((16, 16), 10.0, 1.0), {}, "milling needs a Rectangle, got Raster"),
+        (Raster((16, 16), 10.0, 1.0), {}, "milling needs a Rectangle, Polygon, Annulus or CrossSection, got Raster"),
         (BOX, {"current_pa": float("nan")}, "current_pa: needs a finite number"),
         (BOX, {"current_pa": 1e9}, "fib_current_pa: 1e\\+09 pA is outside"),
     ],

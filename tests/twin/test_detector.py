@@ -1,18 +1,24 @@
+import numba
 import numpy as np
 import pytest
 
 from xrm_sims.settings import Detector as DetectorSettings
 from xrm_sims.settings import Settings
-from xrm_sims.twin.detector import Detector
+from xrm_sims.twin.charge_sharing import CrossTalk
+from xrm_sims.twin.detector import Detector, poisson
 
 IDEAL = Settings(
     detector=DetectorSettings(gain_dispersion=0, bad_pixel_fraction=0, seam_width_factor=1, dark_rate_cps=0)
 )
 
 
-def _read(settings, expected, *, seed=1, draw=0, exposure_s=90.0, bits=24, binning=4):
+SHARED = CrossTalk(strayed=0.012, paired=0.024)
+
+
+def _read(settings, expected, *, seed=1, draw=0, exposure_s=90.0, bits=24, binning=4, **crosstalk):
+    rng = np.random.default_rng(draw)
     return Detector(settings, seed).read(
-        expected, exposure_s=exposure_s, counter_depth_bits=bits, binning=binning, rng=np.random.default_rng(draw)
+        expected, exposure_s=exposure_s, counter_depth_bits=bits, binning=binning, rng=rng, **crosstalk
     )
 
 
@@ -39,6 +45,96 @@ def test_dead_time_is_monotone_and_non_paralyzable():
     expected = rates_cps / (1 + rates_cps * 100e-9)
     assert (np.diff(means) > 0).all()
     assert means == pytest.approx(expected, rel=5 / np.sqrt(1e3 * 64 * 320 * 16) + 1e-5)
+
+
+def test_dead_time_that_every_event_prolongs():
+    """Paralyzable: n exp(-n tau), which falls again beyond 1 / tau."""
+    settings = IDEAL.model_copy(update={"detector": IDEAL.detector.model_copy(update={"paralyzable": True})})
+    rates_cps = np.array([1e3, 1e6, 1e7, 3e7])
+    means = np.array([_read(settings, np.full((64, 320), 16 * r), exposure_s=1.0).mean() / 16 for r in rates_cps])
+    assert means == pytest.approx(rates_cps * np.exp(-rates_cps * 100e-9), rel=5 / np.sqrt(1e3 * 64 * 320 * 16) + 1e-5)
+    assert means[3] < means[2]
+
+
+def _neighbours(counts, mean):
+    """Covariance of neighbours over the mean: along rows, along columns, across corners."""
+    z = (counts - mean) / np.sqrt(mean)
+    return [np.mean(a * b) for a, b in ((z[:, 1:], z[:, :-1]), (z[1:], z[:-1]), (z[1:, 1:], z[:-1, :-1]))]
+
+
+def test_shared_photons_leave_each_pixel_poisson_and_tie_it_to_its_neighbours():
+    """Chi-square per pixel stays 1; neighbours have a covariance of the photons that both count."""
+    counts = _read(IDEAL, np.full((256, 1280), 700.0), binning=1, crosstalk=SHARED).astype(float)
+    inner = counts[1:-1, 1:-1]
+    assert inner.mean() == pytest.approx(700, abs=5 * np.sqrt(1.1 * 700 / inner.size))
+    assert ((inner - 700) ** 2 / 700).mean() == pytest.approx(1, abs=5 * np.sqrt(2 / inner.size))
+    noise = 5 / np.sqrt(inner.size)
+    assert _neighbours(inner, 700) == pytest.approx([0.024, 0.024, 0.0], abs=noise)
+    alone = _read(IDEAL, np.full((256, 1280), 700.0), binning=1).astype(float)
+    assert _neighbours(alone, 700) == pytest.approx([0.0, 0.0, 0.0], abs=noise)
+
+
+def test_binned_or_looked_at_one_by_one_shared_photons_bring_the_same_fluctuations():
+    """Sums of squares of pixels vary by what is counted twice in them: 4 links in 2 x 2 pixels, 24 in 4 x 4."""
+    for binning, links in ((2, 4), (4, 24)):
+        shape = (256 // binning, 1280 // binning)
+        mean = 200.0 * binning**2
+        expected = 1 + 2 * links * SHARED.paired / binning**2
+        noise = 5 * np.sqrt(2 / (shape[0] * shape[1]))
+        binned = _read(IDEAL, np.full(shape, mean), binning=binning, crosstalk=SHARED).astype(float)
+        single = _read(IDEAL, np.full((256, 1280), 200.0), binning=1, crosstalk=SHARED).astype(float)
+        summed = single.reshape(shape[0], binning, shape[1], binning).sum(axis=(1, 3))
+        for counts in (binned, summed):
+            assert counts.mean() == pytest.approx(mean, rel=5 * np.sqrt(1.2 / (200.0 * single.size)))
+            assert counts[1:-1, 1:-1].var() / mean == pytest.approx(expected, rel=noise)
+        across = 4 * SHARED.paired / 4 if binning == 4 else 2 * SHARED.paired / 4
+        assert _neighbours(binned, mean)[0] == pytest.approx(across if binning == 2 else SHARED.paired / 4, abs=noise)
+
+
+def test_a_bright_pixel_shines_on_its_neighbours():
+    expected = np.zeros((256, 1280), np.float32)
+    expected[100, 600] = 1e6
+    counts = _read(IDEAL, expected, binning=1, crosstalk=SHARED)
+    assert counts.sum() == pytest.approx(1e6, rel=0.01)
+    for row, column in ((99, 600), (101, 600), (100, 599), (100, 601)):
+        assert counts[row, column] == pytest.approx(12_000, abs=5 * np.sqrt(12_000))
+    assert counts[99, 599] == 0
+
+
+def test_dead_and_hot_pixels_share_nothing():
+    """A dead pixel stays dark beside lit ones, and dark counts of a hot one do not show next door."""
+    settings = Settings(detector=DetectorSettings(gain_dispersion=0, seam_width_factor=1, bad_pixel_fraction=0.02))
+    detector = Detector(settings, 5)
+    counts = _read(settings, np.full((256, 1280), 300.0), seed=5, binning=1, crosstalk=SHARED)
+    dark = _read(settings, np.zeros((256, 1280)), seed=5, binning=1, crosstalk=SHARED)
+    good = ~detector.bad_pixels(1)
+    dead = ~good & (dark == 0)
+    assert (counts[dead] == 0).all()
+    assert counts[good].mean() == pytest.approx(300, abs=5 * np.sqrt(300 * 1.1 / good.sum()))
+    assert dark[good].mean() < 0.02
+
+
+def test_the_same_seed_draws_the_same_whatever_the_number_of_threads():
+    expected = np.random.default_rng(3).uniform(50, 1500, (256, 1280)).astype(np.float32)
+    threads = numba.get_num_threads()
+    together = _read(Settings(), expected, draw=9, binning=1, crosstalk=SHARED)
+    try:
+        numba.set_num_threads(1)
+        alone = _read(Settings(), expected, draw=9, binning=1, crosstalk=SHARED)
+    finally:
+        numba.set_num_threads(threads)
+    assert np.array_equal(together, alone)
+    assert (together != _read(Settings(), expected, draw=10, binning=1, crosstalk=SHARED)).any()
+
+
+def test_poisson_numbers_of_every_size():
+    """Mean and variance of blocks of one mean each, from almost none to a million."""
+    means = np.array([1e-3, 0.5, 5.0, 40.0, 1e3, 1e6])
+    drawn = poisson(np.repeat(means[:, None], 60_000, axis=1), np.random.default_rng(2))
+    assert drawn.mean(axis=1) == pytest.approx(means, abs=5 * np.sqrt(means.max() / 60_000))
+    chi2 = ((drawn - means[:, None]) ** 2).mean(axis=1) / means
+    assert chi2 == pytest.approx(np.ones(6), abs=5 * np.sqrt((2 + 1 / means).max() / 60_000))
+    assert ((drawn.mean(axis=1) - means) / np.sqrt(means / 60_000)) == pytest.approx(np.zeros(6), abs=5)
 
 
 def test_counters_end():

@@ -117,6 +117,26 @@ def demo(
 
 
 @app.command()
+def validate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for validation.md, pictures and data.")] = Path(
+        "validation"
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
+    rows: Annotated[str, typer.Option("--rows", help="Names of rows, with commas between them; default: all.")] = "",
+) -> None:
+    """Hold the digital twin against the paper: measure row by row, say pass or fail; exit code 1 when a row fails.
+
+    Example: xrm-sims validate --out validation --seed 1 --rows open_beam,transmission
+    """
+    from xrm_sims.app.validation import validate as run_rows
+
+    keep_log(out)
+    names = [name.strip() for name in rows.split(",") if name.strip()]
+    if not all(row.passed for row in run_rows(out, seed=seed, names=names, announce=typer.echo)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def console(
     seed: Seed = None,
     sample: Sample = None,

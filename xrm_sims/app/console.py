@@ -146,6 +146,9 @@ def namespace(session: Session) -> dict[str, Any]:
             "recon": recon,
             "live": recon.LiveReconstruction(),  # idle until somebody says RE.subscribe(live)
             "Rectangle": patterns.Rectangle,
+            "Polygon": patterns.Polygon,
+            "Annulus": patterns.Annulus,
+            "CrossSection": patterns.CrossSection,
         }
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xrm_sims.patterns import Raster, Rectangle, check_within_field, pattern_from_dict
+from xrm_sims.patterns import Milled, Raster, check_within_field, pattern_from_dict
 from xrm_sims.settings import Settings
 from xrm_sims.twin.driver import Driver, Quantity
 from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.milling import mill_pass
 from xrm_sims.twin.store import Value
-from xrm_sims.twin.surface import mill_pass
 
 
 class ElectronBeam(Driver):
@@ -38,11 +39,23 @@ class ElectronBeam(Driver):
             "specimen_charge_c": lambda: totals.get("specimen_electron_charge_c", 0.0),
         }
 
+    def check(self, name: str, value: Any) -> None:
+        """On the X-ray target: enough voltage for the detector's threshold, no more power than the target stands."""
+        state = self._machine.state.values
+        if state["instrument"]["mode"] != "xray" or (name == "blanked" and value):
+            return
+        after = self.values | {name: value}
+        if name == "voltage_kv":
+            require_photons(value, state["widepix"]["threshold_kev"])
+        if name in ("voltage_kv", "current_na", "probe_nm", "blanked"):
+            require_solid_target(self._machine.settings, str(state["target"]["material"]), after)
+
     def reach(self, name: str, value: Any) -> None:
+        before = self.values[name]
         super().reach(name, value)
         if name == "current_na":
             self._machine.state.since_s["current_na"] = self._machine.state.time_s
-        elif name.startswith("position"):
+        elif name.startswith("position") and value != before:
             self._machine.state.totals["target_spot_charge_c"] = 0.0
 
 
@@ -72,14 +85,14 @@ class GalliumFIB(Driver):
         return raster
 
     def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
-        """One pass of a rectangle; returns the dose on the specimen (``dose_nc``) and the ``seconds`` it took.
+        """One pass of a milling pattern; returns the dose on the specimen (``dose_nc``) and the ``seconds`` it took.
 
         Raises ValueError outside FIB mode, with the beam blanked, the stage tilted or a pattern it cannot draw;
         RuntimeError when stopped (what was milled until then is gone).
         """
         drawn = pattern_from_dict(pattern)
-        if not isinstance(drawn, Rectangle):
-            raise ValueError(f"fib: mills rectangles, got a {drawn.kind}")
+        if isinstance(drawn, Raster):
+            raise ValueError("fib: a raster does not mill; give a rectangle, polygon, annulus or cross_section")
         machine = self._machine
         check_within_field(drawn, machine.settings)
         require_mode(machine, "fib", "milling")
@@ -94,18 +107,19 @@ class GalliumFIB(Driver):
             self._mill(drawn, 1.0)
             return {"dose_nc": machine.state.totals["fib_dose_nc"] - before_nc, "seconds": seconds}
 
-    def _mill(self, pattern: Rectangle, fraction: float) -> None:
+    def _mill(self, pattern: Milled, fraction: float) -> None:
         if fraction <= 0:
             return
         machine = self._machine
         milled = mill_pass(
             machine.specimen,
             machine.surface,
-            scan_to_specimen=machine.scan_to_specimen(machine.state.time_s),
+            scan_to_specimen=machine.ions_to_specimen(machine.state.time_s, self.values["current_pa"]),
             pattern=pattern,
             current_pa=self.values["current_pa"],
             fraction=fraction,
             settings=machine.settings,
+            impact_energy_kev=machine.impact_energy_kev,
         )
         machine.add("fib_dose_nc", milled["dose_nc"])
         machine.touch_surface()
@@ -135,6 +149,34 @@ def require_mode(machine: Machine, mode: str, what: str) -> None:
     now = machine.state.values["instrument"]["mode"]
     if now != mode:
         raise ValueError(f'instrument: {what} needs mode "{mode}", it is in "{now}"')
+
+
+def require_photons(voltage_kv: float, threshold_kev: float) -> None:
+    """ValueError when no photon of the target can pass the detector's threshold."""
+    if threshold_kev >= voltage_kv:
+        raise ValueError(
+            f"widepix.threshold_kev: {threshold_kev:.4g} keV lies above the end of the spectrum, electrons of "
+            f"{voltage_kv:.4g} kV make no photon of more than {voltage_kv:.4g} keV; lower the threshold or raise "
+            "beam.voltage_kv"
+        )
+
+
+def require_solid_target(settings: Settings, material: str, beam: Mapping[str, Any]) -> None:
+    """ValueError when the beam would melt the target.
+
+    A disc of width d that takes up the power P on the surface of a thick body is hotter by 2 P / (pi conductivity d) in
+    its middle (Carslaw and Jaeger 1959): for a given rise, power goes with the width of the probe. Electrons that
+    scatter heat a wider spot, so this is on the safe side.
+    """
+    limit_w_per_um = settings.source.melting_w_per_um.get(material, math.inf)
+    power_mw = beam["voltage_kv"] * beam["current_na"] * 1e-3
+    limit_mw = limit_w_per_um * beam["probe_nm"]
+    if power_mw > limit_mw:
+        raise ValueError(
+            f"beam: {beam['current_na']:.4g} nA at {beam['voltage_kv']:.4g} kV bring {power_mw:.3g} mW into a probe of "
+            f"{beam['probe_nm']:.4g} nm, and {material} melts there from {limit_mw:.3g} mW on; lower the current to "
+            f"{1e3 * limit_mw / beam['voltage_kv']:.3g} nA or widen the probe"
+        )
 
 
 def require_level(machine: Machine, what: str) -> None:

@@ -73,7 +73,7 @@ class Detector:
         """Share of the events n that is counted with dead time tau: 1 / (1 + n tau / T), or exp(-n tau / T) when
         every event prolongs it (paralyzable)."""
         dead = mean * np.float32(1e-9 * self._settings.dead_time_ns / exposure_s)
-        return np.exp(-dead) if self._settings.paralyzable else 1 / (1 + dead)
+        return np.asarray(np.exp(-dead) if self._settings.paralyzable else 1 / (1 + dead), np.float32)
 
     def dark_expected(self, *, exposure_s: float, binning: int) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel without beam."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.settings import Settings
-from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode
+from xrm_sims.twin.charge_sharing import CrossTalk
+from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode, require_photons
 from xrm_sims.twin.driver import Driver, Frame, Quantity
 from xrm_sims.twin.ions import Analyser, dose_field, raster_frame
 from xrm_sims.twin.machine import Machine
@@ -36,14 +37,17 @@ class WidePix(Driver):
         return {"rows": lambda: self._shape[0], "columns": lambda: self._shape[1]}
 
     def check(self, name: str, value: Any) -> None:
-        detector = self._machine.settings.detector
+        detector, state = self._machine.settings.detector, self._machine.state
         if name == "binning":
             binned_shape(detector.rows, detector.columns, value)
+        elif name == "threshold_kev" and state.values["instrument"]["mode"] == "xray":
+            require_photons(state.values["beam"]["voltage_kv"], value)
 
     def expose(self) -> Frame:
         """One frame, (rows, columns) uint32; everything that moves is taken where it is at mid-exposure.
 
-        Raises ValueError outside X-ray mode or with the stage tilted, RuntimeError when stopped.
+        Raises ValueError outside X-ray mode, with the stage tilted, a threshold above the spectrum, or more counts in
+        the open beam than a counter holds; RuntimeError when stopped.
         """
         machine = self._machine
         require_mode(machine, "xray", "an exposure")
@@ -52,12 +56,14 @@ class WidePix(Driver):
             values, started_s = self.values, machine.state.time_s
             middle_s = started_s + 0.5 * values["exposure_s"]
             expected = self._expected(middle_s)
+            self._require_room(expected)
             counts = machine.detector.read(
                 expected,
                 exposure_s=values["exposure_s"],
                 counter_depth_bits=values["counter_depth_bits"],
                 binning=values["binning"],
                 rng=machine.rng("exposure"),
+                crosstalk=self._crosstalk(),
             )
             self.wait(values["exposure_s"])
             return Frame(counts, started_s, machine.state.time_s, machine.current_na(middle_s))
@@ -71,11 +77,38 @@ class WidePix(Driver):
         detector = self._machine.settings.detector
         return binned_shape(detector.rows, detector.columns, self.values["binning"])
 
+    @property
+    def _lit(self) -> bool:
+        machine = self._machine
+        return machine.target_in_place and not machine.state.values["beam"]["blanked"]
+
+    def _crosstalk(self) -> CrossTalk:
+        if not self._lit:
+            return CrossTalk()
+        state = self._machine.state.values
+        return self._machine.xray.crosstalk(
+            material=str(state["target"]["material"]),
+            voltage_kv=float(state["beam"]["voltage_kv"]),
+            threshold_kev=self.values["threshold_kev"],
+        )
+
+    def _require_room(self, expected: NDArray[np.float32]) -> None:
+        """ValueError when the brightest pixels would run over: they would all read the same."""
+        bits, exposure_s = self.values["counter_depth_bits"], self.values["exposure_s"]
+        brightest, end = float(expected.max()) / self.values["binning"] ** 2, 2**bits - 1
+        if brightest > end:
+            raise ValueError(
+                f"widepix.exposure_s: {exposure_s:.4g} s would bring {brightest:,.0f} counts to a pixel, and its "
+                f"{bits}-bit counter ends at {end:,}; expose {exposure_s * end / brightest:.3g} s at most"
+                + (" or set counter_depth_bits to 24" if bits < 24 else "")
+            )
+
     def _expected(self, time_s: float) -> NDArray[np.float32]:
         machine = self._machine
         beam = machine.state.values["beam"]
-        if beam["blanked"] or not machine.target_in_place:
+        if not self._lit:
             return np.zeros(self._shape, np.float32)
+        require_photons(beam["voltage_kv"], self.values["threshold_kev"])
         return machine.xray.expected_counts(
             angle_deg=machine.angle_deg,
             specimen_um=machine.specimen_um,
@@ -85,6 +118,7 @@ class WidePix(Driver):
             current_na=machine.current_na(time_s) * machine.target_flux,
             exposure_s=self.values["exposure_s"],
             threshold_kev=self.values["threshold_kev"],
+            probe_nm=float(beam["probe_nm"]),
             binning=self.values["binning"],
         )
 
@@ -148,7 +182,7 @@ class MagneticSector(Driver):
         current_pa = 0.0 if fib["blanked"] else fib["current_pa"]
         with self.command(), machine.scanning(self.name, "raster_frame"):
             started_s = machine.state.time_s
-            scan = machine.scan(raster, current_pa)
+            scan = machine.ion_scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 passed_s = share * raster.frame_s

@@ -14,7 +14,8 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um, density_g_cm3, mass_fractions
 from xrm_sims.twin.ions import Scan, blur_by_beam, dose_field, pixel_points
 from xrm_sims.twin.sector import FWHM_PER_SIGMA
-from xrm_sims.twin.surface import NUM_MATERIALS, Specimen, Surface, by_material
+from xrm_sims.twin.sputtering import NUM_MATERIALS, by_material
+from xrm_sims.twin.surface import Specimen, Surface
 
 _SERIES = ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LINE))
 
@@ -53,7 +54,7 @@ def se_image(
         image = gaussian_filter(image, e.probe_fwhm_nm * 1e-3 / FWHM_PER_SIGMA / raster.pixel_um, mode="nearest")
     else:
         per_primary = e.se_counts_per_ion
-        image = blur_by_beam(image[None], raster.pixel_um, scan.current_pa, settings)[0]
+        image = blur_by_beam(image[None], scan, settings)[0]
         dose_field(specimen, surface, scan, seconds=raster.frame_s, settings=settings)
     mean = (image + e.se_dark_fraction) * per_primary * scan.primaries_per_pixel
     return rng.poisson(mean).astype(np.uint32)
@@ -162,9 +163,9 @@ def _seen(number: int, shell: int, line: int, voltage_kv: float, settings: Setti
 def _grain_contrast(
     specimen: Specimen, codes: NDArray[np.uint8], points_um: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(n,) between -1 and 1, the same over each grain of NCA; 0 elsewhere."""
+    """(n,) between -1 and 1, the same over each crystal: a grain of NCA, a whole particle of LCO; 0 elsewhere."""
     contrast = np.zeros(len(codes))
-    nca = np.flatnonzero(codes == Material.NCA)
+    crystal = np.flatnonzero((codes == Material.NCA) | (codes == Material.LCO))
     # odd multiplier of Knuth's multiplicative hash: neighbours' numbers become unrelated brightnesses
-    contrast[nca] = specimen.grain_id(points_um[nca]) * np.uint32(2654435761) / 2.0**31 - 1.0
+    contrast[crystal] = specimen.grain_id(points_um[crystal]) * np.uint32(2654435761) / 2.0**31 - 1.0
     return contrast

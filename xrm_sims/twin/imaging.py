@@ -57,7 +57,7 @@ class SecondaryElectrons(Driver):
         current_pa = 0.0 if fib["blanked"] else float(fib["current_pa"])
         with self.command(), machine.scanning(self.name, "image"):
             started_s = machine.state.time_s
-            scan = machine.scan(raster, current_pa)
+            scan = machine.ion_scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 seconds = share * raster.frame_s

@@ -2,6 +2,10 @@
 
 N = (I t / e) Y c U per pixel: ions x sputter yield x atomic fraction x useful yield (detected per sputtered atom).
 Useful yields fall exponentially with the ionisation energy (Andersen and Hinthorne, Anal. Chem. 45 (1973) 1421).
+
+Redeposition, to first order: a share of what a field sputters lands again within a Gaussian around its origin. It is
+not extracted there but sputtered once more where it landed, so that every atom is counted at most once; what lands
+beside the field is lost.
 """
 
 from __future__ import annotations
@@ -12,20 +16,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
-from xrm_sims.specimen.materials import Material, atomic_fractions
+from xrm_sims.specimen.materials import Material, atomic_fractions, atoms_per_um3
+from xrm_sims.twin.milling import core_sigma_um
 from xrm_sims.twin.sector import (
-    C2H3_MASS_U,
+    HYDROGEN_U,
     ISOTOPES,
+    MOLECULES_U,
+    OXYGEN_U,
     accepted_fraction,
     bias_transmission,
     centred_fraction,
     observed_rate_cps,
 )
-from xrm_sims.twin.surface import NUM_MATERIALS, Specimen, Surface, View, by_material, core_sigma_um
+from xrm_sims.twin.sputtering import NUM_MATERIALS, implantation_gain, removal_rates, sputter_yields, tilt_gain
+from xrm_sims.twin.surface import Specimen, Surface, View, area_scale
 
 # First ionisation energies in eV: NIST Atomic Spectra Database.
 IONISATION_EV = {
@@ -40,12 +48,14 @@ class Scan:
 
     to_specimen : 2 x 3 affine, um; pixel (r, c) lies at u = (c - (C-1)/2) * pixel + centre_u, v likewise with r.
     drift_um_per_s : how the scan drifts over the specimen (x, y) during a frame.
+    impact_energy_kev : of ions; None for the energy at which the settings' yields hold.
     """
 
     raster: Raster
     to_specimen: ArrayLike
     current_pa: float
     drift_um_per_s: tuple[float, float] = (0.0, 0.0)
+    impact_energy_kev: float | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.current_pa) and self.current_pa >= 0):
@@ -79,12 +89,6 @@ def useful_yield(element: str, settings: Settings) -> float:
     return s.useful_yield_li * float(np.exp(-(IONISATION_EV[element] - IONISATION_EV["Li"]) / s.useful_yield_scale_ev))
 
 
-def sputter_yields(settings: Settings) -> NDArray[np.float64]:
-    """(materials,) atoms per incident ion; the pillar's average sputters like the mean of its active materials."""
-    s = settings.sputtering
-    return by_material(s.yield_lco, s.yield_nca, s.yield_binder, s.yield_metal, 0.5 * (s.yield_lco + s.yield_nca))
-
-
 def pixel_points(scan: Scan, jitter: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Specimen coordinates (rows, columns, 2) in um of the pixels' centres, each at its own time of the frame.
 
@@ -103,15 +107,18 @@ def pixel_points(scan: Scan, jitter: NDArray[np.float64] | None = None) -> NDArr
 
 
 def ion_sensitivity(
-    analyser: Analyser, settings: Settings
+    analyser: Analyser, settings: Settings, impact_energy_kev: float | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Counts per incident ion on a flat surface, before dead time.
+    """Counts per incident ion on a flat surface that holds its gallium, before dead time.
+
+    Every isotope also comes as hydride and as dioxide, and binder sends organic molecules; the slits decide what of it
+    falls on another mass.
 
     Returns
     -------
     by_code : (materials, channels), without the aluminium of the binder.
     binder_al : (channels,) per atomic fraction of aluminium in binder.
-    hydrocarbon : (channels,) C2H3+ from binder.
+    organics : (channels,) molecules from binder, C2H3+ above all.
     """
     sector, s = settings.sector, settings.sputtering
     radii_mm, voltage_v = analyser.collector_radii_mm, analyser.bias_v + analyser.extraction_v
@@ -130,16 +137,21 @@ def ion_sensitivity(
     for isotope in ISOTOPES.values():
         # useful yields count ions behind a well-placed slit of the settings' width
         before_slit = isotope.abundance * useful_yield(isotope.element, settings) / centred_fraction(sector)
-        per_atom[isotope.element] += before_slit * passed(isotope.mass_u)
-    yields = sputter_yields(settings)
+        arriving = passed(isotope.mass_u)
+        arriving += sector.hydride_per_ion * passed(isotope.mass_u + HYDROGEN_U)
+        arriving += sector.dioxide_per_ion * passed(isotope.mass_u + 2.0 * OXYGEN_U)
+        per_atom[isotope.element] += before_slit * arriving
+    yields = sputter_yields(settings, impact_energy_kev)
     yields[[Material.BINDER, Material.CARBON]] *= s.binder_useful_yield_factor
     by_code = np.zeros((NUM_MATERIALS, len(radii_mm)))
     for material in Material:
         for element, fraction in atomic_fractions(material, settings.specimen).items():
             if element in per_atom:
                 by_code[material] += yields[material] * fraction * per_atom[element]
-    hydrocarbon = sector.hydrocarbon_on_al_per_ion * passed(C2H3_MASS_U) * float(sector.hydrocarbon_on_al)
-    return by_code, yields[Material.BINDER] * per_atom["Al"], hydrocarbon
+    organics = sector.hydrocarbon_on_al_per_ion * passed(MOLECULES_U["C2H3"]) * float(sector.hydrocarbon_on_al)
+    for name in ("CHN", "C3H7O"):
+        organics += sector.other_organics_per_ion * passed(MOLECULES_U[name])
+    return by_code, yields[Material.BINDER] * per_atom["Al"], organics
 
 
 def expected_counts(
@@ -155,21 +167,52 @@ def expected_counts(
 
     Every pixel is met at jittered sub-pixel points, then the maps are blurred by the beam's core and tail.
     """
-    by_code, binder_al, hydrocarbon = ion_sensitivity(analyser, settings)
-    raster = scan.raster
-    maps = np.zeros((len(analyser.collector_radii_mm), *raster.shape))
+    by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
+    raster, lands_again = scan.raster, settings.sputtering.redeposited_fraction
+    shape = (len(analyser.collector_radii_mm), *raster.shape)
+    sputtered, seen, collected = np.zeros(shape), np.zeros(shape), np.zeros(raster.shape)
     for i, j in np.ndindex(SUBPIXELS, SUBPIXELS):
         jitter = (np.array([i, j]) + rng.random((*raster.shape, 2))) / SUBPIXELS - 0.5
         xy = pixel_points(scan, jitter)
         view = surface.look(specimen, xy.reshape(-1, 2))
-        signal = by_code[view.codes]
+        ions = by_code[view.codes]
         binder = np.flatnonzero(view.codes == Material.BINDER)
         aluminium = specimen.binder_al_fraction(view.points_um[binder])
-        signal[binder] += aluminium[:, None] * binder_al + hydrocarbon
-        signal *= (view.sky * tilt_gain(view, settings))[:, None]
-        maps += signal.T.reshape(maps.shape)
-    maps *= scan.primaries_per_pixel / SUBPIXELS**2
-    return blur_by_beam(maps, raster.pixel_um, scan.current_pa, settings)
+        ions[binder] += aluminium[:, None] * binder_al + organics
+        ions *= _gain(view, scan, settings)[:, None]
+        share = view.sky * view.cos_facet**settings.sputtering.collection_exponent
+        sputtered += ions.T.reshape(shape)
+        seen += (ions * share[:, None]).T.reshape(shape)
+        collected += share.reshape(raster.shape)
+    if lands_again > 0:
+        sigma_px = settings.sputtering.redeposition_um / raster.pixel_um
+        again = spread(sputtered, sigma_px) * (collected / SUBPIXELS**2)
+        seen = (1.0 - lands_again) * seen + lands_again * again
+    seen *= scan.primaries_per_pixel / SUBPIXELS**2
+    return blur_by_beam(seen, scan, settings)
+
+
+def _gain(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
+    """(n,) ions relative to a flat surface in the steady state: tilted facets sputter faster, fresh ones hold less
+    gallium."""
+    faster = tilt_gain(view.cos_facet, settings)
+    energy_kev, raster = scan.impact_energy_kev, scan.raster
+    dose_nc_per_um2 = scan.current_pa * 1e-3 * raster.frame_s / raster.area_um2 / area_scale(scan.to_specimen)
+    lost_um = dose_nc_per_um2 * removal_rates(settings, energy_kev)[view.codes] * faster
+    yields = sputter_yields(settings, energy_kev)[view.codes]
+    return faster * implantation_gain(view.eroded_um, lost_um, yields, settings)
+
+
+def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
+    """Maps (channel, row, column) blurred by about a Gaussian; what leaves them is lost.
+
+    Three running means in a row cost the same whatever their width (Wells, IEEE Trans. PAMI 8 (1986) 234).
+    """
+    width = 2 * max(0, round(0.5 * (np.sqrt(4.0 * sigma_px**2 + 1.0) - 1.0))) + 1
+    for axis in (1, 2):
+        for _ in range(3):
+            maps = uniform_filter1d(maps, width, axis=axis, mode="constant")
+    return maps
 
 
 def raster_frame(
@@ -181,36 +224,33 @@ def raster_frame(
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.uint32]:
-    """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it."""
+    """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it.
+
+    A beam that digs through the specimen within the frame runs out of atoms before its dose is spent.
+    """
     ions = expected_counts(specimen, surface, scan, analyser, settings=settings, rng=rng)
+    before_um3 = surface.removed_um3.copy()
+    middle = replace(scan, to_specimen=scan.half_way())
+    dose_field(specimen, surface, middle, seconds=scan.raster.frame_s, settings=settings)
+    atoms = (surface.removed_um3 - before_um3) @ [atoms_per_um3(m, settings.specimen) for m in Material]
+    ions *= min(1.0, settings.sputtering.useful_yield_li * atoms / max(ions.sum(), 1e-9))
     dwell_s = scan.raster.dwell_ms * 1e-3
     rate_cps = ions / dwell_s + settings.sector.dark_rate_cps
     counts = rng.poisson(observed_rate_cps(rate_cps, settings.sector.dead_time_ns) * dwell_s)
-    middle = replace(scan, to_specimen=scan.half_way())
-    dose_field(specimen, surface, middle, seconds=scan.raster.frame_s, settings=settings)
     return counts.astype(np.uint32)
 
 
 def dose_field(specimen: Specimen, surface: Surface, scan: Scan, *, seconds: float, settings: Settings) -> float:
     """A scanning beam erodes the raster's field evenly, each material at its own rate; returns the dose in nC."""
     dose_nc = scan.current_pa * 1e-3 * seconds
-    size_um = (scan.raster.fov_um, scan.raster.pixel_um * scan.raster.shape[0])
-    surface.erode(specimen, scan.to_specimen, scan.raster.centre_um, size_um, dose_nc, settings)
+    surface.erode(specimen, scan.to_specimen, scan.raster, dose_nc, settings, scan.impact_energy_kev)
     return dose_nc
 
 
-def blur_by_beam(
-    maps: NDArray[np.float64], pixel_um: float, current_pa: float, settings: Settings
-) -> NDArray[np.float64]:
+def blur_by_beam(maps: NDArray[np.float64], scan: Scan, settings: Settings) -> NDArray[np.float64]:
     """Maps (channel, row, column) as a beam with a Gaussian core and a weak, wide Gaussian tail sees them."""
     share = settings.ion.tail_fraction
-    core_px = core_sigma_um(current_pa, settings) / pixel_um
-    tail_px = settings.ion.tail_sigma_nm * 1e-3 / pixel_um
+    core_px = core_sigma_um(scan.current_pa, settings, scan.impact_energy_kev) / scan.raster.pixel_um
+    tail_px = settings.ion.tail_sigma_nm * 1e-3 / scan.raster.pixel_um
     core = gaussian_filter(maps, core_px, mode="nearest", axes=(1, 2))
     return (1.0 - share) * core + share * gaussian_filter(maps, tail_px, mode="nearest", axes=(1, 2))
-
-
-def tilt_gain(view: View, settings: Settings) -> NDArray[np.float32]:
-    """Signal relative to normal incidence: 1 / cos(tilt)^n up to a limit."""
-    s = settings.sputtering
-    return np.minimum(view.cos_tilt**-s.tilt_exponent, s.tilt_gain_limit)

@@ -22,13 +22,15 @@ from xrm_sims.settings import Settings
 from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.detector import Detector
 from xrm_sims.twin.ions import Scan
-from xrm_sims.twin.motion import RunOut, SourceDrift
+from xrm_sims.twin.milling import dose_spot
+from xrm_sims.twin.motion import RunOut, SourceDrift, settling
 from xrm_sims.twin.samples import mount
 from xrm_sims.twin.store import State, Store
-from xrm_sims.twin.surface import Surface, dose_spot
+from xrm_sims.twin.surface import Surface
 from xrm_sims.twin.xray import XrayModel
 
 _FOREVER = threading.Event()
+_MOVES_KEPT = 100  # changes of mode and target whose thermal after-effect is remembered
 
 
 class Machine:
@@ -158,7 +160,18 @@ class Machine:
         """(3,) focal spot in the laboratory frame: where the beam meets the target, and drift."""
         target, beam = self.state.values["target"], self.state.values["beam"]
         y_um, z_um = target["y_um"] + beam["position_y_um"], target["z_um"] + beam["position_z_um"]
-        return np.array([target["x_um"], y_um, z_um]) + self.source_drift.at(time_s)
+        return np.array([target["x_um"], y_um, z_um]) + self.source_drift_um(time_s)
+
+    def source_drift_um(self, time_s: float) -> NDArray[np.float64]:
+        """(3,) displacement of the focal spot by drift, and by what changes of mode and target have warmed."""
+        moves_s = self.state.moves_s
+        first = self.state.counters.get("moves", 0) - len(moves_s)
+        return self.source_drift.at(time_s) + settling(self.settings.motion, self.state.seed, moves_s, first, time_s)
+
+    def moved(self) -> None:
+        """Another part of the instrument is warm from now on: a change of mode or target."""
+        self.state.counters["moves"] = self.state.counters.get("moves", 0) + 1
+        self.state.moves_s = [*self.state.moves_s, self.state.time_s][-_MOVES_KEPT:]
 
     @property
     def specimen_um(self) -> NDArray[np.float64]:
@@ -187,6 +200,22 @@ class Machine:
         """A raster that starts now."""
         return Scan(raster, self.scan_to_specimen(self.state.time_s), current_pa, self.scan_drift_um_per_s)
 
+    @property
+    def impact_energy_kev(self) -> float:
+        """What gallium arrives with: the column's voltage less the stage's bias."""
+        return float(self.state.values["fib"]["voltage_kv"] - 1e-3 * self.state.values["stage"]["bias_v"])
+
+    def ions_to_specimen(self, time_s: float, current_pa: float) -> NDArray[np.float64]:
+        """:meth:`scan_to_specimen` of ions, which the charge that they bring moves in proportion to their current."""
+        affine = self.scan_to_specimen(time_s)
+        affine[:, 2] += affine[:, :2] @ np.array(self.settings.ion.charging_nm_per_na) * 1e-6 * current_pa
+        return affine
+
+    def ion_scan(self, raster: Raster, current_pa: float) -> Scan:
+        """A raster of the ion beam that starts now."""
+        affine = self.ions_to_specimen(self.state.time_s, current_pa)
+        return Scan(raster, affine, current_pa, self.scan_drift_um_per_s, self.impact_energy_kev)
+
     def _wall_after(self, passed_s: float) -> float:
         return min(self.clock.wall(), self.state.wall_s + passed_s / (self.clock.rate or 1.0))
 
@@ -204,7 +233,8 @@ class Machine:
                 self.add("specimen_electron_charge_c", charge_c)
         fib = self.state.values["fib"]
         if fib_parked and not fib["blanked"]:
-            where = apply_affine(self.scan_to_specimen(middle_s), [[fib["centre_u_um"], fib["centre_v_um"]]])[0]
+            affine = self.ions_to_specimen(middle_s, fib["current_pa"])
+            where = apply_affine(affine, [[fib["centre_u_um"], fib["centre_v_um"]]])[0]
             dose_nc = dose_spot(
                 self.specimen,
                 self.surface,
@@ -212,6 +242,7 @@ class Machine:
                 current_pa=fib["current_pa"],
                 seconds=seconds,
                 settings=self.settings,
+                impact_energy_kev=self.impact_energy_kev,
             )
             self.add("fib_dose_nc", dose_nc)
             self.touch_surface()

@@ -1,68 +1,89 @@
-"""Makes ``spectra.json``, the table behind ``spectrum.py``, with spekpy 2.5 (``pip install spekpy``).
+"""Makes ``spectra.json``, the table behind ``spectrum.py``, with spekpy 2.5 (``pip install xrm-sims[spectra]``).
 
-Run ``python -m xrm_sims.twin.make_spectra``. Physics model "casim" (Omar, Andreo and Poludniowski 2020), take-off angle
-30 degrees, no filtration, photons above 1 keV. Bremsstrahlung is tabulated over the fraction of the maximum energy, so
-that spectra of neighbouring voltages can be interpolated; characteristic lines apart.
+``python -m xrm_sims.twin.make_spectra`` tabulates W, Cu and Cr; further targets that spekpy knows (Mo, Rh, Ag, Au) are
+named behind it, and go into the settings' ``target.materials`` as well. Physics model "casim" (Omar, Andreo and
+Poludniowski 2020), which begins at 10 kV; no filtration, photons above 1 keV. Bremsstrahlung is tabulated over the
+fraction of the maximum energy, so that spectra of neighbouring voltages can be interpolated; lines apart.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 TARGETS = ("W", "Cu", "Cr")
-VOLTAGES_KV = (10, 15, 20, 25, 30)
-TAKE_OFF_DEG = 30
+VOLTAGES_KV = (10.0, 12.5, 15.0, 17.5, 20.0, 25.0, 30.0)
+TAKE_OFFS_DEG = (10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 FRACTIONS = 120
+_LINES_FROM_DEG = 30.0  # angle at which the lines worth keeping are chosen
 _LINE_STEP_KEV = 0.01
 _SAME_LINE_KEV = 0.05  # lines nearer than this are one
 _SMALLEST_LINE = 0.002  # of all lines of the target; weaker ones are left out
 
+Lines = dict[float, float]
 
-def target_table(target: str) -> dict[str, Any]:
-    """Photons per cm² and mAs at 1 m: bremsstrahlung per keV (voltage, fraction) and lines (voltage, line)."""
+
+def tube(target: str, voltage_kv: float, take_off_deg: float, step_kev: float, **parts: bool) -> tuple[Any, Any]:
+    """Energies in keV, and photons per cm², mAs and keV at 1 m."""
     import spekpy
 
-    def spectrum(voltage_kv: float, step_kev: float, **parts: bool) -> tuple[Any, Any]:
-        tube = spekpy.Spek(
-            kvp=voltage_kv, th=TAKE_OFF_DEG, targ=target, physics="casim", mas=1, z=100, dk=step_kev, **parts
-        )
-        energy_kev, fluence_per_kev = tube.get_spectrum()
-        return energy_kev, np.where(energy_kev > 1, fluence_per_kev, 0.0)
+    source = spekpy.Spek(
+        kvp=voltage_kv, th=take_off_deg, targ=target, physics="casim", mas=1, z=100, dk=step_kev, **parts
+    )
+    energy_kev, fluence_per_kev = source.get_spectrum()
+    return energy_kev, np.where(energy_kev > 1, fluence_per_kev, 0.0)
 
-    bremsstrahlung, line_fluences = [], []
-    for voltage_kv in VOLTAGES_KV:
-        energy_kev, fluence_per_kev = spectrum(voltage_kv, voltage_kv / (8 * FRACTIONS), char=False)
-        part = np.minimum((energy_kev / voltage_kv * FRACTIONS).astype(int), FRACTIONS - 1)
-        bremsstrahlung.append(np.bincount(part, fluence_per_kev / 8, FRACTIONS))
-        line_kev, line_per_kev = spectrum(voltage_kv, _LINE_STEP_KEV, brem=False)
-        line_fluences.append(dict(zip(np.round(line_kev, 4), line_per_kev * _LINE_STEP_KEV, strict=True)))
-    top = line_fluences[-1]
+
+def bremsstrahlung(target: str, voltage_kv: float, take_off_deg: float) -> list[float]:
+    """Photons per cm², mAs and keV at 1 m over equal fractions of the maximum energy."""
+    energy_kev, fluence_per_kev = tube(target, voltage_kv, take_off_deg, voltage_kv / (8 * FRACTIONS), char=False)
+    part = np.minimum((energy_kev / voltage_kv * FRACTIONS).astype(int), FRACTIONS - 1)
+    return _rounded(np.bincount(part, fluence_per_kev / 8, FRACTIONS))
+
+
+def lines(target: str, voltage_kv: float, take_off_deg: float) -> Lines:
+    """Photons per cm² and mAs at 1 m by energy."""
+    energy_kev, fluence_per_kev = tube(target, voltage_kv, take_off_deg, _LINE_STEP_KEV, brem=False)
+    return dict(zip(np.round(energy_kev, 4).tolist(), fluence_per_kev * _LINE_STEP_KEV, strict=True))
+
+
+def target_table(target: str) -> dict[str, Any]:
+    """Bremsstrahlung (take-off, voltage, fraction) and lines (take-off, voltage, line) with their energies."""
+    top = lines(target, VOLTAGES_KV[-1], _LINES_FROM_DEG)
     present = np.array(sorted(e for e, n in top.items() if n > _SMALLEST_LINE * sum(top.values())))
     groups = np.split(present, np.flatnonzero(np.diff(present) > _SAME_LINE_KEV) + 1)
+
+    def grouped(found: Lines) -> list[float]:
+        return _rounded([sum(found.get(float(e), 0.0) for e in group) for group in groups])
+
     return {
-        "bremsstrahlung": [[float(f"{v:.4g}") for v in row] for row in bremsstrahlung],
-        "lines_kev": [round(float(np.average(g, weights=[top[e] for e in g])), 3) for g in groups],
-        "lines": [[float(f"{sum(row.get(e, 0.0) for e in g):.4g}") for g in groups] for row in line_fluences],
+        "bremsstrahlung": [[bremsstrahlung(target, v, a) for v in VOLTAGES_KV] for a in TAKE_OFFS_DEG],
+        "lines_kev": [round(float(np.average(g, weights=[top[float(e)] for e in g])), 3) for g in groups],
+        "lines": [[grouped(lines(target, v, a)) for v in VOLTAGES_KV] for a in TAKE_OFFS_DEG],
     }
 
 
-def main() -> None:
-    targets = {target: target_table(target) for target in TARGETS}
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def main(further: list[str]) -> None:
     table = {
         "unit": "photons per cm2 and mAs at 1 m; bremsstrahlung per keV over equal fractions of the maximum energy",
-        "source": f"spekpy 2.5, casim, take-off angle {TAKE_OFF_DEG} degrees",
+        "source": "spekpy 2.5, casim, no filtration",
+        "take_offs_deg": TAKE_OFFS_DEG,
         "voltages_kv": VOLTAGES_KV,
-        "targets": targets,
+        "targets": {target: target_table(target) for target in dict.fromkeys([*TARGETS, *further])},
     }
     path = Path(__file__).with_name("spectra.json")
     path.write_text(json.dumps(table, separators=(",", ":")) + "\n")
-    for target, parts in targets.items():
+    for target, parts in table["targets"].items():  # type: ignore[attr-defined]
         print(target, "lines at", parts["lines_kev"], "keV")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

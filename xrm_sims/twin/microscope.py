@@ -147,7 +147,7 @@ class Microscope:
             specimen=machine.specimen,
             surface=machine.surface,
             scan_to_specimen=machine.scan_to_specimen(machine.time_s),
-            source_drift_um=machine.source_drift.at,
+            source_drift_um=machine.source_drift_um,
             run_out_um=machine.run_out.at,
             totals=dict(machine.state.totals),
         )

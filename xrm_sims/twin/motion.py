@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +49,36 @@ class SourceDrift:
             steps = np.random.default_rng([self._seed, 2, number]).normal(0.0, sigma_um, (_CHUNK, 3))
             self._chunks.append(np.vstack([start, start + np.cumsum(steps, axis=0)]))
         return self._chunks[step // _CHUNK][step % _CHUNK]
+
+
+def settling(settings: Motion, seed: int, moves_s: Sequence[float], first: int, time_s: float) -> NDArray[np.float64]:
+    """(3,) displacement in um of the focal spot at a time, after changes of mode or target at ``moves_s`` (ascending).
+
+    Each change warms another part of the instrument: from where it is, the spot approaches a new equilibrium,
+    exponentially. ``first`` is the number of the first of the changes listed, which says where its equilibrium lies.
+    """
+    at_um = equilibrium = _equilibrium(settings, seed, first - 1)
+    since_s = 0.0
+    for number, moved_s in enumerate(moves_s, first):
+        if moved_s > time_s:
+            break
+        at_um = _approach(settings, at_um, equilibrium, moved_s - since_s)
+        equilibrium, since_s = _equilibrium(settings, seed, number), moved_s
+    return _approach(settings, at_um, equilibrium, time_s - since_s)
+
+
+def _approach(
+    settings: Motion, start_um: NDArray[np.float64], end_um: NDArray[np.float64], seconds: float
+) -> NDArray[np.float64]:
+    return end_um + (start_um - end_um) * np.exp(-seconds / 3600.0 / settings.move_time_h)
+
+
+def _equilibrium(settings: Motion, seed: int, number: int) -> NDArray[np.float64]:
+    """Where the spot comes to rest after a change; nowhere else than before as long as there was none."""
+    if number < 0:
+        return np.zeros(3)
+    direction = np.random.default_rng([seed, 5, number]).normal(size=3)
+    return settings.move_drift_um * direction / np.linalg.norm(direction)
 
 
 class RunOut:

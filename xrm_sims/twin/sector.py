@@ -56,7 +56,8 @@ ISOTOPES: dict[str, Isotope] = {
     "196Pt": Isotope("Pt", 195.964952, 0.252),
     "198Pt": Isotope("Pt", 197.967895, 0.074),
 }
-C2H3_MASS_U = 27.023475  # 12C2 1H3
+HYDROGEN_U, OXYGEN_U = 1.007825, 15.994915  # 1H and 16O, AME2020
+MOLECULES_U = {"C2H3": 27.023475, "CHN": 27.010899, "C3H7O": 59.049690}  # of 12C, 1H, 14N and 16O
 
 
 def radius_for(mass_u: float, voltage_v: float, field_t: float) -> float:

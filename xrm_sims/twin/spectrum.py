@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import xraylib
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfc
 
 from xrm_sims.settings import Detector, Settings
+from xrm_sims.twin.charge_sharing import sharing
 
 # Bremsstrahlung is gathered into bins that never straddle the K edges of Fe, Co and Ni.
 _K_EDGES_KEV = tuple(xraylib.EdgeEnergy(z, xraylib.K_SHELL) for z in (26, 27, 28))
@@ -32,21 +32,35 @@ def target_materials() -> tuple[str, ...]:
     return tuple(_table()["targets"])
 
 
-def emission(target: str, voltage_kv: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def emission(
+    target: str, voltage_kv: float, take_off_deg: float = 30.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Energies (n,) in keV and photons per cm² and mAs at 1 m (n,), above 1 keV: bremsstrahlung bins, then lines.
 
-    Between the tabulated voltages both parts are interpolated, bremsstrahlung at equal fractions of the maximum
-    energy; below the lowest one the spectrum shrinks with the square of the voltage (Kramers). ValueError for a
-    target without a table or a voltage above it.
+    Between the tabulated voltages and take-off angles both parts are interpolated, bremsstrahlung at equal fractions
+    of the maximum energy. ValueError for a target without a table, and outside the voltages and angles of the table.
     """
     if target not in target_materials():
-        raise ValueError(f"target: needs one of {', '.join(target_materials())}, got {target!r}")
-    voltages_kv = np.array(_table()["voltages_kv"], dtype=float)
-    if not 0 < voltage_kv <= voltages_kv[-1]:
-        raise ValueError(f"voltage_kv: needs more than 0 and at most {voltages_kv[-1]:.4g} kV, got {voltage_kv}")
+        raise ValueError(
+            f"target: needs one of {', '.join(target_materials())}, got {target!r}; what another material emits is not "
+            "tabulated (python -m xrm_sims.twin.make_spectra adds it)"
+        )
+    voltages_kv, take_offs_deg = (np.array(_table()[name], float) for name in ("voltages_kv", "take_offs_deg"))
+    _within(
+        "voltage_kv",
+        voltage_kv,
+        voltages_kv,
+        "kV",
+        "slower electrons make next to no photons above a detector's threshold",
+    )
+    _within("take_off_deg", take_off_deg, take_offs_deg, "deg", "a flatter exit lies in the target's own roughness")
     table = _table()["targets"][target]
-    per_fraction = np.array(table["bremsstrahlung"]) * voltages_kv[:, None]
-    shape = _between(per_fraction, voltages_kv, voltage_kv)
+
+    def tabulated(part: str) -> NDArray[np.float64]:
+        """(voltage, ...) at the take-off angle."""
+        return _between(np.array(table[part]), take_offs_deg, take_off_deg)
+
+    shape = _between(tabulated("bremsstrahlung") * voltages_kv[:, None], voltages_kv, voltage_kv)
     edge_kev = np.linspace(0, voltage_kv, len(shape) + 1)
     cumulative = np.concatenate([[0.0], np.cumsum(shape) / len(shape)])
     first_moment = np.concatenate([[0.0], np.cumsum(shape / len(shape) * 0.5 * (edge_kev[1:] + edge_kev[:-1]))])
@@ -54,7 +68,7 @@ def emission(target: str, voltage_kv: float) -> tuple[NDArray[np.float64], NDArr
     moments = np.diff(np.interp(_BIN_EDGES_KEV, edge_kev, first_moment))
     filled = photons > 0
     energies = np.concatenate([moments[filled] / photons[filled], table["lines_kev"]])
-    return energies, np.concatenate([photons[filled], _between(np.array(table["lines"]), voltages_kv, voltage_kv)])
+    return energies, np.concatenate([photons[filled], _between(tabulated("lines"), voltages_kv, voltage_kv)])
 
 
 def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: float) -> tuple[Any, Any]:
@@ -62,23 +76,36 @@ def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: f
 
     It falls with the square of the source-detector distance: 22.8 photons/s for W, 30 kV, 400 nA at 440 mm.
     """
-    energies, fluence = emission(target, voltage_kv)
+    energies, fluence = emission(target, voltage_kv, settings.source.take_off_deg)
     area_cm2 = (0.1 * settings.detector.pixel_mm) ** 2
     distance_m = settings.xray.source_detector_mm * 1e-3
     return energies, fluence * (current_na * 1e-6) * area_cm2 / distance_m**2
 
 
-def detection_efficiency(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> NDArray[np.float64]:
-    """Probability that a photon is absorbed in the silicon and passes the noisy threshold."""
+def absorbed_fraction(energy_kev: ArrayLike, detector: Detector) -> NDArray[np.float64]:
+    """Probability that a photon is absorbed in the silicon: 1 - exp(-mu d)."""
     energy = np.asarray(energy_kev, dtype=float)
     per_g = np.array([xraylib.CS_Total(14, float(e)) for e in energy.ravel()]).reshape(energy.shape)
-    absorbed = -np.expm1(-per_g * _SILICON_G_CM3 * detector.sensor_um * 1e-4)
-    return absorbed * 0.5 * erfc((threshold_kev - energy) / (np.sqrt(2) * detector.threshold_noise_kev))
+    return -np.expm1(-per_g * _SILICON_G_CM3 * detector.sensor_um * 1e-4)
+
+
+def detection_efficiency(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> NDArray[np.float64]:
+    """Mean counts per photon: absorbed in the silicon, above the noisy threshold, and none, one or several times
+    where pixels share its charge."""
+    energy = np.asarray(energy_kev, dtype=float)
+    return absorbed_fraction(energy, detector) * sharing(energy, detector, threshold_kev).counts
+
+
+def _within(name: str, value: float, tabulated: NDArray[np.float64], unit: str, reason: str) -> None:
+    if not tabulated[0] <= value <= tabulated[-1]:
+        raise ValueError(
+            f"{name}: the table of spectra reaches from {tabulated[0]:.4g} to {tabulated[-1]:.4g} {unit}, got "
+            f"{value:.4g}" + (f"; {reason}" if value < tabulated[0] else "")
+        )
 
 
 def _between(rows: NDArray[np.float64], at: NDArray[np.float64], where: float) -> NDArray[np.float64]:
-    if where < at[0]:
-        return rows[0] * (where / at[0]) ** 2
+    """``rows`` (n, ...) tabulated at ``at`` (n,), interpolated."""
     k = min(int(np.searchsorted(at, where, side="right")) - 1, len(at) - 2)
     weight = (where - at[k]) / (at[k + 1] - at[k])
     return (1 - weight) * rows[k] + weight * rows[k + 1]

@@ -39,6 +39,7 @@ class Instrument(Driver):
         machine.state.scan_frame = frame.tolist()
         machine.state.frame_drift_um_per_s = drift.tolist()
         machine.state.since_s["mode"] = machine.state.time_s
+        machine.moved()
         self.values["mode"] = value
 
 
@@ -62,6 +63,7 @@ class Target(Driver):
             return
         if name == "material":
             self.wait(self._machine.settings.target.exchange_s)
+            self._machine.moved()
         super().reach(name, value)
 
     def _arrive(self, name: str, value: Value) -> None:

@@ -46,6 +46,7 @@ class State:
     scan_frame: list[list[float]] = field(default_factory=lambda: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     frame_drift_um_per_s: list[float] = field(default_factory=lambda: [0.0, 0.0])
     scanning: list[Any] | None = None  # device, command and arguments of the scan that is being drawn
+    moves_s: list[float] = field(default_factory=list)  # twin times of the last changes of mode and target
     surface: str | None = None  # file that holds the specimen's surface; none while it is untouched
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.geometry import apply_affine, invert_affine
-from xrm_sims.patterns import Pattern, Raster
+from xrm_sims.patterns import Shape
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.tracing import Solids
 from xrm_sims.twin.sputtering import NUM_MATERIALS, removal_rates, tilt_gain
@@ -151,12 +151,12 @@ class Surface:
         self,
         specimen: Specimen,
         scan_to_specimen: ArrayLike,
-        pattern: Pattern,
+        pattern: Shape,
         dose_nc: float,
         settings: Settings,
         impact_energy_kev: float | None = None,
     ) -> NDArray[np.float64]:
-        """Spread a dose over a pattern of the scan frame, in proportion to its depth; returns (materials,) um^3 removed.
+        """Spread a dose over a pattern of the scan frame as its depth is; returns (materials,) um^3 removed.
 
         Each material goes at its own rate, a tilted facet faster. A pattern smaller than a cell falls on the nearest
         one. Beside the map nothing sinks, but what goes there is counted.
@@ -174,7 +174,7 @@ class Surface:
         return removed + self._take_beside(specimen, scan_to_specimen, pattern, full_nc_per_um2 * rates)
 
     def cut_plane(
-        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Pattern, z_um: float, settings: Settings
+        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, z_um: float, settings: Settings
     ) -> NDArray[np.float64]:
         """Take away all that stands above ``z_um`` in a pattern of the scan frame; returns (materials,) um^3."""
         rows, columns, share = self.cells(scan_to_specimen, pattern)
@@ -211,7 +211,7 @@ class Surface:
         self.removed_um3 += volume
         return volume
 
-    def cells(self, scan_to_specimen: ArrayLike, pattern: Pattern) -> tuple[slice, slice, NDArray[np.float64]]:
+    def cells(self, scan_to_specimen: ArrayLike, pattern: Shape) -> tuple[slice, slice, NDArray[np.float64]]:
         """Block of cells around a pattern of the scan frame, and how deep it goes in each by the cell's centre."""
         (u0, v0), (u1, v1) = pattern.extent_um
         corners = apply_affine(scan_to_specimen, [[u0, v0], [u0, v1], [u1, v0], [u1, v1]])
@@ -228,15 +228,15 @@ class Surface:
         (c0, r0), (c1, r1) = np.clip(low, 0, len(self.heights_um)), np.clip(high, 0, len(self.heights_um))
         return slice(int(r0), int(r1)), slice(int(c0), int(c1))
 
-    def _nearest(self, scan_to_specimen: ArrayLike, pattern: Pattern) -> tuple[slice, slice]:
+    def _nearest(self, scan_to_specimen: ArrayLike, pattern: Shape) -> tuple[slice, slice]:
         """The cell under the middle of a pattern; none when that is beside the map."""
         middle = apply_affine(scan_to_specimen, np.mean(pattern.extent_um, axis=0)[None])[0]
         c, r = np.rint((middle - self.first_um) / self.pitch_um).astype(int)
-        inside = 0 <= min(c, r) and max(c, r) < len(self.heights_um)
+        inside = min(c, r) >= 0 and max(c, r) < len(self.heights_um)
         return (slice(r, r + 1), slice(c, c + 1)) if inside else (slice(0, 0), slice(0, 0))
 
     def _take_beside(
-        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Pattern, depth_um: NDArray[np.float64]
+        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, depth_um: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Count what a pattern takes beside the map, (materials,) um^3: ``depth_um`` of each material."""
         low, high = np.asarray(pattern.extent_um)
@@ -258,7 +258,6 @@ def area_scale(scan_to_specimen: ArrayLike) -> float:
     return float(abs(np.linalg.det(np.asarray(scan_to_specimen, dtype=float)[:, :2])))
 
 
-def weighted_area_um2(scan_to_specimen: ArrayLike, pattern: Pattern) -> float:
+def weighted_area_um2(scan_to_specimen: ArrayLike, pattern: Shape) -> float:
     """Area of a pattern in the specimen frame, weighted by its relative depth, um^2."""
-    mean_share = 1.0 if isinstance(pattern, Raster) else pattern.mean_depth_share
-    return pattern.area_um2 * mean_share * area_scale(scan_to_specimen)
+    return pattern.area_um2 * pattern.mean_depth_share * area_scale(scan_to_specimen)

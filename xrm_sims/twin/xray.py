@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,10 +18,27 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um
 from xrm_sims.specimen.pillar import CathodePillar
 from xrm_sims.specimen.tracing import Solids, cylinder_chord, push, sort_crossings, sweep
-from xrm_sims.twin.spectrum import detection_efficiency, pixel_rate
+from xrm_sims.twin.charge_sharing import CrossTalk, sharing
+from xrm_sims.twin.phase import edge_contrast, refractive_decrement
+from xrm_sims.twin.spectrum import absorbed_fraction, detection_efficiency, pixel_rate
 
 _NEGLIGIBLE = 1e-6  # energies that bring less than this share of the counts are left out
 _KERNEL_SIGMAS = 4.0
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """A beam as the detector counts it and the specimen meets it, per energy (e,) and material (m,).
+
+    weight (e,) counts per s and nA in the open beam; attenuation (m, e) per um; decrement (m,) of the refractive index
+    at the mean energy ``mean_kev`` of the counts.
+    """
+
+    weight: NDArray[np.float32]
+    attenuation: NDArray[np.float32]
+    decrement: NDArray[np.float32]
+    mean_kev: float
+    crosstalk: CrossTalk
 
 
 class XrayModel:
@@ -44,22 +62,27 @@ class XrayModel:
         current_na: float = 400.0,
         exposure_s: float = 90.0,
         threshold_kev: float = 4.0,
+        probe_nm: float | None = None,
         binning: int = 1,
     ) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel, before the detector's own faults.
+
+        How many counts a photon brings when pixels share its charge is in them; to which pixel they go is the
+        detector's matter, see :meth:`crosstalk`.
 
         Parameters
         ----------
         angle_deg : rotation of the specimen, counter-clockwise seen from +z.
         specimen_um : where the specimen's origin stands in the laboratory (stage and run-out).
         source_um : where the focal spot stands in the laboratory; nominally (-source_object, 0, 0).
-        material, voltage_kv, current_na : target and electron beam.
+        material, voltage_kv, current_na, probe_nm : target and electron beam; its usual probe when None.
         binning : detector pixels gathered into one along rows and columns. Rays go to the centres of
             ``settings.xray.rays_per_pixel_edge``² equal parts of a binned pixel, or to each of its physical pixels.
 
         Raises
         ------
-        ValueError when ``binning`` does not divide the detector, or the source stands in or behind the specimen.
+        ValueError when ``binning`` does not divide the detector, the source stands in or behind the specimen, the
+        target or its voltage has no spectrum, or the threshold lies above the end of the spectrum.
         """
         detector, xray = self.settings.detector, self.settings.xray
         binned_shape(detector.rows, detector.columns, binning)
@@ -78,43 +101,60 @@ class XrayModel:
         # directions are scaled so that t = 1 lies near the axis, where float32 would otherwise waste its digits
         scale = xray.source_object_mm / xray.source_detector_mm
         frame = np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]) @ turn.T * scale
-        weight, attenuation = self._beam(material, float(voltage_kv), float(threshold_kev))
+        beam = self._beam(material, float(voltage_kv), float(threshold_kev))
+        spot = self.settings.source.focal_spot_of(self.settings.electron.probe_nm if probe_nm is None else probe_nm)
         counts = current_na * exposure_s * pitch_px**2
         reach = (1e3 * xray.source_detector_mm * scale) ** 2 * scale * (corner[0] - source[0])
         seen_from = np.ascontiguousarray(turn @ (source - origin))
-        image = _project(
+        image, refraction_um = _project(
             self._solids,
             _shadows(self._solids.centre, self._spread, seen_from, frame, (rows, columns)),
             seen_from,
             frame,
             (rows, columns),
-            np.float32(counts) * weight,
-            attenuation,
+            np.float32(counts) * beam.weight,
+            beam.attenuation,
+            beam.decrement,
             reach,
         )
-        return bin_pixels(self._blur(image, pitch_px), rays)
+        if xray.edge_enhancement:
+            image *= 1 + edge_contrast(refraction_um, beam.mean_kev, pitch_um / self.settings.magnification, xray)
+        return bin_pixels(self._blur(image, spot, pitch_px), rays)
 
-    def _beam_uncached(
-        self, material: str, voltage_kv: float, threshold_kev: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Detected counts per s and nA of each energy (e,), attenuation per um (materials, e)."""
+    def crosstalk(self, *, material: str = "W", voltage_kv: float = 30.0, threshold_kev: float = 4.0) -> CrossTalk:
+        """What neighbouring pixels have in common under a beam, averaged over its spectrum without a specimen."""
+        return self._beam(material, float(voltage_kv), float(threshold_kev)).crosstalk
+
+    def _beam_uncached(self, material: str, voltage_kv: float, threshold_kev: float) -> _Beam:
+        if threshold_kev >= voltage_kv:
+            raise ValueError(
+                f"threshold_kev: {threshold_kev:.4g} keV lies above the end of the spectrum, electrons of "
+                f"{voltage_kv:.4g} kV make no photon of more than {voltage_kv:.4g} keV; lower the threshold"
+            )
+        detector = self.settings.detector
         energies, rate = pixel_rate(self.settings, material, voltage_kv, 1.0)
-        detected = rate * detection_efficiency(energies, self.settings.detector, threshold_kev)
+        detected = rate * detection_efficiency(energies, detector, threshold_kev)
         keep = detected > _NEGLIGIBLE * detected.sum()
+        mean_kev = float(np.average(energies, weights=detected))
         attenuation = [attenuation_per_um(m, energies[keep], self._specimen_settings) for m in Material]
-        return detected[keep].astype(np.float32), np.array(attenuation, np.float32)
+        decrement = [refractive_decrement(m, mean_kev, self._specimen_settings) for m in Material]
+        return _Beam(
+            weight=detected[keep].astype(np.float32),
+            attenuation=np.array(attenuation, np.float32),
+            decrement=np.array(decrement, np.float32),
+            mean_kev=mean_kev,
+            crosstalk=sharing(energies, detector, threshold_kev).crosstalk(
+                rate * absorbed_fraction(energies, detector)
+            ),
+        )
 
-    def _blur(self, image: NDArray[np.float32], binning: int) -> NDArray[np.float32]:
-        """The image of the focal spot, two Gaussians seen at magnification M - 1, laid over every point."""
-        spot = self.settings.source
-        pixels_per_nm = (self.settings.magnification - 1) * 1e-6 / (self.settings.detector.pixel_mm * binning)
+    def _blur(self, image: NDArray[np.float32], spot: dict[str, Any], binning: int) -> NDArray[np.float32]:
+        """The image of the focal spot, a sum of Gaussians seen at magnification M - 1, laid over every point."""
+        pixels_per_um = (self.settings.magnification - 1) * 1e-3 / (self.settings.detector.pixel_mm * binning)
         blurred = np.zeros_like(image)
-        for share, sigma_nm in (
-            (spot.spot_core_fraction, spot.spot_core_sigma_nm),
-            (1 - spot.spot_core_fraction, spot.spot_tail_sigma_nm),
-        ):
-            across = convolve1d(image, _gaussian_kernel(sigma_nm * pixels_per_nm), axis=1, mode="nearest")
-            down = _gaussian_kernel(sigma_nm * spot.spot_vertical_stretch * pixels_per_nm)
+        for share, sigma_um in zip(spot["shares"], spot["sigma_um"], strict=True):
+            across = convolve1d(image, _gaussian_kernel(sigma_um * pixels_per_um), axis=1, mode="nearest")
+            down = _gaussian_kernel(sigma_um * spot["vertical_stretch"] * pixels_per_um)
             blurred += np.float32(share) * convolve1d(across, down, axis=0, mode="nearest")
         return blurred
 
@@ -178,22 +218,26 @@ def _project(
     shape: tuple[int, int],
     weight: NDArray[np.float32],
     attenuation: NDArray[np.float32],
+    decrement: NDArray[np.float32],
     reach: float,
-) -> NDArray[np.float32]:
-    """Counts (rows, columns) of rays source + t (frame[0] + column frame[1] + row frame[2]).
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Counts, and path lengths times refractive decrement in um, of rays source + t (frame[0] + column frame[1] + row
+    frame[2]); (rows, columns) each.
 
     Solids are splatted: each visits only the pixels of its shadow and leaves where the ray enters and leaves it; then
     the crossings of each pixel are sorted and swept. Rows are independent, so the result does not depend on threads.
     """
-    image = np.empty(shape, np.float32)
+    image, refraction_um = np.empty(shape, np.float32), np.empty(shape, np.float32)
     for row in prange(shape[0]):
         # the loop variable is unsigned inside a parallel loop and would have everything below compiled twice
-        _project_row(solids, shadows, source, frame, np.int64(row), weight, attenuation, reach, image[row])
-    return image
+        here = np.int64(row)
+        beam = weight, attenuation, decrement, reach
+        _project_row(solids, shadows, source, frame, here, beam, image[here], refraction_um[here])
+    return image, refraction_um
 
 
 @njit(cache=True)
-def _project_row(solids, shadows, source, frame, row, weight, attenuation, reach, counts):  # type: ignore[no-untyped-def]
+def _project_row(solids, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore[no-untyped-def]
     columns = len(counts)
     num_cylinders = len(solids.cylinders)
     # how many crossings each column can have at most, hence where its list begins
@@ -222,7 +266,7 @@ def _project_row(solids, shadows, source, frame, row, weight, attenuation, reach
     for i in range(len(shadows)):
         if shadows[i, 0] <= row <= shadows[i, 1]:
             _splat(solids, i, source, frame, row, shadows[i], low, high, first, used, t, code)
-    _attenuate_row(solids, frame, row, first, used, t, code, weight, attenuation, reach, counts)
+    _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refraction_um)
 
 
 @njit(cache=True, inline="always")
@@ -259,10 +303,9 @@ def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, cod
 
 
 @njit(cache=True)
-def _attenuate_row(  # type: ignore[no-untyped-def]
-    solids, frame, row, first, used, t, code, weight, attenuation, reach, counts
-):
-    """Beer-Lambert over all energies along every ray of one row."""
+def _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refraction_um):  # type: ignore[no-untyped-def]
+    """Beer-Lambert over all energies, and refraction, along every ray of one row."""
+    weight, attenuation, decrement, reach = beam
     longest = used.max()
     active = np.empty(longest, np.int32)
     t_in, t_out = np.empty(longest), np.empty(longest)
@@ -282,8 +325,10 @@ def _attenuate_row(  # type: ignore[no-untyped-def]
             path_um[kind[k]] += np.float32((t_out[k] - t_in[k]) * length)
         for e in range(len(weight)):
             exponent[e] = 0.0
+        refraction_um[c] = 0.0
         for m in range(len(path_um)):
             if path_um[m] > 0.0:
+                refraction_um[c] += path_um[m] * decrement[m]
                 for e in range(len(weight)):
                     exponent[e] -= path_um[m] * attenuation[m, e]
         total = np.float32(0.0)

@@ -1,0 +1,147 @@
+"""SIMS rasters of a milled plane, pixel by pixel beside what the truth says the beam met there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, distance_transform_edt
+
+import plans
+from xrm_sims.app.session import Session
+from xrm_sims.app.validation.laboratory import Laboratory, truth_of
+from xrm_sims.data import read_counts
+from xrm_sims.geometry import apply_affine
+from xrm_sims.patterns import Raster, Rectangle
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material
+from xrm_sims.twin.ions import Scan, pixel_points
+from xrm_sims.twin.microscope import Truth
+
+DEPTH_UM = 1.5  # of the paper's fields, below the pillar's top
+FIELDS_UM = (11.8, 20.7)
+DWELLS_MS = (0.55, 1.20)
+MARGIN_UM = 5.0  # walls of the milled box shade what lies closer than about two micrometres
+SCRATCH_UM, STROKES = 0.02, 6
+FINE_PARTS = 4  # points along each edge of a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """Counts (channel, row, column) of one frame and what was there just before it.
+
+    material (row, column) under the middles of the pixels, NCA's boundaries told apart; flat: nothing shades or tilts
+    the place; points_um (row, column, 3) in the specimen; boundary_share: of each pixel that is NCA's boundary;
+    eroded_nm: by which the frame lowered the surface.
+    """
+
+    raster: Raster
+    counts: NDArray[np.float64]
+    labels: tuple[str, ...]
+    impact_kev: float
+    material: NDArray[np.uint8]
+    flat: NDArray[np.bool_]
+    points_um: NDArray[np.float64]
+    boundary_share: NDArray[np.float64]
+    eroded_nm: NDArray[np.float64]
+
+    def channel(self, label: str) -> NDArray[np.float64]:
+        return self.counts[self.labels.index(label)]
+
+    def well_inside(self, material: Material, guard_um: float = 0.2) -> NDArray[np.bool_]:
+        """Flat pixels (row, column) so far from everything else."""
+        size = 2 * max(1, round(guard_um / self.raster.pixel_um)) + 1
+        return np.asarray(binary_erosion((self.material == material) & self.flat, np.ones((size, size))))
+
+    def away_from(self, materials: tuple[Material, ...]) -> NDArray[np.float64]:
+        """Distance in um (row, column) to the nearest pixel of these materials; the field's rim counts as one."""
+        free = np.pad(~np.isin(self.material, materials), 1)
+        return np.asarray(distance_transform_edt(free))[1:-1, 1:-1] * self.raster.pixel_um
+
+
+def fields_of(lab: Laboratory, name: str, settings: Settings) -> dict[tuple[float, float], Field]:
+    """Mill down to the paper's depth and take a frame of each format, by (field of view in um, dwell in ms)."""
+    with lab.session(name, settings) as session:
+        size_um = max(FIELDS_UM) + MARGIN_UM
+        mill(session, (size_um, size_um), (0.0, 0.0), lab.specimen.settings.top_um - DEPTH_UM)
+        return {(fov, dwell): take(session, fov, dwell) for fov in FIELDS_UM for dwell in DWELLS_MS}
+
+
+def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float], z_um: float) -> None:
+    """Dig a box of the ion beam's scan frame down to a plane of the specimen, stroke by stroke.
+
+    How deep a dose reaches depends on what is there, which the plan cannot know; the plane is looked up in the truth.
+    """
+
+    def stroke(depth_um: float) -> None:
+        box = Rectangle(size_um=size_um, depth_um=depth_um, centre_um=centre_um, passes=1)
+        session.run(plans.mill(session.scope, box))
+
+    stroke(SCRATCH_UM)  # the mode changes with the first one, and with the mode the frame
+    share = 0.6
+    for _ in range(STROKES):
+        plane_um = _plane_um(session, size_um, centre_um)
+        if plane_um - z_um < SCRATCH_UM:
+            return
+        asked_um = share * (plane_um - z_um)
+        stroke(asked_um)
+        done_um = plane_um - _plane_um(session, size_um, centre_um)
+        share = min(1.0, asked_um / max(done_um, 0.1 * asked_um))
+
+
+def _plane_um(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float]) -> float:
+    """Height of the plane that a box has been milled down to: that of its highest places."""
+    truth = truth_of(session)
+    u, v = (c + 0.3 * s * np.linspace(-1, 1, 61) for c, s in zip(centre_um, size_um, strict=True))
+    points = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
+    seen = truth.surface.look(truth.specimen, apply_affine(truth.scan_to_specimen, points))
+    return float(np.quantile(seen.points_um[:, 2], 0.9))
+
+
+def take(
+    session: Session,
+    fov_um: float,
+    dwell_ms: float,
+    *,
+    centre_um: tuple[float, float] = (0.0, 0.0),
+    shape: tuple[int, int] = (512, 512),
+) -> Field:
+    """One frame through the plan, with what the truth says of its pixels; the mode is "fib" already."""
+    raster = Raster(shape, fov_um, dwell_ms, centre_um)
+    truth = truth_of(session)
+    affine = truth.scan_to_specimen
+    heights = truth.surface.heights_um.copy()
+    parts = (np.arange(FINE_PARTS) + 0.5) / FINE_PARTS - 0.5
+    boundary = sum(look_at(truth, affine, raster, at)[0] == Material.NCA_BOUNDARY for at in product(parts, parts))
+    material, points, flat = look_at(truth, affine, raster)
+    uid = session.run(
+        plans.sims_raster(session.scope, fov_um=fov_um, dwell_ms=dwell_ms, shape=shape, centre_um=centre_um)
+    )
+    counts, start = read_counts(uid, "sector_counts", session.data)
+    lowered = truth.surface.heights_um
+    grid = truth.surface.pitch_um
+    index = np.round(points[..., :2] / grid + 0.5 * (len(heights) - 1)).astype(int).clip(0, len(heights) - 1)
+    eroded = (heights - lowered)[index[..., 1], index[..., 0]]
+    return Field(
+        raster,
+        counts[0].astype(float),
+        tuple(channel["label"] for channel in start["channels"]),
+        float(start["impact_energy_kev"]),
+        material,
+        flat,
+        points,
+        np.asarray(boundary) / FINE_PARTS**2,
+        1e3 * eroded,
+    )
+
+
+def look_at(
+    truth: Truth, affine: NDArray[np.float64], raster: Raster, jitter: tuple[float, float] = (0.0, 0.0)
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
+    """Materials (row, column), points (row, column, 3) and flatness (row, column) under a raster's pixels."""
+    xy = pixel_points(Scan(raster, affine, 0.0), np.broadcast_to(np.asarray(jitter), (*raster.shape, 2)))
+    seen = truth.surface.look(truth.specimen, xy.reshape(-1, 2))
+    flat = (seen.sky > 0.97) & (seen.cos_tilt > 0.999)
+    return seen.codes.reshape(raster.shape), seen.points_um.reshape(*raster.shape, 3), flat.reshape(raster.shape)

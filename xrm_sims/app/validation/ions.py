@@ -1,0 +1,292 @@
+"""Rows of the ion side: which isotopes are where, how many, how deep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from xrm_sims.app.validation import pictures
+from xrm_sims.app.validation.fields import Field, fields_of
+from xrm_sims.app.validation.laboratory import ACTIVE, Laboratory
+from xrm_sims.app.validation.rows import Row, at_least, at_most, detection_limit, mean_with_sigma
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material
+
+BEYOND_UM = 1.0  # from active material: the beam's tail and what it puts down do not reach there
+MAP, LONG = (20.7, 0.55), (11.8, 1.20)  # the frames that most rows read
+EXPECTED_AL = 0.005  # atomic fraction in binder that the table below is for
+
+# Counts per pixel and frame at 50 pA for 0.55 and 1.20 ms: (I t / e) x sputter yield x atomic fraction x useful yield.
+EXPECTED_COUNTS: dict[tuple[Material, str], tuple[float, float]] = {
+    (Material.LCO, "7Li"): (460.0, 1003.0),
+    (Material.LCO, "59Co"): (7.9, 17.0),
+    (Material.NCA, "7Li"): (454.0, 990.0),
+    (Material.NCA, "27Al"): (9.1, 20.0),
+    (Material.NCA, "58Ni"): (6.3, 14.0),
+    (Material.NCA, "59Co"): (1.2, 2.5),
+    (Material.NCA_BOUNDARY, "27Al"): (46.0, 100.0),
+    (Material.BINDER, "27Al"): (2.0, 4.5),
+}
+# Depth in nm that a frame of 512 x 512 pixels takes from LCO at 50 pA, by field of view in um and dwell in ms.
+EXPECTED_EROSION_NM = {(11.8, 0.55): 7.5, (11.8, 1.20): 16.5, (20.7, 0.55): 2.45, (20.7, 1.20): 5.35}
+HYDROCARBON_SHARE = 1 / 3  # of one C2H3 per binder pixel at 0.55 ms, that a slit centred on aluminium lets pass
+
+Fields = dict[tuple[float, float], Field]
+
+
+def _settings(lab: Laboratory, *, hydrocarbon: bool = True, redeposition: bool = False) -> Settings:
+    sector = lab.settings.sector.model_copy(update={"hydrocarbon_on_al": hydrocarbon})
+    sputtering = lab.settings.sputtering
+    if not redeposition:
+        sputtering = sputtering.model_copy(update={"redeposited_fraction": 0.0})
+    return lab.settings.model_copy(update={"sector": sector, "sputtering": sputtering})
+
+
+def maps(lab: Laboratory) -> Fields:
+    """All formats with C2H3 on aluminium and without redeposition."""
+    return fields_of(lab, "sims", _settings(lab))
+
+
+def maps_without_hydrocarbon(lab: Laboratory) -> Fields:
+    return fields_of(lab, "sims_without_hydrocarbon", _settings(lab, hydrocarbon=False))
+
+
+def maps_with_redeposition(lab: Laboratory) -> Fields:
+    return fields_of(lab, "sims_with_redeposition", _settings(lab, redeposition=True))
+
+
+def lithium_in_active(lab: Laboratory) -> Row:
+    """Share of the pixels on active material that stand above the detection limit of a single pixel."""
+    field = lab.once(maps)[MAP]
+    lab.picture("sims", pictures.sims_figure(field))
+    active = np.isin(field.material, ACTIVE)
+    counts = field.channel("7Li")[active]
+    limit = detection_limit(_dark(lab, field))
+    share = float((counts > limit).mean())
+    return Row(
+        "lithium_in_active",
+        "Li in all active material: its pixels above the detection limit",
+        100 * share,
+        100 * float(np.sqrt((1 - share) * share / len(counts))),
+        at_least(99.0),
+        "%",
+        f"{len(counts)} pixels of {field.raster.fov_um:g} um at {field.raster.dwell_ms:g} ms, pore walls and bottoms "
+        f"included; {counts.mean():.0f} counts per pixel, limit {limit:.1f}",
+    )
+
+
+def lithium_in_binder(lab: Laboratory) -> Row:
+    """Net counts in binder far from active material, over what would certainly be detected there."""
+    field = lab.once(maps)[MAP]
+    there = _remote_binder(field)
+    net, limit, rate = _net(lab, field, there, "7Li")
+    floor = lab.once(maps_with_redeposition)[MAP]
+    far = _remote_binder(floor)
+    onto, _, per_pixel = _net(lab, floor, far, "7Li")
+    chance = np.sqrt(max(onto, 1.0)) / max(far.sum(), 1)
+    return Row(
+        "lithium_in_binder",
+        f"Li below detection in binder {BEYOND_UM:g} um and more from active material, over the detection limit",
+        net / limit,
+        float(np.sqrt(max(net + limit, 1.0)) / limit),
+        at_most(1.0),
+        "",
+        f"{there.sum()} pixels, redeposition off: {rate:.4f} net counts per pixel, limit "
+        f"{limit / max(there.sum(), 1):.4f}; with redeposition a floor of {per_pixel:.3f} ± "
+        f"{chance:.3f} counts per pixel",
+    )
+
+
+def _remote_binder(field: Field) -> NDArray[np.bool_]:
+    return (field.material == Material.BINDER) & (field.away_from(ACTIVE) >= BEYOND_UM)
+
+
+def _dark(lab: Laboratory, field: Field) -> float:
+    """Counts per pixel without ions."""
+    return lab.settings.sector.dark_rate_cps * field.raster.dwell_ms * 1e-3
+
+
+def _net(lab: Laboratory, field: Field, there: NDArray[np.bool_], label: str) -> tuple[float, float, float]:
+    """Counts above the dark ones over an area, the detection limit of that sum, and net counts per pixel."""
+    dark = _dark(lab, field) * there.sum()
+    net = float(field.channel(label)[there].sum() - dark)
+    return net, detection_limit(dark), net / there.sum() if there.any() else float("nan")
+
+
+def aluminium_at_boundaries(lab: Laboratory) -> Row:
+    """Aluminium of NCA's grain boundaries over that of its grains, the beam's width taken into account."""
+    field = lab.once(maps)[LONG]
+    (grain, boundary), (grain_sigma, sigma) = _grain_and_boundary(lab, field)
+    ratio = boundary / grain
+    return Row(
+        "aluminium_at_boundaries",
+        "Al at NCA grain boundaries: counts over those of the grains",
+        ratio,
+        ratio * float(np.hypot(sigma / boundary, grain_sigma / grain)),
+        (3.0, 6.0),
+        "",
+        f"{boundary:.1f} ± {sigma:.1f} counts per pixel of boundary, {grain:.2f} ± {grain_sigma:.2f} of grain at "
+        f"{field.raster.dwell_ms:g} ms, from a fit of the map by the true shares of both behind the beam",
+    )
+
+
+def _grain_and_boundary(lab: Laboratory, field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Aluminium counts per pixel of pure grain and pure boundary (2,), and their standard errors."""
+    ion, pixel_um = lab.settings.ion, field.raster.pixel_um
+    share = field.boundary_share
+    core = gaussian_filter(share, ion.core_fwhm_nm * 1e-3 / 2.355 / pixel_um, mode="nearest")
+    tail = gaussian_filter(share, ion.tail_sigma_nm * 1e-3 / pixel_um, mode="nearest")
+    seen = (1 - ion.tail_fraction) * core + ion.tail_fraction * tail
+    nca = np.isin(field.material, (Material.NCA, Material.NCA_BOUNDARY))
+    other = tuple(m for m in Material if m not in (Material.NCA, Material.NCA_BOUNDARY))
+    here = nca & field.flat & (field.away_from(other) > 0.3)
+    counts = field.channel("27Al")[here] - _dark(lab, field)
+    design = np.column_stack([1 - seen[here], seen[here]])
+    variance = np.maximum(design @ np.linalg.lstsq(design, counts, rcond=None)[0], 0.1)
+    weighted = design / np.sqrt(variance)[:, None]
+    found, *_ = np.linalg.lstsq(weighted, counts / np.sqrt(variance), rcond=None)
+    return found, np.sqrt(np.diag(np.linalg.inv(weighted.T @ weighted)))
+
+
+def aluminium_in_binder(lab: Laboratory) -> Row:
+    """Aluminium in binder by its standard errors above nothing, without the hydrocarbon that looks like it."""
+    field = lab.once(maps_without_hydrocarbon)[MAP]
+    there = field.well_inside(Material.BINDER)
+    net, _, rate = _net(lab, field, there, "27Al")
+    sigma = np.sqrt(max(net, 1.0) + 2 * _dark(lab, field) * there.sum())
+    return Row(
+        "aluminium_in_binder",
+        "Al in the binder: net counts over their standard error",
+        net / sigma,
+        1.0,
+        at_least(5.0),
+        "",
+        f"{rate:.3f} ± {sigma / max(there.sum(), 1):.3f} counts per pixel in {there.sum()} pixels of binder, "
+        "C2H3 switched off",
+    )
+
+
+def aluminium_on_lco(lab: Laboratory) -> Row:
+    """Net aluminium on LCO over the detection limit."""
+    field = lab.once(maps)[MAP]
+    there = field.well_inside(Material.LCO, 0.6)  # four standard deviations of the beam's tail
+    net, limit, rate = _net(lab, field, there, "27Al")
+    return Row(
+        "aluminium_on_lco",
+        "no Al on LCO: net counts over the detection limit",
+        net / limit,
+        float(np.sqrt(max(net + limit, 1.0)) / limit),
+        at_most(1.0),
+        "",
+        f"{there.sum()} pixels, 0.6 um and more inside; {rate:.4f} net counts per pixel",
+    )
+
+
+def impact_energy(lab: Laboratory) -> Row:
+    """Beam energy less the stage's bias, as the run says."""
+    energies = {field.impact_kev for field in lab.once(maps).values()}
+    return Row(
+        "impact_energy",
+        "impact energy of the ions",
+        max(energies, key=lambda e: abs(e - 29.5)),
+        0.0,
+        (29.499, 29.501),
+        "keV",
+        "beam voltage less stage bias, from the start documents of the rasters",
+    )
+
+
+def counts_per_pixel(lab: Laboratory) -> Row:
+    """Every count of the table that is not nothing, in both dwell times; the one that is furthest off."""
+    ratios = list(_count_ratios(lab))
+    said = ", ".join(f"{label} {ratio:.2f} ± {sigma:.2f}" for label, ratio, sigma in ratios)
+    known = [entry for entry in ratios if np.isfinite(entry[1])]
+    _, ratio, sigma = max(known, key=lambda entry: abs(entry[1] - 1))
+    return Row(
+        "counts_per_pixel",
+        "counts per pixel over those expected; the one furthest off",
+        ratio,
+        sigma,
+        (0.8, 1.2),
+        "",
+        said,
+    )
+
+
+def _count_ratios(lab: Laboratory) -> Iterator[tuple[str, float, float]]:
+    """Name, measured over expected, standard error; binder scaled by the aluminium that it really holds."""
+    for number, dwell_ms in enumerate((0.55, 1.20)):
+        field = lab.once(maps)[(11.8, dwell_ms)]
+        plain = lab.once(maps_without_hydrocarbon)[(11.8, dwell_ms)]
+        pure, pure_sigma = _grain_and_boundary(lab, field)
+        for (material, label), expected in EXPECTED_COUNTS.items():
+            name = f"{label} {material.name.lower().replace('_', ' ')} {dwell_ms:g} ms"
+            if label == "27Al" and material in (Material.NCA, Material.NCA_BOUNDARY):
+                n = int(material == Material.NCA_BOUNDARY)
+                yield name, float(pure[n] / expected[number]), float(pure_sigma[n] / expected[number])
+                continue
+            source = plain if material == Material.BINDER else field
+            there = source.well_inside(material)
+            wanted = expected[number]
+            if material == Material.BINDER and there.any():
+                wanted *= float(lab.specimen.binder_al_fraction(source.points_um[there]).mean()) / EXPECTED_AL
+            _, _, rate = _net(lab, source, there, label)
+            total = max(float(source.channel(label)[there].sum()), 1.0)
+            yield name, rate / wanted, float(np.sqrt(total)) / max(there.sum(), 1) / wanted
+
+
+def erosion(lab: Laboratory) -> Row:
+    """Depth that a frame takes from LCO, in all four formats, over the expected; the one furthest off."""
+    ratios = []
+    area = 2 * lab.settings.mode_change.scale / np.sqrt(3)  # the scan's scale errs evenly, its area twice as much
+    for key, expected_nm in EXPECTED_EROSION_NM.items():
+        field = lab.once(maps)[key]
+        depth_nm = field.eroded_nm[field.well_inside(Material.LCO)]
+        ratio, sigma = mean_with_sigma(depth_nm / expected_nm)
+        ratios.append((key, ratio, float(np.hypot(sigma, area)), ratio * expected_nm))
+    _, ratio, sigma, _ = max(ratios, key=lambda entry: abs(entry[1] - 1))
+    return Row(
+        "erosion",
+        "depth of a frame in LCO over the expected; the one furthest off",
+        ratio,
+        sigma,
+        (0.9, 1.1),
+        "",
+        ", ".join(f"{fov:g} um {dwell:g} ms: {depth:.2f} nm ({r:.3f})" for (fov, dwell), r, _, depth in ratios)
+        + "; uncertain by the scan's scale",
+    )
+
+
+def hydrocarbon(lab: Laboratory) -> Row:
+    """C2H3 in the aluminium channel of binder, by the difference of the same field with and without."""
+    with_it, without = (lab.once(each)[MAP] for each in (maps, maps_without_hydrocarbon))
+    there = with_it.well_inside(Material.BINDER) & without.well_inside(Material.BINDER)
+    net, _, rate = _net(lab, with_it, there, "27Al")
+    plain, _, plain_rate = _net(lab, without, there, "27Al")
+    n = max(int(there.sum()), 1)
+    true = _true_al_counts(lab, without, there)
+    difference = rate - plain_rate
+    sigma = float(np.sqrt(max(net + plain, 1.0))) / n
+    left, left_sigma = (100 * part / plain_rate for part in (plain_rate - true, np.sqrt(max(plain, 1.0)) / n))
+    return Row(
+        "hydrocarbon",
+        "C2H3 share of the binder's Al signal",
+        100 * difference / rate,
+        100 * sigma / rate,
+        tuple(100 * s * HYDROCARBON_SHARE / (true + HYDROCARBON_SHARE) for s in (0.7, 1.3)),  # type: ignore[arg-type]
+        "%",
+        f"{rate:.3f} counts per pixel with C2H3, {plain_rate:.3f} without, where the true aluminium gives {true:.3f}: "
+        f"without it a share of {left:.1f} ± {left_sigma:.1f} % is left; "
+        f"{n} pixels of binder; limits from a third of one C2H3 per pixel, within 30 %",
+    )
+
+
+def _true_al_counts(lab: Laboratory, field: Field, there: NDArray[np.bool_]) -> float:
+    """Counts per pixel that the aluminium which is really there gives, by the table."""
+    if not there.any():
+        return float("nan")
+    fraction = float(lab.specimen.binder_al_fraction(field.points_um[there]).mean())
+    return EXPECTED_COUNTS[(Material.BINDER, "27Al")][0] * fraction / EXPECTED_AL

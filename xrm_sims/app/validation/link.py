@@ -1,0 +1,117 @@
+"""One specimen for both sides: a pore that CT sees is where SIMS loses its signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.optimize import minimize
+
+from xrm_sims.app.session import Session
+from xrm_sims.app.validation import pictures
+from xrm_sims.app.validation.fields import Field, mill, take
+from xrm_sims.app.validation.laboratory import Laboratory, Tomogram, truth_of
+from xrm_sims.app.validation.rows import Row, at_most
+from xrm_sims.correlate.defects import find_defects
+from xrm_sims.geometry import apply_affine, invert_affine
+
+PORES = 6  # looked at
+DEPTHS_UM = (0.8, 5.0)  # of pores, below the pillar's top
+WITHIN_UM = 13.0  # of the axis
+BOX_UM, FIELD_UM, SHAPE = 8.0, 4.0, (192, 192)
+DWELL_MS = 0.55
+AROUND_UM = 0.6  # beyond the pore's rim that is compared
+BLUR_UM = 0.15  # of the tomogram, which the map lacks
+SEARCH_UM = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A pore on the plane through its middle, as lithium map and as tomogram on the same pixels (row, column).
+
+    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation.
+    """
+
+    field: Field
+    slice_per_um: NDArray[np.float64]
+    centre_um: NDArray[np.float64]
+    diameter_um: float
+    shift_um: NDArray[np.float64]
+    likeness: float
+
+
+def pores(lab: Laboratory) -> list[Seen]:
+    """Find pores in the tomogram, dig down to the middle of each and map it, the uppermost first."""
+    tomogram = lab.tungsten
+    found = find_defects(tomogram.volume, tomogram.voxel_um)
+    places = [(np.array(d.centre_um) - [0.0, 0.0, tomogram.raised_um], d) for d in found if d.kind == "pore"]
+    top_um = lab.specimen.settings.top_um
+    reachable = [
+        (place, defect.diameter_um)
+        for place, defect in places
+        if DEPTHS_UM[0] < top_um - place[2] < DEPTHS_UM[1] and np.hypot(*place[:2]) < WITHIN_UM
+    ][:PORES]
+    seen = []
+    with lab.session("pores") as session:
+        for place, diameter_um in sorted(reachable, key=lambda entry: -entry[0][2]):
+            centre = _in_scan(session, place)
+            mill(session, (BOX_UM, BOX_UM), centre, float(place[2]))
+            centre = _in_scan(session, place)  # the frame is another one after the first change of mode
+            mill(session, (BOX_UM, BOX_UM), centre, float(place[2]))
+            field = take(session, FIELD_UM, DWELL_MS, centre_um=centre, shape=SHAPE)
+            seen.append(compare(field, tomogram, place, diameter_um))
+    return seen
+
+
+def _in_scan(session: Session, place_um: NDArray[np.float64]) -> tuple[float, float]:
+    u, v = apply_affine(invert_affine(truth_of(session).scan_to_specimen), place_um[None, :2])[0]
+    return float(u), float(v)
+
+
+def compare(field: Field, tomogram: Tomogram, place_um: NDArray[np.float64], diameter_um: float) -> Seen:
+    """Shift the tomogram's slice until its hole lies on the map's: most correlation in a disk about the pore."""
+    xy = field.points_um[..., :2]
+    plane_um = float(np.median(field.points_um[..., 2][field.flat])) if field.flat.any() else float(place_um[2])
+    lithium = gaussian_filter(field.channel("7Li"), BLUR_UM / field.raster.pixel_um)
+    disk = np.hypot(*np.moveaxis(xy - place_um[:2], -1, 0)) < 0.5 * diameter_um + AROUND_UM
+    heights = np.full((*xy.shape[:2], 1), plane_um)
+
+    def slice_at(shift_um: NDArray[np.float64]) -> NDArray[np.float64]:
+        points = np.concatenate([xy - shift_um, heights], axis=-1).reshape(-1, 3)
+        values = map_coordinates(tomogram.volume, tomogram.indices(points), order=3, mode="nearest")
+        return np.asarray(values, float).reshape(xy.shape[:2])
+
+    def unlike(shift_um: NDArray[np.float64]) -> float:
+        return -float(np.corrcoef(slice_at(shift_um)[disk], lithium[disk])[0, 1])
+
+    best = minimize(unlike, np.zeros(2), method="Nelder-Mead", options={"initial_simplex": _simplex(), "xatol": 1e-3})
+    return Seen(field, slice_at(np.zeros(2)), place_um[:2], diameter_um, np.asarray(best.x), -float(best.fun))
+
+
+def _simplex() -> NDArray[np.float64]:
+    return 0.1 * np.array([[-0.5, -0.3], [0.5, -0.3], [0.0, 0.6]])
+
+
+def pore_and_signal(lab: Laboratory) -> Row:
+    """Where the map has its hole against where the tomogram has it."""
+    seen = [entry for entry in lab.once(pores) if np.hypot(*entry.shift_um) < SEARCH_UM]
+    if seen:
+        lab.picture("pores", pictures.pores_figure(seen))
+    shifts = 1e3 * np.array([entry.shift_um for entry in seen]).reshape(-1, 2)
+    away = np.hypot(*shifts.T)
+    said = "; ".join(
+        f"{entry.diameter_um:.2f} um: {shift[0]:+.0f}, {shift[1]:+.0f} nm (likeness {entry.likeness:.2f})"
+        for entry, shift in zip(seen, shifts, strict=True)
+    )
+    return Row(
+        "pore_and_signal",
+        "both sides share one specimen: from a pore in CT to where SIMS loses its signal, median distance",
+        float(np.median(away)) if len(away) else float("nan"),
+        float(1.25 * away.std(ddof=1) / np.sqrt(len(away))) if len(away) > 1 else float("nan"),
+        at_most(50.0),
+        "nm",
+        f"pores found in the tomogram of {1e3 * lab.tungsten.voxel_um:.0f} nm voxels, milled to their middles, "
+        f"placed by the scan frame's truth: {said}",
+    )

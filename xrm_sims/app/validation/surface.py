@@ -1,0 +1,141 @@
+"""Rows of what the SEM sees of the fresh surface: secondary electrons and characteristic X-rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from bluesky.utils import FailedStatus
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+
+import plans
+from xrm_sims.app.errors import root_cause
+from xrm_sims.app.validation import pictures
+from xrm_sims.app.validation.fields import look_at
+from xrm_sims.app.validation.laboratory import ACTIVE, Laboratory, truth_of
+from xrm_sims.app.validation.rows import Row, at_least, at_most, share_with_sigma
+from xrm_sims.data import read_counts
+from xrm_sims.patterns import Raster
+from xrm_sims.specimen.materials import Material
+from xrm_sims.twin.electrons import electron_range_um
+from xrm_sims.twin.microscope import Truth
+
+SE_FIELD_UM, SE_SHAPE, SE_DWELL_US = 44.0, (768, 768), 10.0
+EDS_FIELD_UM, EDS_SHAPE, EDS_DWELL_MS = 28.0, (128, 128), 20.0
+ELEMENTS = ("Ni", "Co", "C", "O", "Al")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Counts ([element,] row, column), the truth's material (row, column) and where nothing shades or tilts it."""
+
+    counts: NDArray[np.float64]
+    material: NDArray[np.uint8]
+    flat: NDArray[np.bool_]
+    grain: NDArray[np.uint32]
+    pixel_um: float
+
+    def well_inside(self, materials: tuple[Material, ...], guard_um: float) -> NDArray[np.bool_]:
+        """Pixels (row, column) whose surroundings are all of these materials, in the plane."""
+        size = 2 * max(1, round(guard_um / self.pixel_um)) + 1
+        return np.asarray(binary_erosion(np.isin(self.material, materials) & self.flat, np.ones((size, size))))
+
+
+def secondary_electrons(lab: Laboratory) -> Image:
+    """An image of the pillar's top by the electron beam."""
+    with lab.session("se") as session:
+        uid = session.run(plans.se_image(session.scope, fov_um=SE_FIELD_UM, shape=SE_SHAPE, dwell_us=SE_DWELL_US))
+        counts, _ = read_counts(uid, "se_image", session.data)
+        return _labelled(counts[0], Raster(SE_SHAPE, SE_FIELD_UM, 1e-3 * SE_DWELL_US), truth_of(session))
+
+
+def element_maps(lab: Laboratory) -> Image:
+    """EDS maps of the pillar's top."""
+    with lab.session("eds") as session:
+        uid = session.run(
+            plans.eds_map(session.scope, elements=ELEMENTS, fov_um=EDS_FIELD_UM, shape=EDS_SHAPE, dwell_ms=EDS_DWELL_MS)
+        )
+        counts, _ = read_counts(uid, "eds_counts", session.data)
+        return _labelled(counts[0], Raster(EDS_SHAPE, EDS_FIELD_UM, EDS_DWELL_MS), truth_of(session))
+
+
+def _labelled(counts: NDArray[np.uint32], raster: Raster, truth: Truth) -> Image:
+    material, points, flat = look_at(truth, truth.scan_to_specimen, raster)
+    material[material == Material.NCA_BOUNDARY] = Material.NCA
+    grain = truth.specimen.grain_id(points.reshape(-1, 3)).reshape(raster.shape)
+    return Image(counts.astype(float), material, flat, grain, raster.pixel_um)
+
+
+def binder_in_se(lab: Laboratory) -> Row:
+    """Contrast of flat binder against flat active material, over the scatter of a pixel."""
+    image = lab.once(secondary_electrons)
+    lab.picture("secondary_electrons", pictures.se_figure(image))
+    binder = image.counts[image.well_inside((Material.BINDER,), 0.1)]
+    active = image.counts[image.well_inside(ACTIVE, 0.1)]
+    scatter = float(np.sqrt(0.5 * (binder.var() + active.var())))
+    figure = float(active.mean() - binder.mean()) / scatter
+    return Row(
+        "binder_in_se",
+        "binder visible in SE: its contrast against active material, in units of a pixel's scatter",
+        figure,
+        float(np.sqrt(1 / max(len(binder), 1) + 1 / max(len(active), 1) + figure**2 / 4 / max(len(binder), 1))),
+        at_least(3.0),  # Rose's criterion lets 3 to 5 be seen
+        "",
+        f"{binder.mean():.0f} counts per pixel of binder, {active.mean():.0f} of active material, scatter "
+        f"{scatter:.0f} (grains and counting)",
+    )
+
+
+def grey_se(lab: Laboratory) -> Row:
+    """Contrast of LCO against NCA, over the scatter of a pixel; crystals of both are bright and dark by chance."""
+    image = lab.once(secondary_electrons)
+    lco, nca = (image.well_inside((m,), 0.1) for m in (Material.LCO, Material.NCA))
+    bright, dark = image.counts[lco], image.counts[nca]
+    crystals = [len(np.unique(image.grain[there])) for there in (lco, nca)]
+    scatter = float(np.sqrt(0.5 * (bright.var() + dark.var())))
+    chance = np.sqrt(sum(part.var() / max(n, 1) for part, n in zip((bright, dark), crystals, strict=True)))
+    return Row(
+        "grey_se",
+        "LCO and NCA cannot be distinguished in SE: their contrast, in units of a pixel's scatter",
+        float(abs(bright.mean() - dark.mean())) / scatter,
+        float(chance) / scatter,
+        at_most(1.0),
+        "",
+        f"{bright.mean():.0f} ± {bright.std():.0f} counts per pixel of LCO in {crystals[0]} crystals, "
+        f"{dark.mean():.0f} ± {dark.std():.0f} of NCA in {crystals[1]} grains",
+    )
+
+
+def nickel_and_cobalt(lab: Laboratory) -> Row:
+    """Active pixels named by nickel's share of nickel and cobalt."""
+    image = lab.once(element_maps)
+    lab.picture("eds", pictures.eds_figure(image, ELEMENTS))
+    range_um = electron_range_um(Material.LCO, lab.settings.electrons.voltage_kv, lab.settings)
+    guard_um = 2 * lab.settings.electrons.eds_blur_per_range * range_um  # two standard deviations
+    lco, nca = (image.well_inside((m,), guard_um) for m in (Material.LCO, Material.NCA))
+    nickel, cobalt = image.counts[ELEMENTS.index("Ni")], image.counts[ELEMENTS.index("Co")]
+    share = nickel / np.maximum(nickel + cobalt, 1)
+    right = int((share[lco] < 0.5).sum() + (share[nca] >= 0.5).sum())
+    figure, sigma = share_with_sigma(right, int(lco.sum() + nca.sum()))
+    return Row(
+        "nickel_and_cobalt",
+        "EDS separates LCO and NCA by Ni and Co: active pixels named rightly",
+        100 * figure,
+        100 * sigma,
+        at_least(95.0),
+        "%",
+        f"Ni / (Ni + Co) above a half is NCA: {share[lco].mean():.2f} on LCO, {share[nca].mean():.2f} on NCA; pixels "
+        f"{guard_um:.2f} um and more from other materials at the surface; range {range_um:.2f} um",
+    )
+
+
+def no_lithium(lab: Laboratory) -> Row:
+    """What the instrument answers to a map of lithium."""
+    with lab.session("eds") as session:
+        try:
+            session.run(plans.eds_map(session.scope, elements=("Li",), fov_um=EDS_FIELD_UM, shape=(8, 8)))
+            refused, answer = 0.0, "a map was taken"
+        except (ValueError, FailedStatus) as error:
+            refused, answer = 1.0, str(root_cause(error))
+    return Row("no_lithium", "no Li by EDS: refused requests", refused, 0.0, (1.0, 1.0), "of 1", answer)

@@ -1,0 +1,144 @@
+"""The ion beam as a tool: one pass of a milling pattern, and the hole that a parked beam digs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+
+from xrm_sims.patterns import Milled
+from xrm_sims.settings import Settings
+from xrm_sims.twin.sputtering import removal_rates
+from xrm_sims.twin.surface import UNTOUCHED, Specimen, Surface, weighted_area_um2
+from xrm_sims.twin.terrain import lower_block
+
+
+def mill_pass(
+    specimen: Specimen,
+    surface: Surface,
+    *,
+    scan_to_specimen: ArrayLike,
+    pattern: Milled,
+    current_pa: float,
+    fraction: float,
+    settings: Settings,
+    impact_energy_kev: float | None = None,
+) -> dict[str, float]:
+    """One pass of a milling pattern.
+
+    Planar patterns lose everything above the plane that the pass's dose gets down to; in others each place gets the
+    dose of its depth. How deep either goes follows from the materials really met, at their own rates, not from the
+    wished depth.
+
+    Parameters
+    ----------
+    scan_to_specimen : 2 x 3 affine from scan to specimen coordinates, um.
+    pattern : its dose at the rate of LCO, divided by its passes, is the dose of one pass.
+    fraction : share of this pass that is drawn, 1 unless it is cut short.
+    impact_energy_kev : of the ions; None for the energy at which the settings' rates hold.
+
+    Returns
+    -------
+    dose_nc, seconds, removed_um3, and of planar patterns plane_z_um (specimen frame).
+
+    Raises
+    ------
+    ValueError for a current or fraction that is not positive, and for a pattern beside the mapped surface.
+    """
+    if not (np.isfinite(current_pa) and current_pa > 0):
+        raise ValueError(f"current_pa: milling needs a positive current, got {current_pa}")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction: needs a share above 0 and up to 1, got {fraction}")
+    dose_nc = pattern.dose_nc(settings.sputtering.rate_lco_um3_per_nc) / pattern.passes * fraction
+    milled = {"dose_nc": dose_nc, "seconds": dose_nc / (current_pa * 1e-3)}
+    if pattern.planar:
+        z_um = _plane_reached(specimen, surface, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
+        removed = surface.cut_plane(specimen, scan_to_specimen, pattern, z_um, settings)
+        milled["plane_z_um"] = z_um
+    else:
+        removed = surface.erode(specimen, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
+    return milled | {"removed_um3": float(removed.sum())}
+
+
+def dose_spot(
+    specimen: Specimen,
+    surface: Surface,
+    *,
+    xy_um: tuple[float, float],
+    current_pa: float,
+    seconds: float,
+    settings: Settings,
+    impact_energy_kev: float | None = None,
+) -> float:
+    """A parked, unblanked beam digs where it stands (specimen frame); returns the dose in nC.
+
+    The hole has the beam's core and tail as its profile; a cell of the height map is the finest detail it can have.
+    """
+    dose_nc = current_pa * 1e-3 * seconds
+    tail_um = settings.ion.tail_sigma_nm * 1e-3
+    core_um = float(np.hypot(core_sigma_um(current_pa, settings, impact_energy_kev), 0.5 * surface.pitch_um))
+    middle, reach_um = np.asarray(xy_um), 4.0 * max(tail_um, core_um)
+    rows, columns = surface.block(middle - reach_um, middle + reach_um)
+    y = surface.first_um + surface.pitch_um * np.arange(rows.start, rows.stop)[:, None] - xy_um[1]
+    x = surface.first_um + surface.pitch_um * np.arange(columns.start, columns.stop) - xy_um[0]
+    share = settings.ion.tail_fraction
+    profile = sum(
+        weight * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
+        for weight, sigma in ((1 - share, core_um), (share, tail_um))
+    )
+    rates = removal_rates(settings, impact_energy_kev)
+    surface.lower(specimen, rows, columns, dose_nc * np.asarray(profile), -np.inf, rates)
+    return dose_nc
+
+
+def core_sigma_um(current_pa: float, settings: Settings, impact_energy_kev: float | None = None) -> float:
+    """Standard deviation of the beam's core; its FWHM follows current and impact energy by power laws."""
+    ion, reference_kev = settings.ion, settings.sputtering.reference_kev
+    fwhm_nm = ion.core_fwhm_nm * max(current_pa / ion.core_current_pa, 0.0) ** ion.core_growth
+    fwhm_nm *= (reference_kev / (impact_energy_kev or reference_kev)) ** ion.core_energy_exponent
+    return fwhm_nm * 1e-3 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
+
+
+def _plane_reached(
+    specimen: Specimen,
+    surface: Surface,
+    scan_to_specimen: ArrayLike,
+    pattern: Milled,
+    dose_nc: float,
+    settings: Settings,
+    impact_energy_kev: float | None,
+) -> float:
+    """Height down to which ``dose_nc`` clears a pattern: root of the dose that all solid above a plane takes.
+
+    Found on every n-th cell of the map, so that a pass costs the same whatever the size of its pattern.
+    """
+    rows, columns, share = surface.cells(scan_to_specimen, pattern)
+    stride = max(1, round(np.sqrt((share > 0).sum()) / settings.surface.milling_columns))
+    heights, inside = surface.heights_um[rows, columns][::stride, ::stride], share[::stride, ::stride] > 0
+    if not inside.any():
+        raise ValueError(
+            f"{pattern.kind}: misses the mapped surface; keep it within {0.5 * settings.surface.width_um:g} um "
+            "of the axis and larger than a cell of the map"
+        )
+    rates = removal_rates(settings, impact_energy_kev)
+    dose_per_um3 = np.divide(1.0, rates, out=np.zeros_like(rates), where=rates > 0)
+    available = dose_nc / weighted_area_um2(scan_to_specimen, pattern)
+    limit = np.where(inside, np.inf, UNTOUCHED)
+    first_y, first_x = (surface.first_um + block.start * surface.pitch_um for block in (rows, columns))
+    step_um = surface.pitch_um * stride
+
+    def excess_nc_per_um2(z_um: float) -> float:
+        cleared = heights.copy()
+        removed_um = lower_block(
+            specimen.solids, cleared, np.zeros_like(cleared), first_y, first_x, step_um, limit, z_um, rates
+        ).sum(axis=0)
+        return float(removed_um @ dose_per_um3) / inside.sum() - available
+
+    highest = float(heights[inside].max())
+    foot = float(specimen.solids.cylinders[:, 2].min())
+    reach_um = pattern.depth_um
+    while excess_nc_per_um2(highest - reach_um) < 0:
+        if highest - reach_um < foot:
+            return foot
+        reach_um *= 2.0
+    return float(brentq(excess_nc_per_um2, highest - reach_um, highest, xtol=1e-6))
