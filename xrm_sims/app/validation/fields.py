@@ -21,7 +21,7 @@ from xrm_sims.twin.ions import Scan, pixel_points
 from xrm_sims.twin.microscope import Truth
 
 DEPTH_UM = 1.5  # of the paper's fields, below the pillar's top
-FIELDS_UM = (11.8, 20.7)
+FIELDS_UM = (20.7, 11.8)  # the wider first, on ground that no raster has touched
 DWELLS_MS = (0.55, 1.20)
 MARGIN_UM = 5.0  # walls of the milled box shade what lies closer than about two micrometres
 SCRATCH_UM, STROKES = 0.02, 6

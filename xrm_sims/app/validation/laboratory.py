@@ -31,7 +31,11 @@ T = TypeVar("T")
 ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
 FINE_ROWS, FINE_VIEWS = 128, 300  # of single pixels, in full columns
 FINE_TOP_UM = 1.6  # height of the pillar's top above the middle of those rows
-FINE = {"sweeps": 5, "tv": 0.25}  # what it takes to resolve what the focal spot allows; see the row ``edge``
+FINE: dict[str, Any] = {
+    "sweeps": 2,
+    "subsets": FINE_VIEWS,
+    "tv": 0.5,
+}  # what it takes to resolve what the focal spot allows; see the row ``edge``
 COARSE_BINNING, COARSE_VIEWS = 4, 600
 FIELD_UM = 42.0  # side of the square that is reconstructed
 _SAMPLES = 40_000

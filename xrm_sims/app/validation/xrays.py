@@ -192,8 +192,8 @@ def edge(lab: Laboratory) -> Row:
         (224.0 - 23.0, 224.0 + 23.0),
         "nm",
         f"direct half maximum over {width.patches} pieces of edge; {FINE_ROWS} rows of 1280 single pixels, "
-        f"{FINE_VIEWS} views of 90 s, default motion corrected from the data, SART of {FINE['sweeps']} sweeps with "
-        f"total variation of {FINE['tv']:g} of the noise; 10 % modulation at {width.mtf10_per_um:.2f} per um",
+        f"{FINE_VIEWS} views of 90 s, default motion corrected from the data, SART of {FINE['sweeps']} sweeps view by "
+        f"view with total variation of {FINE['tv']:g} of the noise; 10 % modulation at {width.mtf10_per_um:.2f} per um",
     )
 
 
