@@ -15,7 +15,7 @@ def test_help_shows_an_example_that_can_be_typed(name, command, tmp_path, monkey
     assert ended.code == 0
     assert "Example: xrm-sims" in ended.out
     example = re.search(r"Example: xrm-sims (.*)$", COMMANDS[name].help.strip())
-    (tmp_path / "demo" / "data").mkdir(parents=True)
+    (tmp_path / "demo" / "data" / "journal").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XRM_SIMS_DATA", str(tmp_path / "demo" / "data"))
     said, *words = shlex.split(example[1])
