@@ -18,6 +18,7 @@ from benchmarks import (
     recon_sart,
     recon_scaling,
     recon_slices,
+    twin,
 )
 from benchmarks.recon_phantom import CASES
 
@@ -132,6 +133,17 @@ def cost_of_a_projection() -> Iterator[Row]:
     )
 
 
+def simulated_scan() -> Iterator[Row]:
+    found = twin.run()
+    yield Row(
+        "twin, 1,200 projections of 256 x 1280 with spectrum, spot, charge sharing, noise and HDF5",
+        f"{found['scan_s']:.0f} s, {found['faster']:.0f} times real time",
+        f"peak memory {found['shorter_mb']:.0f} MB over 20 views, {found['longer_mb']:.0f} MB over 60",
+        "limit 300 s",
+    )
+    yield Row("twin, SIMS frame of 512 x 512 x 4", f"{found['sims_s']:.2f} s", "", "limit 1 s")
+
+
 PARTS = (
     plain_sart,
     time_to_error,
@@ -143,6 +155,7 @@ PARTS = (
     full_size,
     alignment,
     cost_of_a_projection,
+    simulated_scan,
 )
 
 

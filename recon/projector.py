@@ -308,9 +308,8 @@ def _turn(turned, upright, centres, cos, sin, transpose):
                     turned[v, c, r] = low * (one - fw) + high * fw
 
 
-def _centres(geometry: Geometry, rays: Rays, margin: tuple[int, int]) -> NDArray[np.float64]:
-    upright = rays.centres
-    return np.ascontiguousarray(np.hstack([upright - np.array([margin[1], margin[0]]), upright]))
+def _centres(rays: Rays, margin: tuple[int, int]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(np.hstack([rays.centres - np.array([margin[1], margin[0]]), rays.centres]))
 
 
 def upright(p: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
@@ -318,9 +317,9 @@ def upright(p: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
     if geometry.detector_roll_deg == 0:
         return p
     roll = math.radians(-geometry.detector_roll_deg)
-    centres = _centres(geometry, trace(geometry), (0, 0))
     out = np.zeros((len(p), p.shape[2], p.shape[1]), np.float32)
-    _turn(out, np.ascontiguousarray(p.transpose(0, 2, 1)), centres, math.cos(roll), math.sin(roll), False)
+    measured = np.ascontiguousarray(p.transpose(0, 2, 1))
+    _turn(out, measured, _centres(trace(geometry), (0, 0)), math.cos(roll), math.sin(roll), False)
     return out.transpose(0, 2, 1)
 
 
@@ -352,7 +351,7 @@ def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
         roll, (rows, columns) = math.radians(geometry.detector_roll_deg), geometry.detector_shape
         turned = np.zeros((len(rays), columns, rows), np.float32)
         straight = np.ascontiguousarray(image)
-        _turn(turned, straight, _centres(geometry, rays, margin), math.cos(roll), math.sin(roll), False)
+        _turn(turned, straight, _centres(rays, margin), math.cos(roll), math.sin(roll), False)
         image = turned
     return np.ascontiguousarray(image.transpose(0, 2, 1))
 
@@ -380,7 +379,7 @@ def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     if geometry.detector_roll_deg != 0:
         roll = math.radians(geometry.detector_roll_deg)
         straight = np.zeros((len(rays), rays.columns, rays.rows), np.float32)
-        turned, centres = np.ascontiguousarray(data), _centres(geometry, rays, margin)
+        turned, centres = np.ascontiguousarray(data), _centres(rays, margin)
         _turn(turned, straight, centres, math.cos(roll), math.sin(roll), True)
         data = straight
     rays.projections_view(source)[...] = data

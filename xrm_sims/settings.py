@@ -224,7 +224,7 @@ class SurfaceGrid(_Section):
     width_um: float = 44.0
     milling_columns: int = 96  # per side of a milled box: columns on which a pass finds out how deep it gets
     probe_depth_nm: float = 1.0  # what a beam meets: the material this far under the surface
-    horizon_um: tuple[float, ...] = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # distances at which walls are looked for
+    horizon_um: tuple[float, ...] = (0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.64, 1.0, 1.6)  # where walls are looked for
 
 
 class Electrons(_Section):

@@ -39,7 +39,8 @@ def test_the_documents_of_a_scan(scope, RE, run, is_safe):
     assert start["scan_type"] == "tomography"
     assert start["operator"] == "Ada"
     assert start["sample_name"] == scope.specimen.get()
-    assert start["beam"] == {"energy_kev": 30.0, "current_na": 400.0, "target": "W"}
+    spot = scope.settings.source.focal_spot_of(scope.beam.probe_nm.get())
+    assert start["beam"] == {"energy_kev": 30.0, "current_na": 400.0, "target": "W", "focal_spot": spot}
     assert (start["num_projections"], start["step_deg"], start["exposure_s"]) == (4, 90.0, 90.0)
     geometry = ConeGeometry.from_dict(start["geometry"])
     assert geometry.detector_shape == (32, 160)

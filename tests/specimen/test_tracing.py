@@ -92,6 +92,36 @@ def test_columns_go_down_from_where_they_start(pillar):
         assert kinds[-1] == Material.CARBON
 
 
+def test_a_stretch_of_one_material_is_known_without_its_intervals(pillar):
+    rng = np.random.default_rng(6)
+    known = 0
+    for x, y, high in zip(rng.uniform(-15, 15, 400), rng.uniform(-15, 15, 400), rng.uniform(-5, 4.5, 400), strict=True):
+        low = high - 0.05
+        code = tracing.material_between(pillar.solids, x, y, low, high)
+        tops, bottoms, kinds = tracing.column_intervals(pillar.solids, x, y, high)
+        whole = len(tops) > 0 and tops[0] >= high - 1e-12 and bottoms[0] <= low
+        if code > 0:
+            assert whole
+            assert kinds[0] == code
+            known += 1
+        elif code == Material.VACUUM:
+            assert len(tops) == 0 or tops[0] <= low
+    assert known > 250
+    assert tracing.material_between(pillar.solids, 35.0, 0.0, 0.0, 0.1) == -1
+
+
+@pytest.mark.parametrize("depth", [0.01, 1.0, 8.0])
+def test_intervals_are_the_same_down_to_a_limit(pillar, depth):
+    rng = np.random.default_rng(7)
+    for x, y, z in zip(rng.uniform(-15, 15, 200), rng.uniform(-15, 15, 200), rng.uniform(-5, 4.5, 200), strict=True):
+        full, part = (tracing.column_intervals(pillar.solids, x, y, z, low) for low in (-np.inf, z - depth))
+        down_to = [[max(bottom, z - depth) for bottom in bottoms if bottom < z] for _, bottoms, _ in (full, part)]
+        above = [sum(tops > z - depth) for tops, _, _ in (full, part)]
+        assert above[0] == above[1]
+        assert down_to[0][: above[0]] == pytest.approx(down_to[1][: above[0]])
+        assert (full[2][: above[0]] == part[2][: above[0]]).all()
+
+
 def test_beside_the_pillar_a_column_meets_the_pedestal(pillar):
     tops, _, kinds = tracing.column_intervals(pillar.solids, 35.0, 0.0, 50.0)
     assert kinds.tolist() == [Material.STEEL, Material.CARBON]

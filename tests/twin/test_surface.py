@@ -167,6 +167,8 @@ def test_arrays_bring_the_surface_back(slab_of, tmp_path):
     with np.load(tmp_path / "surface.npz") as stored:
         again = Surface.from_arrays(stored)
     assert (again.heights_um == surface.heights_um).all()
+    assert (again.eroded_um == surface.eroded_um).all()
+    assert surface.eroded_um.max() == pytest.approx(1.0, rel=0.01)  # milled a micrometre deep
     assert (again.removed_um3 == surface.removed_um3).all()
     view, view_again = (s.look(slab, np.array([[0.0, 4.99], [7.0, 7.0]])) for s in (surface, again))
     assert all((a == b).all() for a, b in zip(view, view_again, strict=True))
@@ -176,11 +178,13 @@ def test_flat_ground_sees_the_whole_sky_and_a_deep_hole_little(slab_of):
     settings = Settings()
     slab = slab_of(spheres=[(0.0, 0.0, 4.5, 0.5, Material.VACUUM), (5.0, 0.0, 2.5, 2.05, Material.VACUUM)])
     surface = Surface.fresh(slab, settings)
-    view = surface.look(slab, np.array([[-8.0, 0.0], [0.0, 0.0], [5.0, 0.0]]))
-    assert view.sky[0] == 1.0
+    view = surface.look(slab, np.repeat([[-8.0, 0.0], [0.0, 0.0], [5.0, 0.0]], 100, axis=0))
+    sky = view.sky.reshape(3, 100)
+    assert (sky[0] == 1.0).all()
     assert view.cos_tilt[0] == 1.0
-    assert view.sky[1] == pytest.approx(0.5, abs=0.1)  # the bottom of a hemisphere sees half of it
-    assert view.sky[2] < 0.1  # bottle of 4 um with a neck of 0.9 um
+    # the bottom of a hemisphere sees half of it, and a wall is looked for at distances 1.6 apart
+    assert sky[1].mean() == pytest.approx(0.5, abs=0.12)
+    assert sky[2].max() < 0.1  # bottle of 4 um with a neck of 0.9 um
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,30 @@ def test_beer_lambert_through_the_homogeneous_part(sharp):
     assert row == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("material", [Material.LCO, Material.NCA, Material.BINDER, Material.STEEL])
+def test_beer_lambert_through_slabs(slab_of, material):
+    """Cylinders of one material, 2 and 20 um across, on the central ray: sum over energies of exp(-mu d)."""
+    energies, rate = pixel_rate(SETTINGS, "W", 30.0, 400.0)
+    detected = 90 * rate * detection_efficiency(energies, SETTINGS.detector, 4.0)
+    mu = attenuation_per_um(material, energies)
+    for thickness_um in (2.0, 20.0):
+        slab = slab_of(material, radius_um=0.5 * thickness_um)
+        slab.settings = SETTINGS.specimen
+        image = XrayModel(slab, POINT).expected_counts(angle_deg=0.0)
+        middle = image[127:129, 639:641].mean()
+        assert middle == pytest.approx((detected * np.exp(-mu * thickness_um)).sum(), rel=1e-3)
+
+
+def test_total_counts_are_the_integral_over_the_solid_angle(model):
+    """Flux per solid angle times that of the whole detector, 4 arcsin(ab / sqrt((a² + d²)(b² + d²)))."""
+    energies, rate = pixel_rate(SETTINGS, "W", 30.0, 400.0)
+    per_steradian = (rate * detection_efficiency(energies, SETTINGS.detector, 4.0)).sum() * 440.0**2 / 0.055**2
+    a, b, d = 640 * 0.055, 128 * 0.055, 440.0
+    steradians = 4 * np.arcsin(a * b / np.sqrt((a**2 + d**2) * (b**2 + d**2)))
+    flat = model.expected_counts(angle_deg=0.0, specimen_um=(0, 0, -SETTINGS.stage.flat_lowering_um))
+    assert flat.sum(dtype=float) == pytest.approx(90 * per_steradian * steradians, rel=1e-4)
+
+
 def test_open_beam_counts(model):
     flat = model.expected_counts(angle_deg=0.0, specimen_um=(0, 0, -SETTINGS.stage.flat_lowering_um))
     assert flat.dtype == np.float32

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
-from xrm_sims.patterns import Raster
+from xrm_sims.patterns import E_CHARGE_C, Raster
 from xrm_sims.settings import Settings
-from xrm_sims.specimen.materials import Material, atomic_fractions, atoms_per_um3
+from xrm_sims.specimen.materials import Material, atomic_fractions
 from xrm_sims.twin.milling import core_sigma_um
 from xrm_sims.twin.sector import (
     HYDROGEN_U,
@@ -212,7 +212,7 @@ def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
     for axis in (1, 2):
         for _ in range(3):
             maps = uniform_filter1d(maps, width, axis=axis, mode="constant")
-    return maps
+    return np.maximum(maps, 0.0)  # running sums leave rounding
 
 
 def raster_frame(
@@ -224,20 +224,37 @@ def raster_frame(
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.uint32]:
-    """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it.
-
-    A beam that digs through the specimen within the frame runs out of atoms before its dose is spent.
-    """
+    """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it."""
     ions = expected_counts(specimen, surface, scan, analyser, settings=settings, rng=rng)
     before_um3 = surface.removed_um3.copy()
     middle = replace(scan, to_specimen=scan.half_way())
     dose_field(specimen, surface, middle, seconds=scan.raster.frame_s, settings=settings)
-    atoms = (surface.removed_um3 - before_um3) @ [atoms_per_um3(m, settings.specimen) for m in Material]
-    ions *= min(1.0, settings.sputtering.useful_yield_li * atoms / max(ions.sum(), 1e-9))
+    ions *= _left_to_count(ions, surface.removed_um3 - before_um3, scan, analyser, settings)[:, None, None]
     dwell_s = scan.raster.dwell_ms * 1e-3
     rate_cps = ions / dwell_s + settings.sector.dark_rate_cps
     counts = rng.poisson(observed_rate_cps(rate_cps, settings.sector.dead_time_ns) * dwell_s)
     return counts.astype(np.uint32)
+
+
+def _left_to_count(
+    ions: NDArray[np.float64],
+    removed_um3: NDArray[np.float64],
+    scan: Scan,
+    analyser: Analyser,
+    settings: Settings,
+) -> NDArray[np.float64]:
+    """(channels,) share of the expected ions that there are atoms for.
+
+    It is 1 unless the beam digs so deep within the frame that it runs out of what lay on top: then what all that was
+    removed can give, and no more. Small differences are the map's cells, not a lack of atoms.
+    """
+    by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
+    by_code[Material.NCA] = by_code[[Material.NCA, Material.NCA_BOUNDARY]].max(axis=0)  # what is removed counts as NCA
+    by_code[Material.BINDER] += settings.specimen.binder_al_fraction[1] * binder_al + organics
+    rates = removal_rates(settings, scan.impact_energy_kev)
+    spent_nc = np.divide(removed_um3, rates, out=np.zeros_like(rates), where=rates > 0)
+    share = (spent_nc * 1e-9 / E_CHARGE_C) @ by_code / np.maximum(ions.sum(axis=(1, 2)), 1e-9)
+    return np.where(share < 0.5, share, 1.0)
 
 
 def dose_field(specimen: Specimen, surface: Surface, scan: Scan, *, seconds: float, settings: Settings) -> float:

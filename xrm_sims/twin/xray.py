@@ -313,12 +313,17 @@ def _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refra
     exponent = np.empty(len(weight), np.float32)
     path_um = np.empty(len(attenuation), np.float32)
     d = np.empty(3)
+    in_the_open = weight.sum()
     for c in range(len(counts)):
         _direction(frame, row, c, d)
         length = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         here, codes = t[first[c] :], code[first[c] :]
         sort_crossings(here, codes, used[c])
         n = sweep(here, codes, used[c], solids.material, active, t_in, t_out, kind)
+        if n == 0:
+            refraction_um[c] = 0.0
+            counts[c] = np.float32(reach / (length * length * length)) * in_the_open
+            continue
         for m in range(len(path_um)):
             path_um[m] = 0.0
         for k in range(n):

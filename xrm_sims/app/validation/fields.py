@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -16,16 +17,15 @@ from xrm_sims.data import read_counts
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster, Rectangle
 from xrm_sims.settings import Settings
+from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.ions import Scan, pixel_points
-from xrm_sims.twin.microscope import Truth
+from xrm_sims.twin.surface import Surface
 
 DEPTH_UM = 1.5  # of the paper's fields, below the pillar's top
-FIELDS_UM = (20.7, 11.8)  # the wider first, on ground that no raster has touched
-DWELLS_MS = (0.55, 1.20)
 MARGIN_UM = 5.0  # walls of the milled box shade what lies closer than about two micrometres
 SCRATCH_UM, STROKES = 0.02, 6
-FINE_PARTS = 4  # points along each edge of a pixel
+FINE_PARTS = 6  # points along each edge of a pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,14 @@ class Field:
         return np.asarray(distance_transform_edt(free))[1:-1, 1:-1] * self.raster.pixel_um
 
 
-def fields_of(lab: Laboratory, name: str, settings: Settings) -> dict[tuple[float, float], Field]:
-    """Mill down to the paper's depth and take a frame of each format, by (field of view in um, dwell in ms)."""
+def fields_of(
+    lab: Laboratory, name: str, settings: Settings, formats: Sequence[tuple[float, float]]
+) -> dict[tuple[float, float], Field]:
+    """Mill down to the paper's depth and take a frame of each format, (field of view in um, dwell in ms), in order."""
     with lab.session(name, settings) as session:
-        size_um = max(FIELDS_UM) + MARGIN_UM
+        size_um = max(fov for fov, _ in formats) + MARGIN_UM
         mill(session, (size_um, size_um), (0.0, 0.0), lab.specimen.settings.top_um - DEPTH_UM)
-        return {(fov, dwell): take(session, fov, dwell) for fov in FIELDS_UM for dwell in DWELLS_MS}
+        return {each: take(session, *each) for each in formats}
 
 
 def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float], z_um: float) -> None:
@@ -110,20 +112,21 @@ def take(
 ) -> Field:
     """One frame through the plan, with what the truth says of its pixels; the mode is "fib" already."""
     raster = Raster(shape, fov_um, dwell_ms, centre_um)
-    truth = truth_of(session)
-    affine = truth.scan_to_specimen
-    heights = truth.surface.heights_um.copy()
-    parts = (np.arange(FINE_PARTS) + 0.5) / FINE_PARTS - 0.5
-    boundary = sum(look_at(truth, affine, raster, at)[0] == Material.NCA_BOUNDARY for at in product(parts, parts))
-    material, points, flat = look_at(truth, affine, raster)
+    before = truth_of(session)
+    untouched = replace(before.surface, heights_um=before.surface.heights_um.copy())
     uid = session.run(
         plans.sims_raster(session.scope, fov_um=fov_um, dwell_ms=dwell_ms, shape=shape, centre_um=centre_um)
     )
     counts, start = read_counts(uid, "sector_counts", session.data)
-    lowered = truth.surface.heights_um
-    grid = truth.surface.pitch_um
-    index = np.round(points[..., :2] / grid + 0.5 * (len(heights) - 1)).astype(int).clip(0, len(heights) - 1)
-    eroded = (heights - lowered)[index[..., 1], index[..., 0]]
+    after = truth_of(session)
+    drift = (after.scan_to_specimen - before.scan_to_specimen)[:, 2] / raster.frame_s
+    scan = Scan(raster, before.scan_to_specimen, 0.0, (float(drift[0]), float(drift[1])))
+    parts = (np.arange(FINE_PARTS) + 0.5) / FINE_PARTS - 0.5
+    shares = (look_at(before.specimen, untouched, scan, at)[0] == Material.NCA_BOUNDARY for at in product(parts, parts))
+    boundary = sum(shares) / FINE_PARTS**2
+    material, points, flat = look_at(before.specimen, untouched, scan)
+    xy = points[..., :2].reshape(-1, 2)
+    eroded_um = (untouched.height_at(xy) - after.surface.height_at(xy)).reshape(shape)
     return Field(
         raster,
         counts[0].astype(float),
@@ -132,16 +135,20 @@ def take(
         material,
         flat,
         points,
-        np.asarray(boundary) / FINE_PARTS**2,
-        1e3 * eroded,
+        np.asarray(boundary, float),
+        np.asarray(1e3 * eroded_um, float),
     )
 
 
 def look_at(
-    truth: Truth, affine: NDArray[np.float64], raster: Raster, jitter: tuple[float, float] = (0.0, 0.0)
+    specimen: CathodePillar, surface: Surface, scan: Scan, jitter: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
-    """Materials (row, column), points (row, column, 3) and flatness (row, column) under a raster's pixels."""
-    xy = pixel_points(Scan(raster, affine, 0.0), np.broadcast_to(np.asarray(jitter), (*raster.shape, 2)))
-    seen = truth.surface.look(truth.specimen, xy.reshape(-1, 2))
+    """Materials (row, column), points (row, column, 3) and flatness (row, column) under a scan's pixels.
+
+    ``jitter`` in pixels, columns first.
+    """
+    shape = scan.raster.shape
+    xy = pixel_points(scan, np.broadcast_to(np.asarray(jitter), (*shape, 2)))
+    seen = surface.look(specimen, xy.reshape(-1, 2))
     flat = (seen.sky > 0.97) & (seen.cos_tilt > 0.999)
-    return seen.codes.reshape(raster.shape), seen.points_um.reshape(*raster.shape, 3), flat.reshape(raster.shape)
+    return seen.codes.reshape(shape), seen.points_um.reshape(*shape, 3), flat.reshape(shape)

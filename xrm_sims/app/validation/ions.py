@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 
 BEYOND_UM = 1.0  # from active material: the beam's tail and what it puts down do not reach there
-MAP, LONG = (20.7, 0.55), (11.8, 1.20)  # the frames that most rows read
+MAP, LONG = (20.7, 0.55), (20.7, 1.20)  # the frames that most rows read: fields of the paper, in um, and dwells, in ms
+FORMATS = (MAP, LONG, (11.8, 0.55), (11.8, 1.20))  # the wider first, on ground that no raster has touched
 EXPECTED_AL = 0.005  # atomic fraction in binder that the table below is for
 
 # Counts per pixel and frame at 50 pA for 0.55 and 1.20 ms: (I t / e) x sputter yield x atomic fraction x useful yield.
@@ -47,15 +49,15 @@ def _settings(lab: Laboratory, *, hydrocarbon: bool = True, redeposition: bool =
 
 def maps(lab: Laboratory) -> Fields:
     """All formats with C2H3 on aluminium and without redeposition."""
-    return fields_of(lab, "sims", _settings(lab))
+    return fields_of(lab, "sims", _settings(lab), FORMATS)
 
 
 def maps_without_hydrocarbon(lab: Laboratory) -> Fields:
-    return fields_of(lab, "sims_without_hydrocarbon", _settings(lab, hydrocarbon=False))
+    return fields_of(lab, "sims_without_hydrocarbon", _settings(lab, hydrocarbon=False), (MAP, LONG))
 
 
 def maps_with_redeposition(lab: Laboratory) -> Fields:
-    return fields_of(lab, "sims_with_redeposition", _settings(lab, redeposition=True))
+    return fields_of(lab, "sims_with_redeposition", _settings(lab, redeposition=True), (MAP,))
 
 
 def lithium_in_active(lab: Laboratory) -> Row:
@@ -110,10 +112,13 @@ def _dark(lab: Laboratory, field: Field) -> float:
 
 
 def _net(lab: Laboratory, field: Field, there: NDArray[np.bool_], label: str) -> tuple[float, float, float]:
-    """Counts above the dark ones over an area, the detection limit of that sum, and net counts per pixel."""
+    """Counts above the dark ones over an area, the detection limit of that sum, and net counts per pixel; nan where
+    the field shows no such area."""
+    if not there.any():
+        return nan, nan, nan
     dark = _dark(lab, field) * there.sum()
     net = float(field.channel(label)[there].sum() - dark)
-    return net, detection_limit(dark), net / there.sum() if there.any() else float("nan")
+    return net, detection_limit(dark), net / there.sum()
 
 
 def aluminium_at_boundaries(lab: Laboratory) -> Row:
@@ -203,8 +208,7 @@ def counts_per_pixel(lab: Laboratory) -> Row:
     """Every count of the table that is not nothing, in both dwell times; the one that is furthest off."""
     ratios = list(_count_ratios(lab))
     said = ", ".join(f"{label} {ratio:.2f} ± {sigma:.2f}" for label, ratio, sigma in ratios)
-    known = [entry for entry in ratios if np.isfinite(entry[1])]
-    _, ratio, sigma = max(known, key=lambda entry: abs(entry[1] - 1))
+    _, ratio, sigma = max(ratios, key=lambda entry: np.nan_to_num(abs(entry[1] - 1), nan=np.inf))
     return Row(
         "counts_per_pixel",
         "counts per pixel over those expected; the one furthest off",
@@ -218,9 +222,9 @@ def counts_per_pixel(lab: Laboratory) -> Row:
 
 def _count_ratios(lab: Laboratory) -> Iterator[tuple[str, float, float]]:
     """Name, measured over expected, standard error; binder scaled by the aluminium that it really holds."""
-    for number, dwell_ms in enumerate((0.55, 1.20)):
-        field = lab.once(maps)[(11.8, dwell_ms)]
-        plain = lab.once(maps_without_hydrocarbon)[(11.8, dwell_ms)]
+    for number, (fov_um, dwell_ms) in enumerate((MAP, LONG)):
+        field = lab.once(maps)[(fov_um, dwell_ms)]
+        plain = lab.once(maps_without_hydrocarbon)[(fov_um, dwell_ms)]
         pure, pure_sigma = _grain_and_boundary(lab, field)
         for (material, label), expected in EXPECTED_COUNTS.items():
             name = f"{label} {material.name.lower().replace('_', ' ')} {dwell_ms:g} ms"
@@ -240,14 +244,15 @@ def _count_ratios(lab: Laboratory) -> Iterator[tuple[str, float, float]]:
 
 def erosion(lab: Laboratory) -> Row:
     """Depth that a frame takes from LCO, in all four formats, over the expected; the one furthest off."""
-    ratios = []
+    ratios = []  # an 11.8 um field may show no LCO
     area = 2 * lab.settings.mode_change.scale / np.sqrt(3)  # the scan's scale errs evenly, its area twice as much
     for key, expected_nm in EXPECTED_EROSION_NM.items():
         field = lab.once(maps)[key]
         depth_nm = field.eroded_nm[field.well_inside(Material.LCO)]
         ratio, sigma = mean_with_sigma(depth_nm / expected_nm)
         ratios.append((key, ratio, float(np.hypot(sigma, area)), ratio * expected_nm))
-    _, ratio, sigma, _ = max(ratios, key=lambda entry: abs(entry[1] - 1))
+    known = [entry for entry in ratios if np.isfinite(entry[1])]
+    _, ratio, sigma, _ = max(known, key=lambda entry: abs(entry[1] - 1))
     return Row(
         "erosion",
         "depth of a frame in LCO over the expected; the one furthest off",
@@ -287,6 +292,6 @@ def hydrocarbon(lab: Laboratory) -> Row:
 def _true_al_counts(lab: Laboratory, field: Field, there: NDArray[np.bool_]) -> float:
     """Counts per pixel that the aluminium which is really there gives, by the table."""
     if not there.any():
-        return float("nan")
+        return nan
     fraction = float(lab.specimen.binder_al_fraction(field.points_um[there]).mean())
     return EXPECTED_COUNTS[(Material.BINDER, "27Al")][0] * fraction / EXPECTED_AL

@@ -36,7 +36,7 @@ FINE: dict[str, Any] = {
     "subsets": FINE_VIEWS,
     "tv": 0.5,
 }  # what it takes to resolve what the focal spot allows; see the row ``edge``
-COARSE_BINNING, COARSE_VIEWS = 4, 600
+COARSE_BINNING, COARSE_VIEWS = 4, 400
 FIELD_UM = 42.0  # side of the square that is reconstructed
 _SAMPLES = 40_000
 

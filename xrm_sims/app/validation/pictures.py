@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -159,8 +160,9 @@ def _slice(axes: Axes, tomogram: Tomogram, said: str) -> None:
 def _materials(axes: Axes, material: NDArray[np.uint8], extent: tuple[float, float, float, float], letter: str) -> None:
     """What is there by the truth, one shade for each material."""
     here = [m for m in PILLAR if (material == m).any()]
-    picture = image_in(axes, np.minimum(material, Material.BINDER), extent, "cividis", (0.0, float(Material.BINDER)))
-    patches = [Patch(color=picture.cmap(picture.norm(float(m))), label=name) for m, name in PILLAR.items() if m in here]
+    image_in(axes, np.minimum(material, Material.BINDER), extent, "cividis", (0.0, float(Material.BINDER)))
+    shades = colormaps["cividis"](np.array(list(PILLAR)) / Material.BINDER)
+    patches = [Patch(color=tuple(shade), label=PILLAR[m]) for m, shade in zip(PILLAR, shades, strict=True) if m in here]
     axes.legend(handles=patches, fontsize=7, loc="upper left", framealpha=0.9)
     caption(axes, letter, "truth")
     scale_bar(axes)

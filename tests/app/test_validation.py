@@ -1,0 +1,139 @@
+"""The validation: arithmetic of its rows, its report, its exit codes, and cheap rows for real."""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import xrm_sims
+from xrm_sims.app.validation import ROWS, Row, markdown, run
+from xrm_sims.app.validation.report import line
+from xrm_sims.app.validation.rows import (
+    at_least,
+    at_most,
+    detection_limit,
+    mean_with_sigma,
+    overlap,
+    overlap_with_sigma,
+    share_with_sigma,
+    two_means,
+)
+
+ROW = Row("width", "width of the edge", 224.31, 6.7, (201.0, 247.0), "nm", "measured somehow")
+
+
+@pytest.mark.parametrize(
+    ("figure", "limits", "passed"),
+    [
+        (201.0, (201.0, 247.0), True),
+        (247.0, (201.0, 247.0), True),
+        (247.1, (201.0, 247.0), False),
+        (math.nan, (201.0, 247.0), False),
+        (1e9, at_least(3.0), True),
+        (2.9, at_least(3.0), False),
+        (-5.0, at_most(1.0), True),
+        (math.nan, at_most(1.0), False),
+    ],
+)
+def test_a_row_passes_within_its_limits(figure, limits, passed):
+    assert replace(ROW, figure=figure, limits=limits).passed is passed
+
+
+def test_a_row_says_two_digits_of_its_uncertainty():
+    assert ROW.measured == "224.3 ± 6.7 nm"
+    assert replace(ROW, sigma=0.0123, unit="").measured == "224.310 ± 0.012"
+    assert replace(ROW, sigma=123.0).measured == "224 ± 123 nm"
+    assert replace(ROW, sigma=math.nan).measured == "224.310 ± nan nm"
+    allowed = [replace(ROW, limits=limits).allowed for limits in (ROW.limits, at_least(3), at_most(1), (2, 2))]
+    assert allowed == ["201 to 247 nm", "≥ 3 nm", "≤ 1 nm", "2 nm"]
+
+
+def test_two_gaussians_overlap_as_the_formula_says():
+    rng = np.random.default_rng(1)
+    n = 200_000
+    for apart in (0.0, 0.5, 2.0, 20.0):
+        found = overlap(rng.normal(0, 1, n), rng.normal(apart, 1, n))
+        # counting scatter of 80 bins: less than sqrt(bins / n)
+        assert found == pytest.approx(2 * norm.cdf(-apart / 2), abs=math.sqrt(80 / n))
+    assert math.isnan(overlap([], [1.0]))
+
+
+def test_the_uncertainty_of_an_overlap_is_that_of_its_groups():
+    rng = np.random.default_rng(2)
+    particles = np.repeat(np.arange(20), 500)
+    noise = rng.normal(0, 1, (2, len(particles)))
+    alike = overlap_with_sigma(*noise, particles, particles)
+    offsets = rng.normal(0, 1, (2, 20))[:, particles]
+    apart = overlap_with_sigma(*(noise + offsets), particles, particles)
+    assert alike[1] < 0.02 < apart[1]
+    assert math.isnan(overlap_with_sigma([], [1.0], [], [0])[0])
+
+
+def test_shares_means_and_thresholds():
+    assert share_with_sigma(34, 34) == (1.0, pytest.approx(math.sqrt(35 / 36 / 36 / 34)))
+    assert math.isnan(share_with_sigma(0, 0)[0])
+    assert mean_with_sigma([1.0, 3.0]) == (2.0, pytest.approx(1.0))
+    assert 1.2 < two_means([1.0, 1.1, 1.2, 2.0, 2.1]) < 2.0
+    assert detection_limit(0.0) == pytest.approx(2.71)
+    # a signal at the limit is missed by one count in twenty: Currie's critical level is 1.645 standard deviations
+    background = 400.0
+    limit = detection_limit(background)
+    critical = norm.isf(0.05) * math.sqrt(background)
+    assert norm.cdf(critical, limit, math.sqrt(limit + background)) == pytest.approx(0.05, abs=0.01)
+
+
+def test_the_report_is_a_table_with_verdicts():
+    failing = replace(ROW, name="a|b", figure=300.0)
+    text = markdown([ROW, failing], 7, 12.3, [Path("somewhere/edge.png")])
+    assert "| width | width of the edge | 224.3 ± 6.7 nm | 201 to 247 nm | pass |" in text
+    assert "| a\\|b | width of the edge | 300.0 ± 6.7 nm | 201 to 247 nm | **FAIL** |" in text
+    assert "seed 7; 1 of 2 rows fail: a|b" in text
+    assert "- **width**: measured somehow" in text
+    assert "![edge](edge.png)" in text
+    assert line(ROW).startswith("pass  width: ")
+    assert line(failing).startswith("FAIL")
+
+
+def test_an_unknown_row_is_refused_before_anything_is_measured(command, tmp_path):
+    ended = command("validate", "--out", tmp_path / "v", "--rows", "edge,edgy")
+    assert ended.code == 1
+    assert "rows: 'edgy' unknown; there are open_beam, " in ended.err
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_row_that_fails_is_exit_code_one(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(ROWS, "never", (lambda lab: replace(ROW, name="never", figure=math.nan), 1.0))
+    ended = command("validate", "--out", tmp_path, "--rows", "never")
+    assert ended.code == 1
+    assert "FAIL  never" in ended.out
+    assert "**FAIL**" in (tmp_path / "validation.md").read_text()
+
+
+def test_rows_measure_the_twin_through_its_devices(command, tmp_path):
+    ended = command("validate", "--out", tmp_path, "--seed", "3", "--rows", "no_lithium,transmission,open_beam")
+    assert ended.code == 0, ended.out
+    assert re.findall(r"^pass  (\w+):", ended.out, re.M) == ["open_beam", "transmission", "no_lithium"]
+    text = (tmp_path / "validation.md").read_text()
+    assert "all 3 rows pass" in text
+    assert "Li cannot be mapped by EDS" in text
+    assert (tmp_path / "radiographs.png").stat().st_size > 10_000
+
+
+def test_rows_keep_their_order_and_names():
+    assert list(run.chosen_rows(["erosion", "edge"])) == ["edge", "erosion"]
+    assert run.chosen_rows() == ROWS
+
+
+def test_nothing_but_the_validation_asks_for_the_truth():
+    root = Path(xrm_sims.__file__).parents[1]
+    rooms = [
+        p
+        for room in ("xrm_sims", "devices", "plans", "recon", "profile_collection")
+        for p in (root / room).rglob("*.py")
+    ]
+    asking = {path.relative_to(root).as_posix() for path in rooms if ".truth(" in path.read_text()}
+    assert asking == {"xrm_sims/app/validation/laboratory.py"}
