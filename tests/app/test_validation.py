@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from scipy.stats import norm
 
 import xrm_sims
 from xrm_sims.app.validation import ROWS, Row, markdown, run
+from xrm_sims.app.validation.fields import Field
+from xrm_sims.app.validation.laboratory import Tomogram
+from xrm_sims.app.validation.link import compare
 from xrm_sims.app.validation.report import line
 from xrm_sims.app.validation.rows import (
     at_least,
@@ -22,6 +26,7 @@ from xrm_sims.app.validation.rows import (
     share_with_sigma,
     two_means,
 )
+from xrm_sims.patterns import Raster
 
 ROW = Row("width", "width of the edge", 224.31, 6.7, (201.0, 247.0), "nm", "measured somehow")
 
@@ -96,6 +101,26 @@ def test_the_report_is_a_table_with_verdicts():
     assert "![edge](edge.png)" in text
     assert line(ROW).startswith("pass  width: ")
     assert line(failing).startswith("FAIL")
+
+
+@pytest.mark.parametrize("shift_um", [(0.06, -0.04), (0.0, 0.0)])
+def test_a_hole_of_the_map_is_found_beside_that_of_the_tomogram(shift_um):
+    voxel_um, radius_um = 0.2, 0.4
+    z, y, x = (np.arange(n) - 0.5 * (n - 1) for n in (20, 40, 40))
+    away = np.sqrt((z[:, None, None] * voxel_um) ** 2 + (y[:, None] * voxel_um) ** 2 + (x * voxel_um) ** 2)
+    share = 1 / (1 + np.exp((radius_um - away) / 0.07))
+    geometry = SimpleNamespace(voxel_um=voxel_um)
+    tomogram = Tomogram((0.06 * share).astype(np.float32), geometry, 0.0)
+    raster = Raster((96, 96), 4.0, 0.55)
+    at = (np.arange(96) - 47.5) * raster.pixel_um
+    points = np.stack([*np.meshgrid(at, at), np.zeros((96, 96))], axis=-1)
+    hole = np.hypot(points[..., 0] - shift_um[0], points[..., 1] - shift_um[1]) < radius_um
+    lithium = np.random.default_rng(3).poisson(np.where(hole, 250.0, 450.0)).astype(float)
+    flat = np.ones(hole.shape, bool)
+    field = Field(raster, lithium[None], ("7Li",), 29.5, hole * 0, flat, points, hole * 0.0, hole * 0.0)
+    seen = compare(field, tomogram, np.zeros(3), 2 * radius_um)
+    assert seen.shift_um == pytest.approx(shift_um, abs=0.01)
+    assert seen.likeness > 0.95
 
 
 def test_an_unknown_row_is_refused_before_anything_is_measured(command, tmp_path):
