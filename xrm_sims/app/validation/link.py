@@ -55,10 +55,9 @@ def pores(lab: Laboratory) -> list[Seen]:
     ][:PORES]
     seen = []
     with lab.session("pores") as session:
+        mill(session, (1.0, 1.0), (0.0, 0.0), top_um)  # a scratch: the mode changes, and with it the scan's frame
         for place, diameter_um in sorted(reachable, key=lambda entry: -entry[0][2]):
             centre = _in_scan(session, place)
-            mill(session, (BOX_UM, BOX_UM), centre, float(place[2]))
-            centre = _in_scan(session, place)  # the frame is another one after the first change of mode
             mill(session, (BOX_UM, BOX_UM), centre, float(place[2]))
             field = take(session, FIELD_UM, DWELL_MS, centre_um=centre, shape=SHAPE)
             seen.append(compare(field, tomogram, place, diameter_um))
