@@ -1,10 +1,11 @@
-"""`make bench`: every benchmark in one run, as a table on the screen and in RESULTS.md."""
+"""`make bench`: every benchmark, on the screen and in RESULTS.md; one part alone: `python -m benchmarks projectors`."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import sys
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,10 @@ from benchmarks import (
 from benchmarks.recon_phantom import CASES
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+HEADING = """# Benchmarks
+
+`make bench` measures them all. Both sides of a ratio ran one after the other in one process.
+"""
 
 
 class Row(NamedTuple):
@@ -168,25 +173,48 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def section(name: str, rows: list[Row]) -> str:
+    """One part of the results, told by itself when and where it was measured."""
+    head = [Row("what", "this package", "peer or limit", "ratio"), Row("---", "---", "---", "---")]
+    lines = [
+        f"## {name}",
+        "",
+        f"{date.today().isoformat()}, `python -m benchmarks {name}`, {os.cpu_count()} cores of {processor()}, "
+        f"Python {platform.python_version()}",
+        "",
+        *(f"| {' | '.join(row)} |" for row in head + rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def known_sections() -> dict[str, str]:
+    """Parts of the results as they were last measured."""
+    if not RESULTS.exists():
+        return {}
+    parts = re.split(r"^(?=## )", RESULTS.read_text(), flags=re.MULTILINE)[1:]
+    return {part.splitlines()[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in parts}
+
+
+def keep(sections: dict[str, str]) -> None:
+    ordered = [sections[part.__name__] for part in PARTS if part.__name__ in sections]
+    RESULTS.write_text("\n".join([HEADING, *ordered]))
+
+
 def main() -> None:
-    rows = [Row("what", "this package", "peer or limit", "ratio"), Row("---", "---", "---", "---")]
-    for part in PARTS:
-        for row in part():
+    """Each part is written down as soon as it is measured; those that are not asked for stay as they were."""
+    names = {part.__name__: part for part in PARTS}
+    cli = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    cli.add_argument("parts", nargs="*", metavar="part", help=f"all, or some of: {', '.join(names)}")
+    chosen = cli.parse_args().parts or list(names)
+    if unknown := [name for name in chosen if name not in names]:
+        cli.error(f"unknown part {unknown[0]!r}; choose from {', '.join(names)}")
+    for name in chosen:
+        rows = []
+        for row in names[name]():
             rows.append(row)
-            print(" | ".join(row), file=sys.stderr, flush=True)
-    text = "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            f"{date.today().isoformat()}, `make bench`, {os.cpu_count()} cores of {processor()}, "
-            f"Python {platform.python_version()}. Both sides of a ratio ran in this one run.",
-            "",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-        ]
-    )
-    RESULTS.write_text(text)
-    print(text)
+            print(" | ".join(row), flush=True)
+        keep(known_sections() | {name: section(name, rows)})
 
 
 if __name__ == "__main__":

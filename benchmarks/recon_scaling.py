@@ -5,10 +5,10 @@ python -m benchmarks.recon_scaling
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 
@@ -19,23 +19,18 @@ SIZES = ((64, 120), (128, 120), (128, 240), (192, 240))  # edge of the volume an
 
 
 def one(width: int, views: int) -> tuple[float, float, float]:
-    """Seconds of FDK, of one default sweep of SART, and MB at the peak beyond what data and libraries take."""
+    """Seconds of FDK, of one default sweep of SART, and MB that numpy took for both at the peak."""
     small = scan_geometry(16, 16, 8)
     recon.sart(recon.project(np.ones((16, 16, 16)), small), small, sweeps=1)
     recon.fdk(np.zeros((8, 16, 16)), small)
     geometry = scan_geometry(width, width, views)
     p = exact_projections(random_spheres(width, width, seed=1), geometry)
-    before = _peak_mb()
+    tracemalloc.start()
     began = time.perf_counter()
     recon.fdk(p, geometry)
     middle = time.perf_counter()
     recon.sart(p, geometry, sweeps=1)
-    return middle - began, time.perf_counter() - middle, _peak_mb() - before
-
-
-def _peak_mb() -> float:
-    unit = 1e-6 if sys.platform == "darwin" else 1024e-6  # bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return middle - began, time.perf_counter() - middle, 1e-6 * tracemalloc.get_traced_memory()[1]
 
 
 def run() -> dict[str, dict[str, float]]:

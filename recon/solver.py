@@ -48,6 +48,7 @@ class Solver:
         self.geometry = geometry
         self.inside = support_mask(support, geometry)
         self._mask = np.ascontiguousarray(self.inside.T)
+        self._radius = _radius(self.inside)
         self._floor = np.float32(0.0 if nonnegative else -np.inf)
         self._rays = trace(geometry.only(np.arange(1)), self.inside)
         self._flat = self._rays.empty_volume()
@@ -90,7 +91,7 @@ class Solver:
         measured, trust = rays.packed(upright(p, geometry)), rays.packed(upright(trusted, geometry))
         out, squares = rays.empty_projections(), np.empty(len(rays) * rays.columns)
         sum_planes(rays, self._flat, out)
-        chord = _chords(rays, self.inside)
+        chord = _chords(rays, self._radius)
         _residual(out, measured, trust, rays.views, rays.along_x, chord, rays.size, geometry.voxel_um, squares)
         _update(self._flat, out, rays.views, rays.span_x, self._mask, rays.size, float(relaxation), self._floor)
         return float(squares.sum())
@@ -167,11 +168,15 @@ def _cut_out(columns, inside):
                 columns[i, j, :] = 0.0
 
 
-def _chords(rays: Rays, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(views, columns, 2): distances in x where each ray enters and leaves the disk round the support, in voxels."""
+def _radius(inside: NDArray[np.bool_]) -> float:
+    """Of the disk round the support, in voxels."""
     ny, nx = inside.shape
     y, x = np.nonzero(inside)
-    radius = math.sqrt(((x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2).max()) + 0.5
+    return math.sqrt(((x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2).max()) + 0.5
+
+
+def _chords(rays: Rays, radius: float) -> NDArray[np.float64]:
+    """(views, columns, 2): distances in x where each ray enters and leaves the disk round the support, in voxels."""
     sod, axis, mag, centre = (rays.views[:, n : n + 1] for n in (2, 3, 4, 5))
     tangent = (np.arange(rays.columns)[None, :] - centre) / mag
     square = 1 + tangent * tangent

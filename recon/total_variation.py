@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 ITERATIONS = 12
 REACH = 3  # slices: neighbours share noise because projectors interpolate; so far apart they no longer do
-SAMPLED_COLUMNS = 4096
+SAMPLED_COLUMNS = 1024
 SLAB_BYTES = 400_000_000  # for the six arrays of the iteration
 _ARRAYS = 6
 
