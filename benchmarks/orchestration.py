@@ -18,12 +18,12 @@ from bluesky import RunEngine
 
 import plans
 from devices import Instrument
-from devices.drivers import Frame
 from xrm_sims.data.catalog import disconnect, open_catalog
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings
 from xrm_sims.twin import Microscope
+from xrm_sims.twin.driver import Frame
 
 NUM, BINNING = 1200, 4
 SCAN = {"num": NUM, "step_deg": 0.3, "binning": BINNING, "flat_every": 0, "reference_every": 0, "num_flat": 1}
