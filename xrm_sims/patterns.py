@@ -7,6 +7,7 @@ downwards from the surface as it stands. A pattern round-trips through plain dic
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
@@ -22,7 +23,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(ABC):
     """What every pattern can tell of itself."""
 
     kind: ClassVar[str]
@@ -31,22 +32,22 @@ class Shape:
         return {"kind": self.kind} | {name: _lists(value) for name, value in asdict(self).items()}
 
     @property
+    @abstractmethod
     def extent_um(self) -> tuple[Point, Point]:
         """Lowest and highest (u, v) that it reaches."""
-        raise NotImplementedError
 
     @property
-    def area_um2(self) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def area_um2(self) -> float: ...
 
     @property
     def mean_depth_share(self) -> float:
         """Of :meth:`depth_share` over the area."""
         return 1.0
 
+    @abstractmethod
     def depth_share(self, u_um: NDArray[np.float64], v_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """How deep it goes at places of the scan frame, relative to its full depth; 0 outside."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
