@@ -30,6 +30,12 @@ def _cell_hash(particle: int, i: int, j: int, k: int) -> np.uint64:
     return _mix(packed | (np.uint64(particle + 1) << np.uint64(30)))
 
 
+@njit(cache=True, inline="always")
+def _beyond(within: float, step: int) -> float:
+    """Squared distance along one edge from a place ``within`` a unit cell to the cell ``step`` beside it."""
+    return 0.0 if step == 0 else (within * within if step < 0 else (1.0 - within) * (1.0 - within))
+
+
 @njit(cache=True)
 def nearest_seeds(centre, whiten, particle, pitch_um, x, y, z):  # type: ignore[no-untyped-def]
     """Hashes of the nearest and second nearest seeds and the distance to the facet between them in um."""
@@ -43,9 +49,14 @@ def nearest_seeds(centre, whiten, particle, pitch_um, x, y, z):  # type: ignore[
     best = second = 1e30
     best_hash = second_hash = np.uint64(0)
     bu = bv = bw = su = sv = sw = 0.0
-    for i in range(i0 - 1, i0 + 2):
-        for j in range(j0 - 1, j0 + 2):
-            for k in range(k0 - 1, k0 + 2):
+    for di in (0, -1, 1):
+        near_u = _beyond(u - i0, di)
+        for dj in (0, -1, 1):
+            near_uv = near_u + _beyond(v - j0, dj)
+            for dk in (0, -1, 1):
+                if near_uv + _beyond(w - k0, dk) >= second:  # no seed of this cell can be that near
+                    continue
+                i, j, k = i0 + di, j0 + dj, k0 + dk
                 h = _cell_hash(particle, i, j, k)
                 pu = i + float(h & np.uint64(0xFFFFF)) / 1048576.0
                 pv = j + float((h >> np.uint64(20)) & np.uint64(0xFFFFF)) / 1048576.0

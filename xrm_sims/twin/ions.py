@@ -10,7 +10,8 @@ beside the field is lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 from xrm_sims.patterns import E_CHARGE_C, Raster
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, atomic_fractions
+from xrm_sims.twin.emission import NO_BINDER, add_ions
 from xrm_sims.twin.milling import core_sigma_um
 from xrm_sims.twin.sector import (
     HYDROGEN_U,
@@ -173,23 +175,33 @@ def expected_counts(
     sputtered, seen, collected = np.zeros(shape), np.zeros(shape), np.zeros(raster.shape)
     for i, j in np.ndindex(SUBPIXELS, SUBPIXELS):
         jitter = (np.array([i, j]) + rng.random((*raster.shape, 2))) / SUBPIXELS - 0.5
-        xy = pixel_points(scan, jitter)
-        view = surface.look(specimen, xy.reshape(-1, 2))
-        ions = by_code[view.codes]
-        binder = np.flatnonzero(view.codes == Material.BINDER)
-        aluminium = specimen.binder_al_fraction(view.points_um[binder])
-        ions[binder] += aluminium[:, None] * binder_al + organics
-        ions *= _gain(view, scan, settings)[:, None]
-        share = view.sky * view.cos_facet**settings.sputtering.collection_exponent
-        sputtered += ions.T.reshape(shape)
-        seen += (ions * share[:, None]).T.reshape(shape)
-        collected += share.reshape(raster.shape)
+        view = surface.look(specimen, pixel_points(scan, jitter).reshape(-1, 2))
+        add_ions(
+            view.codes,
+            _binder_aluminium(specimen, view),
+            _gain(view, scan, settings),
+            view.sky * view.cos_facet**settings.sputtering.collection_exponent,
+            by_code,
+            binder_al,
+            organics,
+            sputtered.reshape(len(sputtered), -1),
+            seen.reshape(len(seen), -1),
+            collected.reshape(-1),
+        )
     if lands_again > 0:
         sigma_px = settings.sputtering.redeposition_um / raster.pixel_um
         again = spread(sputtered, sigma_px) * (collected / SUBPIXELS**2)
         seen = (1.0 - lands_again) * seen + lands_again * again
     seen *= scan.primaries_per_pixel / SUBPIXELS**2
     return blur_by_beam(seen, scan, settings)
+
+
+def _binder_aluminium(specimen: Specimen, view: View) -> NDArray[np.float64]:
+    """(n,) atomic fraction of aluminium in binder, negative where there is none."""
+    aluminium = np.full(len(view.codes), NO_BINDER)
+    binder = np.flatnonzero(view.codes == Material.BINDER)
+    aluminium[binder] = specimen.binder_al_fraction(view.points_um[binder])
+    return aluminium
 
 
 def _gain(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
@@ -209,10 +221,14 @@ def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
     Three running means in a row cost the same whatever their width (Wells, IEEE Trans. PAMI 8 (1986) 234).
     """
     width = 2 * max(0, round(0.5 * (np.sqrt(4.0 * sigma_px**2 + 1.0) - 1.0))) + 1
-    for axis in (1, 2):
-        for _ in range(3):
-            maps = uniform_filter1d(maps, width, axis=axis, mode="constant")
-    return np.maximum(maps, 0.0)  # running sums leave rounding
+
+    def spread_one(one: NDArray[np.float64]) -> NDArray[np.float64]:
+        for axis in (0, 1):
+            for _ in range(3):
+                one = uniform_filter1d(one, width, axis=axis, mode="constant")
+        return np.maximum(one, 0.0)  # running sums leave rounding
+
+    return _each_channel(spread_one, maps)
 
 
 def raster_frame(
@@ -269,5 +285,17 @@ def blur_by_beam(maps: NDArray[np.float64], scan: Scan, settings: Settings) -> N
     share = settings.ion.tail_fraction
     core_px = core_sigma_um(scan.current_pa, settings, scan.impact_energy_kev) / scan.raster.pixel_um
     tail_px = settings.ion.tail_sigma_nm * 1e-3 / scan.raster.pixel_um
-    core = gaussian_filter(maps, core_px, mode="nearest", axes=(1, 2))
-    return (1.0 - share) * core + share * gaussian_filter(maps, tail_px, mode="nearest", axes=(1, 2))
+
+    def blur_one(one: NDArray[np.float64]) -> NDArray[np.float64]:
+        core = gaussian_filter(one, core_px, mode="nearest")
+        return (1.0 - share) * core + share * gaussian_filter(one, tail_px, mode="nearest")
+
+    return _each_channel(blur_one, maps)
+
+
+def _each_channel(
+    filtered: Callable[[NDArray[np.float64]], NDArray[np.float64]], maps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A filter of scipy's over each channel of (channel, row, column), in threads: it lets go of the interpreter."""
+    with ThreadPoolExecutor() as threads:
+        return np.stack(list(threads.map(filtered, maps)))

@@ -14,6 +14,7 @@ from xrm_sims.specimen.tracing import column_intervals, material_at_point, mater
 
 ATOM_UM = 1e-4  # gaps thinner than this are rounding of the heights, no free space
 MARGIN_UM = 1e-3
+HOLE_UM = 2.0  # most holes end that far down, and short columns cost less than whole ones
 
 
 @njit(cache=True)
@@ -114,11 +115,38 @@ def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
     """Material and height just under the surface; where the map's cell hangs over free space, what lies below."""
     code = material_at_point(solids, x, y, z - depth)
     if code == 0:
-        tops, _, _ = column_intervals(solids, x, y, z, -np.inf)
+        tops, _, _ = column_intervals(solids, x, y, z, z - HOLE_UM)
+        if len(tops) == 0 or tops[0] <= z - HOLE_UM:
+            tops, _, _ = column_intervals(solids, x, y, z, -np.inf)
         if len(tops) > 0:
             z = tops[0]
             code = material_at_point(solids, x, y, z - depth)
     return code, z - depth
+
+
+@njit(cache=True)
+def _sky(heights, r, c, pitch, steps, stretch):  # type: ignore[no-untyped-def]
+    """Share of the sky over a cell: mean over 8 azimuths of cos^2 of the horizon, looked for ``steps`` cells away."""
+    z, last = heights[r, c], len(heights) - 1
+    north = south = west = east = north_west = north_east = south_west = south_east = 0.0
+    for k in range(len(steps)):
+        s = max(1, int(stretch * steps[k] + 0.5))
+        per_um = 1.0 / (s * pitch)
+        up, down, left, right = min(r + s, last), max(r - s, 0), max(c - s, 0), min(c + s, last)
+        north = max(north, (heights[up, c] - z) * per_um)
+        south = max(south, (heights[down, c] - z) * per_um)
+        west = max(west, (heights[r, left] - z) * per_um)
+        east = max(east, (heights[r, right] - z) * per_um)
+        north_west = max(north_west, (heights[up, left] - z) * per_um)
+        north_east = max(north_east, (heights[up, right] - z) * per_um)
+        south_west = max(south_west, (heights[down, left] - z) * per_um)
+        south_east = max(south_east, (heights[down, right] - z) * per_um)
+    seen = 0.0
+    for slope in (north, south, west, east):
+        seen += 1.0 / (1.0 + slope * slope)
+    for slope in (north_west, north_east, south_west, south_east):  # diagonal steps are longer by the root of 2
+        seen += 1.0 / (1.0 + 0.5 * slope * slope)
+    return seen / 8.0
 
 
 @njit(cache=True, parallel=True)
@@ -145,16 +173,5 @@ def look_down(solids, heights, eroded, pitch, first, depth, steps, xy):  # type:
         slope2 = ((east - west) ** 2 + (north - south) ** 2) / (2.0 * pitch) ** 2
         cos_tilt[p] = 1.0 / np.sqrt(1.0 + slope2)
         cos_facet[p] = _facet_cos(heights, r, c, pitch)
-        total = 0.0
-        for dr in range(-1, 2):
-            for dc in range(-1, 2):
-                if dr == 0 and dc == 0:
-                    continue
-                steepest = 0.0
-                for k in range(len(steps)):
-                    s = max(1, int(stretch * steps[k] + 0.5))
-                    rise = heights[min(max(r + s * dr, 0), size - 1), min(max(c + s * dc, 0), size - 1)] - z
-                    steepest = max(steepest, rise / (s * pitch))
-                total += 1.0 / (1.0 + steepest * steepest / float(dr * dr + dc * dc))
-        sky[p] = total / 8.0
+        sky[p] = _sky(heights, r, c, pitch, steps, stretch)
     return codes, points, sky, cos_tilt, cos_facet, gone
