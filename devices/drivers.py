@@ -75,7 +75,8 @@ class Drivers(Protocol):
     ================ =====================================================================================
     attribute        quantities (ro: read only)
     ================ =====================================================================================
-    instrument       mode ("xray", "sem", "fib"), time_s (ro), specimen (ro, name), chamber_pressure_pa (ro)
+    instrument       mode ("xray", "sem", "fib", "transfer"), time_s (ro), specimen (ro, name),
+                     chamber_pressure_pa (ro)
     beam             voltage_kv, current_na, measured_current_na (ro), blanked, probe_nm,
                      position_y_um, position_z_um (on the target)
     target           x_um, y_um, z_um (laboratory frame, tip of the target), material

@@ -16,7 +16,7 @@ from devices.sector import MagneticSector
 from devices.stages import RotationStage, SampleStage
 from xrm_sims.settings import Settings
 
-MODES = ("xray", "sem", "fib")
+MODES = ("xray", "sem", "fib", "transfer")
 
 
 def _device(cls: type[DriverDevice], driver: str, kind: Kind = Kind.normal) -> Component:

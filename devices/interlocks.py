@@ -1,7 +1,8 @@
 """What would break the instrument, as a table of rules that every ``set`` and every start of a raster passes through.
 
 A rule looks at the instrument before and after a change and answers with a sentence, or with nothing. It is asked
-only when a field it watches changes, and blanking a beam is never refused, so that a bad state always has a way back.
+only when a field it watches changes. Blanking a beam and drawing the target straight back are never refused, so that a
+bad state always has a way back. ``devices.state_graph`` walks through all that the rules allow.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from devices.clearance import Point, check_parking, gaps_um, height_over_disk_um
 from devices.drivers import Value
 from xrm_sims.settings import Settings
 
@@ -41,14 +40,12 @@ class State:
     action: str = ""
 
     @property
-    def target_from_pillar_um(self) -> NDArray[np.float64]:
+    def target_from_axis_um(self) -> Point:
         """Tip of the target as seen from the rotation axis of the specimen."""
-        return np.array(
-            [
-                self.target_x_um - self.stage_x_um,
-                self.target_y_um - self.stage_y_um,
-                self.target_z_um - self.stage_z_um,
-            ]
+        return (
+            self.target_x_um - self.stage_x_um,
+            self.target_y_um - self.stage_y_um,
+            self.target_z_um - self.stage_z_um,
         )
 
 
@@ -61,68 +58,33 @@ def bias_on(state: State, settings: Settings) -> bool:
     return state.stage_bias_v > settings.stage.bias_off_below_v
 
 
-def distance_to_axis_um(start: NDArray[np.float64], end: NDArray[np.float64], ceiling_um: float) -> float:
-    """Smallest horizontal distance to the axis on the part of a straight path that lies below the ceiling.
-
-    Infinite when the whole path runs above it.
-    """
-    step = end - start
-    low, high = 0.0, 1.0
-    if step[2] == 0:
-        if start[2] > ceiling_um:
-            return float("inf")
-    else:
-        crossing = (ceiling_um - start[2]) / step[2]
-        low, high = (max(low, crossing), high) if step[2] < 0 else (low, min(high, crossing))
-        if low > high:
-            return float("inf")
-    horizontal = float(step[:2] @ step[:2])
-    nearest = 0.0 if horizontal == 0 else -float(start[:2] @ step[:2]) / horizontal
-    return float(np.hypot(*(start + min(max(nearest, low), high) * step)[:2]))
-
-
-def swept_cylinders(settings: Settings) -> list[tuple[str, float, float]]:
-    """(name, radius_um, top_um) of what turns with the specimen, run-out included."""
-    specimen, runout_um = settings.specimen, settings.motion.runout_nm * 1e-3
-    foot_um = specimen.top_um - specimen.height_um
-    return [
-        ("pillar", 0.5 * specimen.diameter_um + runout_um, specimen.top_um),
-        ("pedestal", 0.5 * specimen.pedestal_um + runout_um, foot_um),
-    ]
-
-
-def target_clear_of_pillar(before: State, after: State, settings: Settings) -> str | None:
+def target_clear_of_specimen(before: State, after: State, settings: Settings) -> str | None:
     """The target's straight path keeps its clearance from the cylinders that the turning specimen sweeps."""
-    start, end = before.target_from_pillar_um, after.target_from_pillar_um
+    start, end = before.target_from_axis_um, after.target_from_axis_um
     clearance_um = settings.target.clearance_um
-    for name, radius_um, top_um in swept_cylinders(settings):
-        ceiling_um = top_um + clearance_um
-        closest_um = distance_to_axis_um(start, end, ceiling_um)
-        at_start_um, at_end_um = (distance_to_axis_um(at, at, ceiling_um) for at in (start, end))
-        retreats = closest_um >= at_start_um and at_end_um > at_start_um
-        if closest_um - radius_um < clearance_um and not retreats:
+    along, at_start, at_end = (gaps_um(*path, settings) for path in ((start, end), (start, start), (end, end)))
+    for (name, gap_um), (_, before_um), (_, after_um) in zip(along, at_start, at_end, strict=True):
+        retreats = gap_um >= before_um and after_um > before_um
+        if gap_um < clearance_um and not retreats:
             return (
-                f"the target would come within {closest_um - radius_um:.0f} um of the {name}, {clearance_um:g} um "
-                "are needed; move the target back along x first"
+                f"the target would come within {gap_um:.0f} um of the {name}, {clearance_um:g} um are needed; "
+                "move the target back along x first"
             )
     return None
 
 
 def target_clear_of_disk(before: State, after: State, settings: Settings) -> str | None:
-    """The tip stays above the carbon disk."""
-    surface_um = settings.specimen.top_um - settings.specimen.disk_below_top_um
-    height_um = after.target_from_pillar_um[2] - surface_um
-    needed_um = settings.target.disk_clearance_um
-    if height_um >= needed_um or height_um > before.target_from_pillar_um[2] - surface_um:
+    """The target stays above the carbon disk."""
+    height_um, needed_um = height_over_disk_um(after.target_from_axis_um, settings), settings.target.disk_clearance_um
+    if height_um >= needed_um or height_um > height_over_disk_um(before.target_from_axis_um, settings):
         return None
     return f"the target would come within {height_um:.0f} um of the disk, {needed_um:g} um are needed; raise the target"
 
 
 def rotation_clear(before: State, after: State, settings: Settings) -> str | None:
     """Nothing turns while the target stands inside the clearance."""
-    at, clearance_um = after.target_from_pillar_um, settings.target.clearance_um
-    for name, radius_um, top_um in swept_cylinders(settings):
-        gap_um = distance_to_axis_um(at, at, top_um + clearance_um) - radius_um
+    at, clearance_um = after.target_from_axis_um, settings.target.clearance_um
+    for name, gap_um in gaps_um(at, at, settings):
         if gap_um < clearance_um:
             return (
                 f"the target is {gap_um:.0f} um from the {name}, {clearance_um:g} um are needed to turn it; "
@@ -136,7 +98,7 @@ def tilt_with_target_out(before: State, after: State, settings: Settings) -> str
         return None
     if after.stage_tilt_deg != before.stage_tilt_deg:
         return "the stage tilts only with the target parked; park the target first"
-    if after.stage_tilt_deg != 0 and after.target_x_um > before.target_x_um:
+    if after.stage_tilt_deg != 0:
         return (
             f"the stage is tilted by {after.stage_tilt_deg:g} deg; set stage.tilt_deg to 0 before the target comes in"
         )
@@ -144,7 +106,7 @@ def tilt_with_target_out(before: State, after: State, settings: Settings) -> str
 
 
 def target_only_in_xray_mode(before: State, after: State, settings: Settings) -> str | None:
-    if after.mode == "xray" or parked(after, settings) or after.target_x_um < before.target_x_um:
+    if after.mode == "xray" or parked(after, settings):
         return None
     return f"the target stays parked in {after.mode} mode; change to xray mode first"
 
@@ -172,16 +134,27 @@ def ions_only_in_fib_mode(before: State, after: State, settings: Settings) -> st
     return f"the ion beam stays blanked in {after.mode} mode; change to fib mode first"
 
 
-def electrons_not_in_fib_mode(before: State, after: State, settings: Settings) -> str | None:
-    if after.beam_blanked or after.mode != "fib":
+def electrons_only_in_their_modes(before: State, after: State, settings: Settings) -> str | None:
+    if after.beam_blanked or after.mode in ("xray", "sem"):
         return None
-    return "the electron beam stays blanked in fib mode; change to xray or sem mode first"
+    return f"the electron beam stays blanked in {after.mode} mode; change to xray or sem mode first"
 
 
 def no_bias_under_x_rays(before: State, after: State, settings: Settings) -> str | None:
     if after.mode != "xray" or after.beam_blanked or not bias_on(after, settings):
         return None
     return f"the stage bias is {after.stage_bias_v:g} V; X-ray imaging needs it off, set stage.bias_v to 0 V"
+
+
+def at_rest_for_transfer(before: State, after: State, settings: Settings) -> str | None:
+    """The exchange rod meets a grounded and level stage."""
+    if after.mode != "transfer":
+        return None
+    if bias_on(after, settings):
+        return f"the stage bias is {after.stage_bias_v:g} V; set stage.bias_v to 0 V to exchange the specimen"
+    if after.stage_tilt_deg != 0:
+        return f"the stage is tilted by {after.stage_tilt_deg:g} deg; set stage.tilt_deg to 0 to exchange the specimen"
+    return None
 
 
 def bias_for_sims(before: State, after: State, settings: Settings) -> str | None:
@@ -213,7 +186,7 @@ _TARGET = ("target_x_um", "target_y_um", "target_z_um")
 _STAGE = ("stage_x_um", "stage_y_um", "stage_z_um")
 
 RULES = (
-    Rule((*_TARGET, *_STAGE), target_clear_of_pillar),
+    Rule((*_TARGET, *_STAGE), target_clear_of_specimen),
     Rule((*_TARGET, *_STAGE), target_clear_of_disk),
     Rule(("rotation_angle_deg",), rotation_clear),
     Rule(("target_x_um", "stage_tilt_deg"), tilt_with_target_out),
@@ -221,16 +194,29 @@ RULES = (
     Rule(("target_material",), material_only_when_parked),
     Rule(("mode",), mode_change_is_safe),
     Rule(("mode", "fib_blanked"), ions_only_in_fib_mode),
-    Rule(("mode", "beam_blanked"), electrons_not_in_fib_mode),
+    Rule(("mode", "beam_blanked"), electrons_only_in_their_modes),
     Rule(("mode", "beam_blanked", "stage_bias_v"), no_bias_under_x_rays),
+    Rule(("mode", "stage_bias_v", "stage_tilt_deg"), at_rest_for_transfer),
     Rule((), ions_on_for_raster, actions=("raster", "milling pass")),
     Rule((), bias_for_sims, actions=("raster",)),
 )
 
 
+def blanks(changes: dict[str, Value]) -> bool:
+    """Whether a change is the command to blank a beam, which nothing refuses and no stop takes back."""
+    return changes in ({"beam_blanked": True}, {"fib_blanked": True})
+
+
+def never_refused(before: State, changes: dict[str, Value]) -> bool:
+    """The three commands that lead from anywhere to both beams blanked and the target parked."""
+    if blanks(changes):
+        return True
+    return list(changes) == ["target_x_um"] and float(changes["target_x_um"]) <= before.target_x_um
+
+
 def refusal(before: State, changes: dict[str, Value], settings: Settings) -> str | None:
     """The first rule's sentence against a change, or None when all agree."""
-    if changes in ({"beam_blanked": True}, {"fib_blanked": True}):
+    if never_refused(before, changes):
         return None
     after = replace(before, **changes)  # type: ignore[arg-type]
     for rule in RULES:
@@ -241,10 +227,17 @@ def refusal(before: State, changes: dict[str, Value], settings: Settings) -> str
     return None
 
 
+def objections(state: State, settings: Settings) -> list[str]:
+    """What the rules say against staying in a state at all; a state with objections is forbidden."""
+    sentences = (rule.refuses(state, state, settings) for rule in RULES if rule.watches)
+    return [sentence for sentence in sentences if sentence]
+
+
 class Interlocks:
     """The rules over the live instrument. ``watch`` says which signal is which field of the state."""
 
     def __init__(self, settings: Settings) -> None:
+        check_parking(settings)
         self.settings = settings
         self._signals: dict[str, Any] = {}
         self._fields: dict[Any, str] = {}
@@ -261,6 +254,10 @@ class Interlocks:
         name = self._fields.get(signal)
         if name is not None:
             self._check(f"{signal.name} = {value}", {name: value})
+
+    def blanks(self, signal: Any, value: Value) -> bool:
+        """Whether setting ``signal`` to ``value`` blanks a beam."""
+        return blanks({self._fields.get(signal, ""): value})
 
     def check_action(self, action: str) -> None:
         """InterlockError when ``action`` ("raster", "milling pass") must not start now."""

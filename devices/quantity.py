@@ -45,8 +45,11 @@ class Channel:
         self._stops = 0
         self._forgiven = True
 
-    def submit(self, owner: Any, call: Callable[[], None]) -> Status:
-        """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it."""
+    def submit(self, owner: Any, call: Callable[[], None], *, stoppable: bool = True) -> Status:
+        """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it.
+
+        A call that is not ``stoppable`` is made whatever stops come before its turn.
+        """
         status = Status(owner)
         with self._guard:
             stops = self._stops
@@ -56,7 +59,7 @@ class Channel:
             error: Exception | None = None
             try:
                 with self._worker.lock:
-                    if self._stops == stops:
+                    if self._stops == stops or not stoppable:
                         call()
                     else:
                         error = RuntimeError(f"{owner.name}: stopped before it began")
@@ -203,7 +206,8 @@ class Quantity(Signal):
     def set(self, value: Any, **_: Any) -> Status:
         value = self.check_value(value)
         self.interlocks.check_change(self, value)
-        return self.channel.submit(self, lambda: self._move(value))
+        stoppable = not self.interlocks.blanks(self, value)
+        return self.channel.submit(self, lambda: self._move(value), stoppable=stoppable)
 
     def _move(self, value: Value) -> None:
         self.interlocks.check_change(self, value)  # moves queued before this one may have changed the picture

@@ -60,6 +60,14 @@ class TomographyScan:
         """ValueError when the instrument cannot do it."""
         choice("target", self.target, scope.settings.target.materials)
         check_values(self.optics(scope))
+        lowering_um, room_um = (
+            scope.settings.stage.flat_lowering_um,
+            scope.stage.z_um.get() - scope.stage.z_um.limits[0],
+        )
+        if room_um < lowering_um:
+            raise ValueError(
+                f"stage_z_um: flats lower the specimen by {lowering_um:g} um, {room_um:g} um are left; raise the stage"
+            )
         for view in (0, self.num - 1):
             scope.rotation.angle_deg.check_value(self.start_deg + view * self.step_deg)
 

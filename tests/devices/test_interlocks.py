@@ -3,13 +3,11 @@
 from dataclasses import replace
 
 import bluesky.plan_stubs as bps
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from bluesky.utils import FailedStatus
 
-from devices import InterlockError
-from devices.interlocks import RULES, State, distance_to_axis_um, refusal, swept_cylinders
+from devices import Instrument, InterlockError
+from devices.interlocks import RULES, State, refusal
 from xrm_sims.settings import Settings
 
 SETTINGS = Settings()
@@ -30,6 +28,7 @@ SAFE = State(
 )
 WORKING = replace(SAFE, target_x_um=-400.0)
 FIB = replace(SAFE, mode="fib", stage_bias_v=500.0)
+TRANSFER = replace(SAFE, mode="transfer")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +57,12 @@ FIB = replace(SAFE, mode="fib", stage_bias_v=500.0)
         (replace(FIB, fib_blanked=False, stage_bias_v=0.0), {"action": "raster"}, "bias"),
         (FIB, {"action": "raster"}, "blanked"),
         (SAFE, {"action": "milling pass"}, "fib mode"),
+        (replace(SAFE, stage_bias_v=500.0), {"mode": "transfer"}, "bias"),
+        (replace(SAFE, stage_tilt_deg=5.0), {"mode": "transfer"}, "tilt"),
+        (TRANSFER, {"beam_blanked": False}, "transfer mode"),
+        (TRANSFER, {"fib_blanked": False}, "transfer mode"),
+        (TRANSFER, {"target_x_um": -400.0}, "transfer mode"),
+        (TRANSFER, {"stage_bias_v": 500.0}, "bias"),
     ],
 )
 def test_refused_with_what_is_in_the_way(state, changes, word):
@@ -75,6 +80,8 @@ def test_refused_with_what_is_in_the_way(state, changes, word):
         (replace(WORKING, beam_blanked=False), {"stage_z_um": -30.0}),
         (replace(WORKING, beam_blanked=False), {"target_x_um": -8000.0}),
         (SAFE, {"mode": "fib"}),
+        (SAFE, {"mode": "transfer"}),
+        (TRANSFER, {"target_material": "Cu"}),
         (replace(SAFE, stage_bias_v=500.0), {"mode": "sem"}),
         (FIB, {"fib_blanked": False}),
         (replace(FIB, fib_blanked=False), {"action": "raster"}),
@@ -93,51 +100,14 @@ def test_ordinary_work_passes(state, changes):
         (replace(FIB, target_x_um=-60.0), {"target_x_um": -8000.0}),
         (replace(WORKING, stage_tilt_deg=5.0), {"target_x_um": -8000.0}),
         (replace(WORKING, target_z_um=-270.0), {"target_z_um": 0.0}),
+        (replace(WORKING, target_z_um=-270.0), {"target_x_um": -8000.0}),
+        (replace(WORKING, target_x_um=0.0, stage_x_um=-350.0), {"stage_y_um": 400.0}),
         (replace(WORKING, beam_blanked=False, fib_blanked=False, stage_bias_v=500.0), {"beam_blanked": True}),
         (replace(FIB, beam_blanked=False, fib_blanked=False), {"fib_blanked": True}),
     ],
 )
 def test_a_bad_state_has_a_way_back(state, changes):
     assert refusal(state, changes, SETTINGS) is None
-
-
-coordinates = st.tuples(st.floats(-600, 600), st.floats(-600, 600), st.floats(-250, 300))
-
-
-@given(start=coordinates, end=coordinates, ceiling_um=st.floats(-250, 300))
-def test_distance_along_a_path_is_that_of_the_densely_walked_path(start, end, ceiling_um):
-    a, b = np.array(start), np.array(end)
-    path = a + np.linspace(0, 1, 4001)[:, None] * (b - a)
-    below = path[path[:, 2] <= ceiling_um]
-    walked_um = np.hypot(below[:, 0], below[:, 1]).min() if len(below) else np.inf
-    exact_um = distance_to_axis_um(a, b, ceiling_um)
-    stride_um = np.linalg.norm(b - a) / 4000
-    assert exact_um <= walked_um + 1e-9
-    if np.isfinite(walked_um):
-        assert walked_um <= exact_um + stride_um + 1e-9 or (below[:, 2].max() > ceiling_um - stride_um)
-
-
-@given(
-    axis=st.sampled_from(["target_x_um", "target_y_um", "target_z_um"]), start=coordinates, value=st.floats(-600, 600)
-)
-def test_no_accepted_move_enters_the_clearance(axis, start, value):
-    """Whatever is accepted from a clear place keeps the tip out of the enlarged cylinders all along the way."""
-    before = replace(SAFE, target_x_um=start[0], target_y_um=start[1], target_z_um=start[2])
-    after = replace(before, **{axis: value})
-    path = np.linspace(before.target_from_pillar_um, after.target_from_pillar_um, 500)
-    clearance_um = SETTINGS.target.clearance_um
-
-    def inside(points):
-        return any(
-            (
-                (np.hypot(points[:, 0], points[:, 1]) < radius_um + clearance_um - 1e-9)
-                & (points[:, 2] < top_um + clearance_um)
-            ).any()
-            for _, radius_um, top_um in swept_cylinders(SETTINGS)
-        )
-
-    if not inside(path[:1]) and refusal(before, {axis: value}, SETTINGS) is None:
-        assert not inside(path)
 
 
 def test_every_rule_watches_something_that_exists():
@@ -185,3 +155,61 @@ def test_a_raster_without_bias_or_beam_does_not_start(scope):
     with pytest.raises(InterlockError, match="bias"):
         scope.sector.kickoff()
     scope.sector.unstage()
+
+
+def test_a_stop_takes_no_blanking_back(scope, twin):
+    """The command to blank stands in the queue when the stop comes, as does a move: only the move is taken back."""
+    scope.beam.blanked.put(False)
+    with scope.worker.lock:
+        move, blank = scope.rotation.set(90.0), scope.beam.blanked.set(True)
+        scope.stop()
+    with pytest.raises(RuntimeError, match="stopped before it began"):
+        move.wait()
+    blank.wait()
+    assert twin.beam.get("blanked") is True
+    assert twin.rotation.get("angle_deg") == 0.0
+
+
+def test_no_way_of_setting_a_value_goes_round(scope, twin):
+    """put, put with force, set, and a move of the stage in place of one of the target."""
+    scope.target.x_um.put(-160.0)
+    scope.target.z_um.put(300.0)
+    scope.target.x_um.put(0.0)
+    attempts = [
+        lambda: scope.target.z_um.put(0.0),
+        lambda: scope.target.z_um.put(0.0, force=True),
+        lambda: scope.target.z_um.set(0.0).wait(),
+        lambda: scope.stage.z_um.put(190.0),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InterlockError, match="pillar"):
+            attempt()
+    assert twin.target.get("z_um") == 300.0
+    assert twin.stage.get("z_um") == 0.0
+
+
+def test_a_move_of_two_axes_is_judged_as_the_staircase_it_is(scope, RE, twin):
+    """The straight line from the working position to (0, 700) clears the pillar; along x first it would not."""
+    scope.target.x_um.put(-400.0)
+    with pytest.raises(InterlockError, match="pillar"):
+        RE(bps.mv(scope.target.x_um, 0.0, scope.target.y_um, 700.0))
+    assert (twin.target.get("x_um"), twin.target.get("y_um")) == (-400.0, 0.0)
+    RE(bps.mv(scope.target.y_um, 700.0))
+    RE(bps.mv(scope.target.x_um, 0.0))
+    with pytest.raises(InterlockError, match="pillar"):
+        scope.target.y_um.put(0.0)  # the tip would pass behind the pillar, the arm through it
+
+
+def test_the_second_leg_is_judged_where_the_first_one_ends(scope, RE, twin):
+    """Both legs are harmless from where the instrument stands when they are asked for."""
+    scope.target.x_um.put(-400.0)
+    with pytest.raises(FailedStatus) as failure:
+        RE(bps.mv(scope.stage.x_um, -240.0, scope.target.x_um, -300.0))
+    assert "pillar" in str(failure.value.__cause__)
+    assert (twin.stage.get("x_um"), twin.target.get("x_um")) == (-240.0, -400.0)
+
+
+def test_a_parking_place_within_reach_of_the_tilting_stage_is_refused(twin, tmp_path):
+    near = Settings().model_copy(update={"target": Settings().target.model_copy(update={"park_x_um": -1500.0})})
+    with pytest.raises(ValueError, match=r"target\.park_x_um: a tilting stage reaches .* park at"):
+        Instrument(twin, near, tmp_path / "frames")

@@ -258,3 +258,9 @@ def test_numpy_arguments_become_plain_numbers_in_the_documents(scope, RE, run):
     RE(tomography(scope, **{**SHORT, "num": np.int64(2), "step_deg": np.float64(180.0)}, md={"mass_mg": np.float32(2)}))
     json.dumps(run.start)
     assert run.start["plan_args"]["num"] == 2
+
+
+def test_a_stage_too_low_for_flats_is_refused_before_anything_moves(scope, RE):
+    scope.stage.z_um.put(-190.0)
+    with pytest.raises(ValueError, match="flats lower the specimen by 30 um, 10 um are left; raise the stage"):
+        RE(tomography(scope, **SHORT))

@@ -77,7 +77,7 @@ def test_an_instrument_starts_safe(scope):
         ("se", "source", "photon", r"se\.source: needs one of electron, ion, got 'photon'"),
         ("eds", "elements", "Ni,Li", r"Li"),
         ("eds", "elements", " , ", r"eds\.elements: needs element symbols"),
-        ("instrument", "mode", "tem", r"instrument\.mode: needs one of xray, sem, fib, got 'tem'"),
+        ("instrument", "mode", "tem", r"instrument\.mode: needs one of xray, sem, fib, transfer, got 'tem'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence_and_nothing_moves(scope, device, name, value, sentence):

@@ -19,7 +19,7 @@ class Instrument(Driver):
     name = "instrument"
 
     def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
-        return {"mode": Quantity("xray", choices=("xray", "sem", "fib"))}
+        return {"mode": Quantity("xray", choices=("xray", "sem", "fib", "transfer"))}
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
         machine = self._machine
