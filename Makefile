@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEED ?= 1
 OUT ?= demo
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test soak lint bench clean
 
 install: .venv/.installed
 
@@ -21,6 +21,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+soak: install
+	$(BIN)/python -m pytest -m soak
 
 lint: install
 	$(BIN)/ruff check .
