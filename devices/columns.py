@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ophyd import Kind
 from ophyd.status import Status
@@ -35,8 +35,20 @@ class TargetManipulator(DriverDevice):
     material = quantity("material", choices=lambda s: s.target.materials)
 
 
+class Pass(NamedTuple):
+    """One pass of ``pattern.as_dict()``, numbered from 0: it mills, or it deposits under the precursor gas."""
+
+    pattern: Mapping[str, Any]
+    number: int
+    deposits: bool = False
+
+    @property
+    def action(self) -> str:
+        return "deposition pass" if self.deposits else "milling pass"
+
+
 class GalliumFIB(DriverDevice):
-    """Ion column with its scan generator. ``trigger`` draws the prepared milling pass, once."""
+    """Ion column with its scan generator. ``trigger`` draws the prepared pass of a pattern, once."""
 
     voltage_kv = quantity("voltage_kv", egu="kV", limits=lambda s: s.ion.voltage_limits_kv)
     current_pa = quantity("current_pa", egu="pA", limits=lambda s: s.ion.current_limits_pa)
@@ -51,31 +63,33 @@ class GalliumFIB(DriverDevice):
 
     def __init__(self, prefix: str = "", **kwargs: Any) -> None:
         super().__init__(prefix, **kwargs)
-        self._prepared: tuple[Mapping[str, Any], int] | None = None
+        self._prepared: Pass | None = None
         self._passes_done = 0
 
     def stage(self) -> list[object]:
         self._prepared, self._passes_done = None, 0
         return super().stage()
 
-    def prepare(self, next_pass: tuple[Mapping[str, Any], int]) -> Status:
-        """Say which pass is next: (``pattern.as_dict()``, index from 0). ValueError when one before it is missing."""
-        if next_pass[1] > self._passes_done:
-            raise ValueError(f"{self.name}: pass {next_pass[1]} cannot follow {self._passes_done} passes")
-        self._prepared = next_pass
+    def prepare(self, next_pass: tuple[Mapping[str, Any], int] | tuple[Mapping[str, Any], int, bool]) -> Status:
+        """Say which pass is next, a :class:`Pass` or a tuple like it. ValueError when one before it is missing."""
+        following = Pass(*next_pass)
+        if following.number > self._passes_done:
+            raise ValueError(f"{self.name}: pass {following.number} cannot follow {self._passes_done} passes")
+        self._prepared = following
         return done(self)
 
     def trigger(self) -> Status:
-        """Mill the prepared pass; nothing when none is prepared or a rewound plan asks again for one that is done."""
-        if self._prepared is None or self._prepared[1] < self._passes_done:
+        """Draw the prepared pass; nothing when none is prepared or a rewound plan asks again for one that is done."""
+        if self._prepared is None or self._prepared.number < self._passes_done:
             return done(self)
-        self.interlocks.check_action("milling pass")
-        return self.channel.submit(self, partial(self._mill, *self._prepared))
+        self.interlocks.check_action(self._prepared.action)
+        return self.channel.submit(self, partial(self._draw, self._prepared))
 
-    def _mill(self, pattern: Mapping[str, Any], index: int) -> None:
-        self.interlocks.check_action("milling pass")
-        self.channel.driver.mill_pass(dict(pattern))
-        self._passes_done = index + 1
+    def _draw(self, drawn: Pass) -> None:
+        self.interlocks.check_action(drawn.action)
+        driver = self.channel.driver
+        (driver.deposit_pass if drawn.deposits else driver.mill_pass)(dict(drawn.pattern))
+        self._passes_done = drawn.number + 1
 
 
 def half(field_um: float) -> tuple[float, float]:

@@ -52,9 +52,14 @@ class DetectorDriver(Driver, Protocol):
 
 
 class IonBeamDriver(Driver, Protocol):
-    """Gallium FIB: draws one pass of a milling pattern and says the dose it took."""
+    """Gallium FIB: draws one pass of a pattern and says the dose it took, ``dose_nc``.
+
+    ``deposit_pass`` lets the platinum precursor flow for as long as it draws, and no longer.
+    """
 
     def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]: ...
+
+    def deposit_pass(self, pattern: dict[str, Any]) -> dict[str, float]: ...
 
 
 class SectorDriver(Driver, Protocol):

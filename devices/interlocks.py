@@ -22,7 +22,7 @@ class InterlockError(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """What the rules look at; ``action`` is what is about to start ("raster", "mill")."""
+    """What the rules look at; ``action`` is what is about to start ("raster", "milling pass", "deposition pass")."""
 
     mode: str
     beam_blanked: bool
@@ -197,7 +197,7 @@ RULES = (
     Rule(("mode", "beam_blanked"), electrons_only_in_their_modes),
     Rule(("mode", "beam_blanked", "stage_bias_v"), no_bias_under_x_rays),
     Rule(("mode", "stage_bias_v", "stage_tilt_deg"), at_rest_for_transfer),
-    Rule((), ions_on_for_raster, actions=("raster", "milling pass")),
+    Rule((), ions_on_for_raster, actions=("raster", "milling pass", "deposition pass")),
     Rule((), bias_for_sims, actions=("raster",)),
 )
 
@@ -260,7 +260,7 @@ class Interlocks:
         return blanks({self._fields.get(signal, ""): value})
 
     def check_action(self, action: str) -> None:
-        """InterlockError when ``action`` ("raster", "milling pass") must not start now."""
+        """InterlockError when ``action`` ("raster", "milling pass", "deposition pass") must not start now."""
         self._check(action, {"action": action})
 
     def _check(self, what: str, changes: dict[str, Value]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plans.correlative import Aim, Correlative, correlative
+from plans.deposition import deposit, deposition_request
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import mill, milling_request, sims_raster, sims_request
 from plans.preflight import Estimate, Preflight, Request, weigh
@@ -15,6 +16,7 @@ _REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
     tomography: lambda settings, **scan: TomographyScan(**scan),
     sims_raster: sims_request,
     mill: milling_request,
+    deposit: deposition_request,
     se_image: se_request,
     eds_map: eds_request,
 }
@@ -39,6 +41,7 @@ __all__ = [
     "Estimate",
     "Preflight",
     "correlative",
+    "deposit",
     "eds_map",
     "mill",
     "preflight",

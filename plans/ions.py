@@ -297,33 +297,34 @@ def mill(
     milling = milling_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     milling.check(scope)
     check_md(md)
-    table, passes = milling.pattern.as_dict(), milling.pattern.passes
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")
         yield from apply(milling.optics(scope))
-
-    def measure() -> Plan[None]:
-        for index in range(passes):
-            yield from bps.prepare(scope.fib, (table, index), wait=True)
-            yield from bps.mv(scope.fib.blanked, False)
-            yield from bps.trigger(scope.fib, wait=True)
-            yield from bps.mv(scope.fib.blanked, True)
-            yield from bps.checkpoint()
-            yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s])
-            yield from bps.checkpoint()
 
     def describe() -> dict[str, Any]:
         plan = {
             "plan_name": "mill",
             "scan_type": "milling",
             "detectors": ["fib_dose_nc"],
-            "num_points": passes,
+            "num_points": milling.pattern.passes,
             "hints": {},
-            "pattern": table,
+            "pattern": milling.pattern.as_dict(),
             "current_pa": milling.current_pa,
             "voltage_kv": milling.voltage_kv,
         }
         return start_md(scope, plan, md)
 
-    return (yield from record(scope, setup(), measure(), [scope.fib], describe))
+    return (yield from record(scope, setup(), draw_passes(scope, milling.pattern), [scope.fib], describe))
+
+
+def draw_passes(scope: Any, pattern: Milled, *, deposits: bool = False) -> Plan[None]:
+    """Each pass of a pattern with a checkpoint and an event; the beam is on only while one is drawn."""
+    for index in range(pattern.passes):
+        yield from bps.prepare(scope.fib, (pattern.as_dict(), index, deposits), wait=True)
+        yield from bps.mv(scope.fib.blanked, False)
+        yield from bps.trigger(scope.fib, wait=True)
+        yield from bps.mv(scope.fib.blanked, True)
+        yield from bps.checkpoint()
+        yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s])
+        yield from bps.checkpoint()

@@ -13,13 +13,14 @@ from xrm_sims.settings import Settings
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a plan: beam and stage time, charge and what it lands on, depth eroded, frames on disk."""
+    """Cost of a plan: beam and stage time, charge and what it lands on, depth eroded or grown, frames on disk."""
 
     time_s: float
     dose_nc: float
     dose_on: str
     disk_bytes: int
     eroded_nm: float = 0.0
+    deposited_nm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Preflight:
             lines += [
                 f"  time    {_duration(e.time_s)} of instrument time",
                 f"  dose    {e.dose_nc:.4g} nC on the {e.dose_on}",
-                f"  eroded  {e.eroded_nm:.4g} nm",
+                f"  grown   {e.deposited_nm:.4g} nm" if e.deposited_nm else f"  eroded  {e.eroded_nm:.4g} nm",
                 f"  disk    {_size(e.disk_bytes)} of {_size(self.disk_free_bytes)} free",
             ]
         return "\n".join([*lines, *(f"  refused {sentence}" for sentence in self.problems)])

@@ -1,7 +1,8 @@
 """What an ion beam can be told to draw: where, how deep, with how much dose, and how long that takes.
 
 Patterns live in the scan frame (micrometres; u along x, v along y, origin at the scan centre). Depth is counted
-downwards from the surface as it stands. A pattern round-trips through plain dictionaries for documents and TOML.
+downwards from the surface as it stands; drawn to deposit, a pattern grows a layer as high as it is deep. A pattern
+round-trips through plain dictionaries for documents and TOML.
 """
 
 from __future__ import annotations
@@ -309,6 +310,18 @@ def check_within_field(pattern: Shape, settings: Settings) -> None:
         raise ValueError(
             f"{pattern.kind}: reaches {reach_um:.4g} um across the scan centre, "
             f"the scan field is {settings.ion.max_scan_field_um:.4g} um"
+        )
+
+
+def check_deposition(pattern: Milled, current_pa: float, settings: Settings) -> None:
+    """ValueError when the pattern is not solid, or when so much current on it would mill instead of depositing."""
+    if pattern.solid_fraction != 1:
+        raise ValueError(f"solid_fraction: a deposit is solid, needs 1, got {pattern.solid_fraction}")
+    limit_pa = settings.deposition.max_pa_per_um2 * pattern.area_um2
+    if current_pa > limit_pa:
+        raise ValueError(
+            f"current_pa: {current_pa:g} pA on {pattern.area_um2:.4g} um^2 use up the precursor gas faster than it "
+            f"comes, and the beam mills instead; take {limit_pa:.4g} pA at most or a larger pattern"
         )
 
 

@@ -191,6 +191,14 @@ class Sputtering(_Section):
     redeposition_um: float = 1.0  # assumed: standard deviation of how far from its origin it lands
 
 
+class Deposition(_Section):
+    """Platinum from a precursor gas that the ion beam cracks; the gas flows only while a pattern is drawn."""
+
+    rate_um3_per_nc: float = 0.5  # assumed: Pt20C80 put down, net of what the ions sputter meanwhile
+    pa_per_um2: float = 6.0  # assumed: usual current per area of the pattern
+    max_pa_per_um2: float = 30.0  # assumed: with more the gas runs short and the beam mills instead
+
+
 class Sector(_Section):
     """Double-focusing magnetic sector with four collectors detecting in parallel."""
 
@@ -331,6 +339,7 @@ class Settings(_Section):
     target: TargetLimits = TargetLimits()
     ion: IonColumn = IonColumn()
     sputtering: Sputtering = Sputtering()
+    deposition: Deposition = Deposition()
     sector: Sector = Sector()
     mode_change: ModeChange = ModeChange()
     scan: Scan = Scan()

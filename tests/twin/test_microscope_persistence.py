@@ -52,7 +52,8 @@ scope = Microscope(sys.argv[1], clock=Clock("real", wait=wait, wall=lambda: 0.0)
 if sys.argv[2] == "raster":
     scope.sector.raster_frame()
 else:
-    scope.fib.mill_pass({"kind": "rectangle", "size_um": (4.0, 4.0), "depth_um": 0.2, "passes": 1})
+    draw = {"mill": scope.fib.mill_pass, "deposit": scope.fib.deposit_pass}[sys.argv[2]]
+    draw({"kind": "rectangle", "size_um": (4.0, 4.0), "depth_um": 0.2, "passes": 1})
 """
 
 
@@ -175,7 +176,14 @@ def test_the_beam_is_on_disk_before_it_doses(tmp_path, pillar):
         assert on_disk(tmp_path)["values"]["fib"]["blanked"] is False
 
 
-@pytest.mark.parametrize(("kind", "seconds"), [("raster", 64 * 64 * 0.55e-3), ("pass", 4.0 * 4.0 * 0.2 / 0.146 / 0.1)])
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        ("raster", 64 * 64 * 0.55e-3),
+        ("mill", 4.0 * 4.0 * 0.2 / 0.146 / 0.1),
+        ("deposit", 4.0 * 4.0 * 0.2 / 0.5 / 0.1),
+    ],
+)
 def test_a_scan_killed_half_way_doses_as_a_whole_and_then_the_beam_is_parked(tmp_path, pillar, kind, seconds):
     process = child(DRAW, tmp_path, kind)
     assert process.stdout.readline() == "drawing\n"
@@ -186,7 +194,8 @@ def test_a_scan_killed_half_way_doses_as_a_whole_and_then_the_beam_is_parked(tmp
     # the state was written at wall time 0; back within the time of the scan: the scan alone
     with Microscope(tmp_path, settings=COARSE, specimen=pillar, clock=Clock(wall=Wall(0.5))) as scope:
         assert scope.fib.get("dose_nc") == pytest.approx(scan_nc)
-        assert scope.truth().surface.removed_um3.sum() > 0.0
+        surface = scope.truth().surface
+        assert (surface.deposited_um3 if kind == "deposit" else surface.removed_um3.sum()) > 0.0
         assert scope.fib.get("blanked") is False
     # half a minute later it has been digging where it stood
     with Microscope(tmp_path, settings=COARSE, specimen=pillar, clock=Clock(wall=Wall(30.5))) as scope:

@@ -161,6 +161,7 @@ def banner(session: Session) -> str:
             state_text(session),
             "RE(tomography(scope, num=60, step_deg=6, binning=4))   takes a quick tomogram",
             "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
+            "RE(deposit(scope, Rectangle((10, 10), 1.0)))           a micrometre of platinum; mill takes it away",
             "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
             "db[-1] is the last run; help(tomography) says what a plan can do; Ctrl-C twice pauses",
         ]

@@ -10,7 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-_UNITS = {"tomography": "view", "sims_raster": "frame", "milling": "pass", "se_image": "image", "eds_map": "map"}
+_UNITS = {
+    "tomography": "view",
+    "sims_raster": "frame",
+    "milling": "pass",
+    "deposition": "pass",
+    "se_image": "image",
+    "eds_map": "map",
+}
 
 
 def _bar(total: int, label: str, unit: str) -> tqdm:
@@ -28,7 +35,7 @@ def _bar(total: int, label: str, unit: str) -> tqdm:
 
 
 class RunProgress:
-    """A callback for the RunEngine: one bar per run, one step per projection, frame or milling pass.
+    """A callback for the RunEngine: one bar per run, one step per projection, frame or pass of a pattern.
 
     Runs of other plans than this project's have no bar.
     """

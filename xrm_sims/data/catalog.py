@@ -184,7 +184,8 @@ class Experiment:
     results: dict[str, Any] = field(default_factory=dict)
 
     def of_type(self, scan_type: str) -> list[Any]:
-        """Its runs of one kind: ``tomography``, ``sims_raster``, ``milling``, ``se_image``, ``eds_map``."""
+        """Its runs of one kind: ``tomography``, ``sims_raster``, ``milling``, ``deposition``, ``se_image``,
+        ``eds_map``."""
         return [run for run in self.runs if run.metadata["start"].get("scan_type") == scan_type]
 
     def result(self, kind: str) -> Any:

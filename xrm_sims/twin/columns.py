@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xrm_sims.patterns import Milled, Raster, check_within_field, pattern_from_dict
+from xrm_sims.patterns import Milled, Raster, check_deposition, check_within_field, pattern_from_dict
 from xrm_sims.settings import Settings
 from xrm_sims.twin.driver import Driver, Quantity
 from xrm_sims.twin.machine import Machine
-from xrm_sims.twin.milling import mill_pass
+from xrm_sims.twin.milling import deposit_pass, mill_pass
 from xrm_sims.twin.store import Value
 
 
@@ -90,39 +90,69 @@ class GalliumFIB(Driver):
         Raises ValueError outside FIB mode, with the beam blanked, the stage tilted or a pattern it cannot draw;
         RuntimeError when stopped (what was milled until then is gone).
         """
+        drawn, machine = self._drawable(pattern, "milling"), self._machine
+
+        def mill(share: float) -> dict[str, float]:
+            return mill_pass(
+                machine.specimen,
+                machine.surface,
+                pattern=drawn,
+                fraction=share,
+                impact_energy_kev=machine.impact_energy_kev,
+                **self._beam(),
+            )
+
+        return self._draw("mill_pass", drawn, machine.settings.sputtering.rate_lco_um3_per_nc, mill)
+
+    def deposit_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
+        """One pass of a pattern under the platinum precursor, which flows as long; returns and raises as
+        :meth:`mill_pass`, and ValueError for more current than the gas can feed."""
+        drawn, machine = self._drawable(pattern, "a deposition"), self._machine
+        check_deposition(drawn, self.values["current_pa"], machine.settings)
+
+        def deposit(share: float) -> dict[str, float]:
+            return deposit_pass(machine.surface, pattern=drawn, fraction=share, **self._beam())
+
+        return self._draw("deposit_pass", drawn, machine.settings.deposition.rate_um3_per_nc, deposit)
+
+    def _drawable(self, pattern: dict[str, Any], what: str) -> Milled:
         drawn = pattern_from_dict(pattern)
         if isinstance(drawn, Raster):
-            raise ValueError("fib: a raster does not mill; give a rectangle, polygon, annulus or cross_section")
+            raise ValueError(f"fib: {what} needs a rectangle, polygon, annulus or cross_section, got a raster")
         machine = self._machine
         check_within_field(drawn, machine.settings)
-        require_mode(machine, "fib", "milling")
-        require_level(machine, "milling")
+        require_mode(machine, "fib", what)
+        require_level(machine, what)
         if self.values["blanked"]:
-            raise ValueError("fib: the beam is blanked; unblank it before milling")
-        rate = machine.settings.sputtering.rate_lco_um3_per_nc
-        seconds = drawn.estimated_s(self.values["current_pa"], rate) / drawn.passes
-        with self.command(), machine.scanning(self.name, "mill_pass", pattern):
+            raise ValueError(f"fib: the beam is blanked; unblank it before {what}")
+        return drawn
+
+    def _draw(
+        self, command: str, pattern: Milled, rate_um3_per_nc: float, act: Callable[[float], dict[str, float]]
+    ) -> dict[str, float]:
+        """Let the time of one pass go by, and ``act`` on the share of it that was drawn."""
+        machine = self._machine
+        seconds = pattern.estimated_s(self.values["current_pa"], rate_um3_per_nc) / pattern.passes
+
+        def drawn(share: float) -> None:
+            if share > 0:
+                machine.add("fib_dose_nc", act(share)["dose_nc"])
+                machine.touch_surface()
+
+        with self.command(), machine.scanning(self.name, command, pattern.as_dict()):
             before_nc = machine.state.totals.get("fib_dose_nc", 0.0)
-            self.wait(seconds, lambda share: self._mill(drawn, share), fib_parked=False)
-            self._mill(drawn, 1.0)
+            self.wait(seconds, drawn, fib_parked=False)
+            drawn(1.0)
             return {"dose_nc": machine.state.totals["fib_dose_nc"] - before_nc, "seconds": seconds}
 
-    def _mill(self, pattern: Milled, fraction: float) -> None:
-        if fraction <= 0:
-            return
-        machine = self._machine
-        milled = mill_pass(
-            machine.specimen,
-            machine.surface,
-            scan_to_specimen=machine.ions_to_specimen(machine.state.time_s, self.values["current_pa"]),
-            pattern=pattern,
-            current_pa=self.values["current_pa"],
-            fraction=fraction,
-            settings=machine.settings,
-            impact_energy_kev=machine.impact_energy_kev,
-        )
-        machine.add("fib_dose_nc", milled["dose_nc"])
-        machine.touch_surface()
+    def _beam(self) -> dict[str, Any]:
+        """Where the beam draws now, and with how much."""
+        machine, current_pa = self._machine, self.values["current_pa"]
+        return {
+            "scan_to_specimen": machine.ions_to_specimen(machine.state.time_s, current_pa),
+            "current_pa": current_pa,
+            "settings": machine.settings,
+        }
 
 
 def scan_quantities(settings: Settings, max_field_um: float) -> dict[str, Quantity]:

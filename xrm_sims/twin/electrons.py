@@ -94,10 +94,10 @@ def eds_map(
     weight = np.array([[mass_fractions(m, settings.specimen).get(name, 0.0) for name in elements] for m in Material])
     jitter = rng.random((*raster.shape, 2)) - 0.5
     xy = pixel_points(scan, jitter)
-    top = surface.look(specimen, xy.reshape(-1, 2)).points_um
+    view = surface.look(specimen, xy.reshape(-1, 2))
     mass = np.zeros((1 + len(elements), *raster.shape))  # all elements, then each
     for depth, share in zip(e.eds_depths_per_range, e.eds_depth_weights, strict=True):
-        codes = specimen.material_at(top - [0.0, 0.0, depth * range_um])
+        codes = view.material_below(specimen, depth * range_um)
         per_code = share * density[:, None] * np.column_stack([np.ones(NUM_MATERIALS), weight])
         mass += per_code[codes].T.reshape(mass.shape)
     blur_px = e.eds_blur_per_range * range_um / raster.pixel_um

@@ -1,4 +1,4 @@
-"""The ion beam as a tool: one pass of a milling pattern, and the hole that a parked beam digs."""
+"""The ion beam as a tool: one pass of a pattern that mills or deposits, and the hole that a parked beam digs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,8 @@ def mill_pass(
     ------
     ValueError for a current or fraction that is not positive, and for a pattern beside the mapped surface.
     """
-    if not (np.isfinite(current_pa) and current_pa > 0):
-        raise ValueError(f"current_pa: milling needs a positive current, got {current_pa}")
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction: needs a share above 0 and up to 1, got {fraction}")
-    dose_nc = pattern.dose_nc(settings.sputtering.rate_lco_um3_per_nc) / pattern.passes * fraction
-    milled = {"dose_nc": dose_nc, "seconds": dose_nc / (current_pa * 1e-3)}
+    milled = _one_pass(pattern, current_pa, fraction, settings.sputtering.rate_lco_um3_per_nc)
+    dose_nc = milled["dose_nc"]
     if pattern.planar:
         z_um = _plane_reached(specimen, surface, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
         removed = surface.cut_plane(specimen, scan_to_specimen, pattern, z_um, settings)
@@ -58,6 +54,46 @@ def mill_pass(
     else:
         removed = surface.erode(specimen, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
     return milled | {"removed_um3": float(removed.sum())}
+
+
+def deposit_pass(
+    surface: Surface,
+    *,
+    scan_to_specimen: ArrayLike,
+    pattern: Milled,
+    current_pa: float,
+    fraction: float,
+    settings: Settings,
+) -> dict[str, float]:
+    """One pass of a pattern under the platinum precursor: a layer grows in proportion to the dose at each place.
+
+    The rate is a net one: it counts what the ions sputter meanwhile. Arguments as in :func:`mill_pass`; returns
+    dose_nc, seconds, deposited_um3. ValueError also for a pattern beside the mapped surface.
+    """
+    rate = settings.deposition.rate_um3_per_nc
+    drawn = _one_pass(pattern, current_pa, fraction, rate)
+    before_um3 = surface.deposited_um3
+    surface.deposit(scan_to_specimen, pattern, drawn["dose_nc"] * rate)
+    if surface.deposited_um3 == before_um3:
+        raise ValueError(_misses(pattern, settings))
+    return drawn | {"deposited_um3": surface.deposited_um3 - before_um3}
+
+
+def _one_pass(pattern: Milled, current_pa: float, fraction: float, rate_um3_per_nc: float) -> dict[str, float]:
+    """Dose and time of a share of one pass; ValueError for a current or share that is not positive."""
+    if not (np.isfinite(current_pa) and current_pa > 0):
+        raise ValueError(f"current_pa: a pattern needs a positive current, got {current_pa}")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction: needs a share above 0 and up to 1, got {fraction}")
+    dose_nc = pattern.dose_nc(rate_um3_per_nc) / pattern.passes * fraction
+    return {"dose_nc": dose_nc, "seconds": dose_nc / (current_pa * 1e-3)}
+
+
+def _misses(pattern: Milled, settings: Settings) -> str:
+    return (
+        f"{pattern.kind}: misses the mapped surface; keep it within {0.5 * settings.surface.width_um:g} um "
+        "of the axis and larger than a cell of the map"
+    )
 
 
 def dose_spot(
@@ -114,12 +150,12 @@ def _plane_reached(
     """
     rows, columns, share = surface.cells(scan_to_specimen, pattern)
     stride = max(1, round(np.sqrt((share > 0).sum()) / settings.surface.milling_columns))
-    heights, inside = surface.heights_um[rows, columns][::stride, ::stride], share[::stride, ::stride] > 0
+    heights, deposit, inside = (
+        cells[::stride, ::stride]
+        for cells in (surface.heights_um[rows, columns], surface.deposit_um[rows, columns], share > 0)
+    )
     if not inside.any():
-        raise ValueError(
-            f"{pattern.kind}: misses the mapped surface; keep it within {0.5 * settings.surface.width_um:g} um "
-            "of the axis and larger than a cell of the map"
-        )
+        raise ValueError(_misses(pattern, settings))
     rates = removal_rates(settings, impact_energy_kev)
     dose_per_um3 = np.divide(1.0, rates, out=np.zeros_like(rates), where=rates > 0)
     available = dose_nc / weighted_area_um2(scan_to_specimen, pattern)
@@ -130,7 +166,16 @@ def _plane_reached(
     def excess_nc_per_um2(z_um: float) -> float:
         cleared = heights.copy()
         removed_um = lower_block(
-            specimen.solids, cleared, np.zeros_like(cleared), first_y, first_x, step_um, limit, z_um, rates
+            specimen.solids,
+            cleared,
+            deposit.copy(),
+            np.zeros_like(cleared),
+            first_y,
+            first_x,
+            step_um,
+            limit,
+            z_um,
+            rates,
         ).sum(axis=0)
         return float(removed_um @ dose_per_um3) / inside.sum() - available
 

@@ -1,8 +1,9 @@
-"""The specimen's surface as ions have left it: a height map, lowered column by column, never raised.
+"""The specimen's surface as ions have left it: a height map, lowered column by column and raised by what they deposit.
 
-A column is a straight line down through the specimen's solids. Whatever takes the uppermost material away, the
-surface then falls through free space to the next solid below (line of sight along -z). What went is counted by material
-from the exact intervals of the column, so dose and removed volume agree to rounding. Removal rates are net ones: what
+A column is a layer of deposit, where there is one, and under it a straight line down through the specimen's solids.
+Whatever takes the uppermost material away, the surface then falls through free space to the next solid below (line of
+sight along -z); what is deposited lies on what the beam meets, and goes first. What went is counted by material from
+the exact intervals of the column, so dose and removed volume agree to rounding. Removal rates are net ones: what
 lands again within the field is sputtered once more on the dose that the rates count.
 """
 
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Shape
 from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import Solids
 from xrm_sims.twin.sputtering import NUM_MATERIALS, removal_rates, tilt_gain
 from xrm_sims.twin.terrain import facets, look_down, lower_block
@@ -46,6 +48,7 @@ class View(NamedTuple):
     cos_tilt : (n,) of the slope over three cells, which lights up edges.
     cos_facet : (n,) of the facet that is hit; the brink of a cliff counts as flat.
     eroded_um : (n,) taken off this surface since it was exposed.
+    deposit_um : (n,) platinum deposit on top of the specimen's solids.
     """
 
     codes: NDArray[np.uint8]
@@ -54,6 +57,13 @@ class View(NamedTuple):
     cos_tilt: NDArray[np.float32]
     cos_facet: NDArray[np.float32]
     eroded_um: NDArray[np.float32]
+    deposit_um: NDArray[np.float32]
+
+    def material_below(self, specimen: Specimen, depth_um: float) -> NDArray[np.uint8]:
+        """(n,) codes so far under the places that the beam meets."""
+        codes = specimen.material_at(self.points_um - [0.0, 0.0, depth_um])
+        codes[depth_um < self.deposit_um] = Material.DEPOSIT
+        return codes
 
 
 @dataclass
@@ -61,16 +71,19 @@ class Surface:
     """Square height map in the specimen frame, centred on the axis.
 
     heights_um : (n, n) float32, rows along +y, columns along +x, cell centres at (index - (n - 1) / 2) * pitch_um.
+    deposit_um : (n, n) float32, how much of each column, from its top down, was deposited on the specimen's solids.
     eroded_um : (n, n) float32, taken off the surface at hand since it was exposed (gallium is implanted meanwhile).
-    removed_um3 : (materials,) volume taken away so far, by material code.
+    removed_um3 : (materials,) volume taken away so far, by material code; deposited_um3 : put down so far.
     """
 
     heights_um: NDArray[np.float32]
+    deposit_um: NDArray[np.float32]
     eroded_um: NDArray[np.float32]
     pitch_um: float
     removed_um3: NDArray[np.float64]
     probe_depth_um: float
     horizon_um: tuple[float, ...]
+    deposited_um3: float = 0.0
 
     @classmethod
     def fresh(cls, specimen: Specimen, settings: Settings) -> Surface:
@@ -81,6 +94,7 @@ class Surface:
         surface = cls(
             heights,
             np.zeros_like(heights),
+            np.zeros_like(heights),
             grid.pitch_um,
             np.zeros(NUM_MATERIALS),
             grid.probe_depth_nm * 1e-3,
@@ -90,12 +104,14 @@ class Surface:
         return surface
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything an ``.npz`` file has to hold."""
-        return {
+        """Everything an ``.npz`` file has to hold; the layer only where there is one."""
+        layer = {"deposit_um": self.deposit_um} if self.deposit_um.any() else {}
+        return layer | {
             "heights_um": self.heights_um,
             "eroded_um": self.eroded_um,
             "pitch_um": np.asarray(self.pitch_um),
             "removed_um3": self.removed_um3,
+            "deposited_um3": np.asarray(self.deposited_um3),
             "probe_depth_um": np.asarray(self.probe_depth_um),
             "horizon_um": np.asarray(self.horizon_um),
         }
@@ -104,7 +120,10 @@ class Surface:
     def from_arrays(cls, arrays: Mapping[str, ArrayLike]) -> Surface:
         """The inverse of :meth:`arrays`; ValueError when heights and materials do not fit."""
         heights = np.array(arrays["heights_um"], np.float32)
-        eroded = np.array(arrays["eroded_um"], np.float32) if "eroded_um" in arrays else np.zeros_like(heights)
+        deposit, eroded = (
+            np.array(arrays[name], np.float32) if name in arrays else np.zeros_like(heights)
+            for name in ("deposit_um", "eroded_um")
+        )
         removed = np.array(arrays["removed_um3"], np.float64)
         if heights.ndim != 2 or heights.shape[0] != heights.shape[1] or not np.isfinite(heights).all():
             raise ValueError(f"heights_um: needs a square map of finite heights, got shape {heights.shape}")
@@ -113,7 +132,16 @@ class Surface:
                 f"removed_um3: needs one volume for each of {NUM_MATERIALS} materials, got {removed.shape}"
             )
         horizon_um = tuple(float(d) for d in np.asarray(arrays["horizon_um"]))
-        return cls(heights, eroded, float(arrays["pitch_um"]), removed, float(arrays["probe_depth_um"]), horizon_um)  # type: ignore[arg-type]
+        return cls(
+            heights,
+            deposit,
+            eroded,
+            float(arrays["pitch_um"]),  # type: ignore[arg-type]
+            removed,
+            float(arrays["probe_depth_um"]),  # type: ignore[arg-type]
+            horizon_um,
+            float(arrays.get("deposited_um3", 0.0)),  # type: ignore[arg-type]
+        )
 
     @property
     def first_um(self) -> float:
@@ -138,6 +166,7 @@ class Surface:
             *look_down(
                 specimen.solids,
                 self.heights_um,
+                self.deposit_um,
                 self.eroded_um,
                 self.pitch_um,
                 self.first_um,
@@ -173,6 +202,21 @@ class Surface:
         removed = self.lower(specimen, rows, columns, np.where(dose > 0, dose * gain, dose), -np.inf, rates)
         return removed + self._take_beside(specimen, scan_to_specimen, pattern, full_nc_per_um2 * rates)
 
+    def deposit(self, scan_to_specimen: ArrayLike, pattern: Shape, volume_um3: float) -> None:
+        """Spread a volume of deposit over a pattern of the scan frame as its depth is, on what a beam from above meets.
+
+        A pattern smaller than a cell falls on the nearest one. What goes beside the map is lost and not counted.
+        """
+        rows, columns, share = self.cells(scan_to_specimen, pattern)
+        layer_um = share * volume_um3 / weighted_area_um2(scan_to_specimen, pattern)
+        if not share.any():
+            rows, columns = self._nearest(scan_to_specimen, pattern)
+            layer_um = np.full((rows.stop - rows.start, columns.stop - columns.start), volume_um3 / self.pitch_um**2)
+        self.heights_um[rows, columns] += layer_um
+        self.deposit_um[rows, columns] += layer_um
+        self.eroded_um[rows, columns][layer_um > 0] = 0.0
+        self.deposited_um3 += float(layer_um.sum()) * self.pitch_um**2
+
     def cut_plane(
         self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, z_um: float, settings: Settings
     ) -> NDArray[np.float64]:
@@ -199,6 +243,7 @@ class Surface:
         removed = lower_block(
             specimen.solids,
             self.heights_um[rows, columns],
+            self.deposit_um[rows, columns],
             self.eroded_um[rows, columns],
             self.first_um + rows.start * self.pitch_um,
             self.first_um + columns.start * self.pitch_um,

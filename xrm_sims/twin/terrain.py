@@ -1,8 +1,8 @@
 """Compiled work on a height map: lower its columns through the solids, and look down on it from above.
 
 A map is square or a block of a square one, rows along +y and columns along +x; heights and lengths in um, doses in nC
-per um^2, rates in um^3 per nC by material code. Beside the heights goes what was eroded of each column since its
-surface was exposed.
+per um^2, rates in um^3 per nC by material code. Beside the heights goes how much of each column, from its top down,
+was deposited on the solids, and what was eroded of it since its surface was exposed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import column_intervals, material_at_point, material_between
 
 ATOM_UM = 1e-4  # gaps thinner than this are rounding of the heights, no free space
 MARGIN_UM = 1e-3
+DEPOSIT = int(Material.DEPOSIT)
 HOLE_UM = 2.0  # most holes end that far down, and short columns cost less than whole ones
 
 
@@ -64,20 +66,30 @@ def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed)
 
 
 @njit(cache=True, parallel=True)
-def lower_block(solids, heights, eroded, first_y, first_x, pitch, dose, plane, rates):  # type: ignore[no-untyped-def]
-    """Lower a block of the height map in place; removed lengths (rows, materials) in um."""
+def lower_block(  # type: ignore[no-untyped-def]
+    solids, heights, deposit, eroded, first_y, first_x, pitch, dose, plane, rates
+):
+    """Lower a block of the height map in place, deposit first; removed lengths (rows, materials) in um."""
     rows, columns = heights.shape
     removed = np.zeros((rows, len(rates)))
     fastest = rates.max()
     for r in prange(rows):
         for c in range(columns):
-            if dose[r, c] >= 0.0 and plane < heights[r, c]:
-                x, y, z = first_x + c * pitch, first_y + r * pitch, float(heights[r, c])
-                low, gone = _lower_column(
-                    solids, x, y, z, float(eroded[r, c]), dose[r, c], plane, rates, fastest, removed[r]
-                )
-                heights[r, c] = min(low, z)
-                eroded[r, c] = gone
+            if not (dose[r, c] >= 0.0 and plane < heights[r, c]):
+                continue
+            z, gone, left = float(heights[r, c]), float(eroded[r, c]), dose[r, c]
+            layer = float(deposit[r, c])
+            if layer > 0.0:
+                taken = min(layer, z - plane, left * rates[DEPOSIT])
+                removed[r, DEPOSIT] += taken
+                left = max(left - taken / rates[DEPOSIT], 0.0)
+                deposit[r, c] = layer - taken
+                z, gone = z - taken, gone + taken
+            if deposit[r, c] == 0.0 and plane < z:
+                x, y = first_x + c * pitch, first_y + r * pitch
+                low, gone = _lower_column(solids, x, y, z, gone, left, plane, rates, fastest, removed[r])
+                z = min(low, z)
+            heights[r, c], eroded[r, c] = z, gone
     return removed
 
 
@@ -150,13 +162,14 @@ def _sky(heights, r, c, pitch, steps, stretch):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True)
-def look_down(solids, heights, eroded, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
+def look_down(solids, heights, deposit, eroded, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
     """At (n, 2) places: material codes (n,), points just under the surface (n, 3), sky share, cosine of the tilt over
-    three cells, cosine of the facet, and what is eroded of the surface there, each (n,)."""
+    three cells, cosine of the facet, what is eroded of the surface there, and what is deposited on the solids, each
+    (n,)."""
     n, size = len(xy), len(heights)
     codes, points = np.empty(n, np.uint8), np.empty((n, 3))
     sky, cos_tilt, cos_facet = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    gone = np.empty(n, np.float32)
+    gone, layer = np.empty(n, np.float32), np.empty(n, np.float32)
     for p in prange(n):
         x, y = xy[p, 0], xy[p, 1]
         # distances differ from place to place, up to half way to the next: a wall's shade fades instead of stepping;
@@ -165,7 +178,11 @@ def look_down(solids, heights, eroded, pitch, first, depth, steps, xy):  # type:
         c = min(max(int(np.rint((x - first) / pitch)), 0), size - 1)
         r = min(max(int(np.rint((y - first) / pitch)), 0), size - 1)
         z = float(heights[r, c])
-        codes[p], points[p, 2] = _meet(solids, x, y, z, depth)
+        layer[p] = deposit[r, c]
+        if layer[p] > depth:
+            codes[p], points[p, 2] = DEPOSIT, z - depth
+        else:
+            codes[p], points[p, 2] = _meet(solids, x, y, z, depth)
         points[p, 0], points[p, 1] = x, y
         gone[p] = eroded[r, c] if points[p, 2] > z - depth - ATOM_UM else 0.0
         west, east = heights[r, max(c - 1, 0)], heights[r, min(c + 1, size - 1)]
@@ -174,4 +191,4 @@ def look_down(solids, heights, eroded, pitch, first, depth, steps, xy):  # type:
         cos_tilt[p] = 1.0 / np.sqrt(1.0 + slope2)
         cos_facet[p] = _facet_cos(heights, r, c, pitch)
         sky[p] = _sky(heights, r, c, pitch, steps, stretch)
-    return codes, points, sky, cos_tilt, cos_facet, gone
+    return codes, points, sky, cos_tilt, cos_facet, gone, layer

@@ -113,7 +113,8 @@ def take(
     """One frame through the plan, with what the truth says of its pixels; the mode is "fib" already."""
     raster = Raster(shape, fov_um, dwell_ms, centre_um)
     before = truth_of(session)
-    untouched = replace(before.surface, heights_um=before.surface.heights_um.copy())
+    heights, layer = before.surface.heights_um.copy(), before.surface.deposit_um.copy()
+    untouched = replace(before.surface, heights_um=heights, deposit_um=layer)
     uid = session.run(
         plans.sims_raster(session.scope, fov_um=fov_um, dwell_ms=dwell_ms, shape=shape, centre_um=centre_um)
     )

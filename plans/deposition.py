@@ -1,0 +1,106 @@
+"""What the gallium beam puts down: platinum from a precursor gas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plans.ions import Milling, draw_passes
+from plans.metadata import check_md, start_md
+from plans.preflight import Estimate
+from plans.stubs import Plan, apply, enter_mode, record
+from xrm_sims.patterns import Milled, Pattern, check_deposition
+from xrm_sims.settings import Settings
+
+
+@dataclass(frozen=True)
+class Deposition(Milling):
+    """A pattern whose depth is the height of the layer, and the beam that draws it."""
+
+    def check(self, scope: Any) -> None:
+        """ValueError when the pattern leaves the scan field, the gas cannot feed the beam, or the instrument cannot
+        do it."""
+        super().check(scope)
+        check_deposition(self.pattern, self.current_pa, scope.settings)
+
+    def estimate(self, settings: Settings) -> Estimate:
+        rate = settings.deposition.rate_um3_per_nc
+        return Estimate(
+            time_s=self.pattern.estimated_s(self.current_pa, rate),
+            dose_nc=self.pattern.dose_nc(rate),
+            dose_on="specimen",
+            deposited_nm=1e3 * self.pattern.depth_um,
+            disk_bytes=0,
+        )
+
+
+def deposition_request(
+    settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
+) -> Deposition:
+    """The arguments of :func:`deposit` with the usual current density and voltage filled in.
+
+    ValueError when the pattern is none that deposits.
+    """
+    if not isinstance(pattern, Milled):
+        raise ValueError(
+            f"pattern: deposition needs a Rectangle, Polygon, Annulus or CrossSection, got {type(pattern).__name__}"
+        )
+    low_pa, high_pa = settings.ion.current_limits_pa
+    usual_pa = min(max(settings.deposition.pa_per_um2 * pattern.area_um2, low_pa), high_pa)
+    return Deposition(
+        pattern,
+        usual_pa if current_pa is None else current_pa,
+        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
+    )
+
+
+def deposit(
+    scope: Any,
+    pattern: Pattern,
+    *,
+    current_pa: float | None = None,
+    voltage_kv: float | None = None,
+    md: Mapping[str, Any] | None = None,
+) -> Plan[str]:
+    """Put platinum down with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so
+    far. The precursor gas flows only while a pass is drawn.
+
+    Parameters
+    ----------
+    pattern : a Rectangle, Polygon, Annulus or CrossSection in the scan frame; its ``depth_um`` is the layer's height.
+    current_pa : probe current; the usual one per area of the pattern when not given.
+    voltage_kv : of the column; the usual one when not given.
+    md : goes into the start document.
+
+    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(deposit(scope, Rectangle(size_um=(10.0, 10.0), depth_um=1.0)))
+    """
+    deposition = deposition_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
+    deposition.check(scope)
+    check_md(md)
+
+    def setup() -> Plan[None]:
+        yield from enter_mode(scope, "fib")
+        yield from apply(deposition.optics(scope))
+
+    def describe() -> dict[str, Any]:
+        plan = {
+            "plan_name": "deposit",
+            "scan_type": "deposition",
+            "detectors": ["fib_dose_nc"],
+            "num_points": deposition.pattern.passes,
+            "hints": {},
+            "pattern": deposition.pattern.as_dict(),
+            "material": "Pt20C80",
+            "rate_um3_per_nc": scope.settings.deposition.rate_um3_per_nc,
+            "current_pa": deposition.current_pa,
+            "voltage_kv": deposition.voltage_kv,
+        }
+        return start_md(scope, plan, md)
+
+    passes = draw_passes(scope, deposition.pattern, deposits=True)
+    return (yield from record(scope, setup(), passes, [scope.fib], describe))
