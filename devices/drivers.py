@@ -80,8 +80,9 @@ class Drivers(Protocol):
     ================ =====================================================================================
     attribute        quantities (ro: read only)
     ================ =====================================================================================
-    instrument       mode ("xray", "sem", "fib", "transfer"), time_s (ro), specimen (ro, name),
-                     chamber_pressure_pa (ro)
+    instrument       mode ("xray", "sem", "fib", "transfer"), time_s (ro), chamber_pressure_pa (ro),
+                     specimen (name; putting another one has it exchanged, by a robot or by asking a person, and
+                     returns when it is in)
     beam             voltage_kv, current_na, measured_current_na (ro), blanked, probe_nm,
                      position_y_um, position_z_um (on the target)
     target           x_um, y_um, z_um (laboratory frame, tip of the target), material

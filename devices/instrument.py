@@ -38,7 +38,7 @@ class Instrument(Device):
 
     mode = quantity("mode", choices=lambda s: MODES, key="mode")
     time_s = readback("time_s", egu="s", key="instrument_time_s")
-    specimen = readback("specimen", key="specimen")
+    specimen = quantity("specimen", key="specimen")
     chamber_pressure_pa = readback("chamber_pressure_pa", egu="Pa", key="chamber_pressure_pa")
     beam = _device(ElectronBeam, "beam")
     target = _device(TargetManipulator, "target")
@@ -74,6 +74,7 @@ class Instrument(Device):
                 "stage_tilt_deg": self.specimen_stage.tilt_deg,
                 "stage_bias_v": self.specimen_stage.bias_v,
                 "rotation_angle_deg": self.rotation.angle_deg,
+                "specimen": self.specimen,
             }
         )
 

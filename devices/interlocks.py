@@ -37,6 +37,7 @@ class State:
     stage_tilt_deg: float
     stage_bias_v: float
     rotation_angle_deg: float
+    specimen: str = ""
     action: str = ""
 
     @property
@@ -128,6 +129,12 @@ def mode_change_is_safe(before: State, after: State, settings: Settings) -> str 
     return None
 
 
+def exchange_in_transfer_mode(before: State, after: State, settings: Settings) -> str | None:
+    if before.specimen == after.specimen or after.mode == "transfer":
+        return None
+    return f"the specimen is exchanged in transfer mode, the instrument is in {after.mode} mode; change the mode first"
+
+
 def ions_only_in_fib_mode(before: State, after: State, settings: Settings) -> str | None:
     if after.fib_blanked or after.mode == "fib":
         return None
@@ -193,6 +200,7 @@ RULES = (
     Rule(("target_x_um",), target_only_in_xray_mode),
     Rule(("target_material",), material_only_when_parked),
     Rule(("mode",), mode_change_is_safe),
+    Rule(("specimen",), exchange_in_transfer_mode),
     Rule(("mode", "fib_blanked"), ions_only_in_fib_mode),
     Rule(("mode", "beam_blanked"), electrons_only_in_their_modes),
     Rule(("mode", "beam_blanked", "stage_bias_v"), no_bias_under_x_rays),

@@ -38,6 +38,7 @@ def values(settings: Settings) -> dict[str, tuple[Value, ...]]:
         "stage_tilt_deg": (0.0, 10.0),
         "stage_bias_v": (0.0, settings.sector.bias_v),
         "rotation_angle_deg": (0.0,),  # no rule asks how far it turns, only whether
+        "specimen": ("one", "another"),
     }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from plans.correlative import Aim, Correlative, correlative
+from plans.correlative import Aim, Correlative, correlative, weigh_correlative
 from plans.deposition import deposit, deposition_request
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.night import Night, Outcome, check_sheet, night
 from plans.preflight import Estimate, Preflight, Request, weigh
+from plans.sheet import Sheet, SheetError, read_sheet
+from plans.steps import Bench, Computed
 from plans.tomography import TomographyScan, resume_tomography, tomography
 
 _REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
@@ -29,6 +32,8 @@ def preflight(scope: Any, plan: Callable[..., Any], **arguments: Any) -> Preflig
     -------
     >>> print(preflight(scope, tomography, num=1200, exposure_s=90.0))
     """
+    if plan is correlative:
+        return weigh_correlative(scope, **arguments)
     if plan not in _REQUESTS:
         raise ValueError(f"plan: needs one of {', '.join(p.__name__ for p in _REQUESTS)}, got {plan!r}")
     wanted = {key: value for key, value in arguments.items() if key != "md"}
@@ -37,14 +42,23 @@ def preflight(scope: Any, plan: Callable[..., Any], **arguments: Any) -> Preflig
 
 __all__ = [
     "Aim",
+    "Bench",
+    "Computed",
     "Correlative",
     "Estimate",
+    "Night",
+    "Outcome",
     "Preflight",
+    "Sheet",
+    "SheetError",
+    "check_sheet",
     "correlative",
     "deposit",
     "eds_map",
     "mill",
+    "night",
     "preflight",
+    "read_sheet",
     "resume_tomography",
     "se_image",
     "sims_raster",

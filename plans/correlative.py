@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from plans.imaging import se_image, se_request
 from plans.ions import mill, milling_request, sims_raster, sims_request
 from plans.metadata import check_md
+from plans.preflight import Preflight, Request, together, weigh
 from plans.stubs import Plan, in_background
 from plans.tomography import TomographyScan, tomography
+from plans.validation import settable
 from xrm_sims.patterns import Rectangle
+from xrm_sims.settings import Settings
 
 CLOSE_UP = 1.3  # the image of the milled field reaches that much beyond the map
 
@@ -36,6 +40,54 @@ class Correlative:
     volume: Any = None
     aim: Aim | None = None
     registration: Any = None
+
+
+def typical_aim(settings: Settings) -> Aim:
+    """For checks and estimates before anything was found."""
+    field_um = settings.scan.fov_um
+    return Aim(Rectangle((field_um, field_um), settings.scan.roi_depth_um), field_um)
+
+
+def _image(settings: Settings, se_args: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"fov_um": 1.3 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
+
+
+def _requests(
+    settings: Settings,
+    tomography_args: Mapping[str, Any] | None = None,
+    se_args: Mapping[str, Any] | None = None,
+    mill_args: Mapping[str, Any] | None = None,
+    sims_args: Mapping[str, Any] | None = None,
+) -> dict[str, Callable[[], Request]]:
+    """What will be measured; where to dig is not known yet, everything else is."""
+    anywhere = typical_aim(settings)
+    return {
+        "tomography": lambda: TomographyScan(**(tomography_args or {})),
+        "se": lambda: se_request(settings, **_image(settings, se_args)),
+        "mill": lambda: milling_request(settings, anywhere.mill, **(mill_args or {})),
+        "sims": lambda: sims_request(settings, **{"fov_um": anywhere.fov_um, **(sims_args or {})}),
+    }
+
+
+def weigh_correlative(scope: Any, **arguments: Any) -> Preflight:
+    """Time, dose and disk of :func:`correlative`, measured parts only; a defect of usual depth is assumed."""
+    requests = _requests(scope.settings, **{name: arguments[name] for name in arguments if name.endswith("_args")})
+    plan_of: dict[str, Callable[..., Any]] = {
+        "tomography": tomography,
+        "se": se_image,
+        "mill": mill,
+        "sims": sims_raster,
+    }
+    there = typical_aim(scope.settings)
+    given = {"se": _image(scope.settings, None), "sims": {"fov_um": there.fov_um}, "mill": {"pattern": there.mill}}
+
+    def asked(name: str) -> Request:
+        known = {**given.get(name, {}), **(arguments.get(f"{name}_args") or {})}
+        settable(known, plan_of[name], name, ("scope", "md", "enough"))
+        return requests[name]()
+
+    parts = [weigh(scope, name, partial(asked, name)) for name in ("tomography", "se", "mill", "se", "sims")]
+    return together("correlative", parts)
 
 
 def correlative(
@@ -71,13 +123,10 @@ def correlative(
     """
     settings = scope.settings
     check_md(md)
-    image = {"fov_um": 1.3 * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
+    for request in _requests(settings, tomography_args, se_args, mill_args, sims_args).values():
+        request().check(scope)
+    image = _image(settings, se_args)
     ct, mills, sims = dict(tomography_args or {}), dict(mill_args or {}), dict(sims_args or {})
-    anywhere = settings.scan.fov_um  # where to dig is not known yet, everything else is
-    TomographyScan(**ct).check(scope)
-    se_request(settings, **image).check(scope)
-    sims_request(settings, **{"fov_um": anywhere, **sims}).check(scope)
-    milling_request(settings, Rectangle((anywhere, anywhere), 1.0), **mills).check(scope)
 
     result = Correlative((md or {}).get("experiment_uid", str(uuid.uuid4())))
 

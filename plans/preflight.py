@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,22 +31,48 @@ class Preflight:
     estimate: Estimate | None
     disk_free_bytes: int
     problems: tuple[str, ...] = ()
+    parts: tuple[Preflight, ...] = ()
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
+    @property
+    def time_s(self) -> float:
+        """Of the instrument, with all parts."""
+        return self.estimate.time_s if self.estimate else sum(part.time_s for part in self.parts)
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.estimate.disk_bytes if self.estimate else sum(part.disk_bytes for part in self.parts)
+
+    def dose_nc(self, on: str) -> float:
+        """Charge on the "target" or the "specimen"."""
+        if self.estimate:
+            return self.estimate.dose_nc if self.estimate.dose_on == on else 0.0
+        return sum(part.dose_nc(on) for part in self.parts)
+
     def __str__(self) -> str:
         lines = [f"{self.plan}: {'ready' if self.ok else 'refused'}"]
+        if self.parts:
+            lines += [f"  {part.in_a_line()}" for part in self.parts]
+            lines.append(f"  {self.in_a_line('together')}")
+            lines.append(f"  disk    {_size(self.disk_bytes)} of {_size(self.disk_free_bytes)} free")
         if self.estimate is not None:
             e = self.estimate
             lines += [
-                f"  time    {_duration(e.time_s)} of instrument time",
+                f"  time    {duration(e.time_s)} of instrument time",
                 f"  dose    {e.dose_nc:.4g} nC on the {e.dose_on}",
                 f"  grown   {e.deposited_nm:.4g} nm" if e.deposited_nm else f"  eroded  {e.eroded_nm:.4g} nm",
                 f"  disk    {_size(e.disk_bytes)} of {_size(self.disk_free_bytes)} free",
             ]
         return "\n".join([*lines, *(f"  refused {sentence}" for sentence in self.problems)])
+
+    def in_a_line(self, label: str = "") -> str:
+        """Label, time, doses, disk, in columns that stand under one another."""
+        doses = [f"{self.dose_nc(on):.4g} nC on {on}" for on in ("target", "specimen") if self.dose_nc(on)]
+        said = f"{label or self.plan:<34} {duration(self.time_s):>9} {_size(self.disk_bytes):>11}  {', '.join(doses)}"
+        return said.rstrip()
 
 
 class Request(Protocol):
@@ -59,22 +85,42 @@ class Request(Protocol):
 
 def weigh(scope: Any, name: str, request: Callable[[], Request]) -> Preflight:
     """Check a request, estimate it and hold it against the free disk; refusals become sentences."""
-    free = shutil.disk_usage(_existing(Path(scope.frames_dir))).free
+    free = free_bytes(scope)
     try:
         asked = request()
         asked.check(scope)
         expected = asked.estimate(scope.settings)
     except ValueError as refused:
         return Preflight(name, None, free, (str(refused),))
-    full = f"disk: {_size(expected.disk_bytes)} are needed, {_size(free)} are free in {scope.frames_dir}"
-    return Preflight(name, expected, free, (full,) if expected.disk_bytes > free else ())
+    except (TypeError, OverflowError) as refused:  # words where numbers belong
+        return Preflight(name, None, free, (f"cannot be done as given ({refused})",))
+    return Preflight(name, expected, free, _too_full(expected.disk_bytes, free))
+
+
+def together(name: str, parts: Sequence[Preflight]) -> Preflight:
+    """Several plans in a row."""
+    free = min(part.disk_free_bytes for part in parts)
+    problems = tuple(f"{part.plan}: {problem}" for part in parts for problem in part.problems)
+    too_full = _too_full(sum(part.disk_bytes for part in parts), free)
+    return Preflight(name, None, free, problems or too_full, tuple(parts))
+
+
+def free_bytes(scope: Any) -> int:
+    """Where the frames go."""
+    return shutil.disk_usage(_existing(Path(scope.frames_dir))).free
+
+
+def _too_full(needed: int, free: int) -> tuple[str, ...]:
+    full = f"disk: {_size(needed)} are needed, {_size(free)} are free where the frames go"
+    return (full,) if needed > free else ()
 
 
 def _existing(folder: Path) -> Path:
     return folder if folder.exists() else _existing(folder.parent)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As people say it."""
     minutes = seconds / 60
     return f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.3g} s"
 

@@ -39,6 +39,16 @@ def enter_mode(scope: Any, mode: str) -> Plan[None]:
         yield from bps.mv(scope.mode, mode)
 
 
+def exchange_specimen(scope: Any, name: str) -> Plan[None]:
+    """Another specimen in place of the one that is mounted, from a safe state; nothing moves when it is mounted."""
+    if (yield from bps.rd(scope.specimen)) == name:
+        return
+    yield from make_safe(scope)
+    yield from bps.mv(scope.stage.bias_v, 0.0, scope.stage.tilt_deg, 0.0)
+    yield from enter_mode(scope, "transfer")
+    yield from bps.mv(scope.specimen, name)
+
+
 def bring_target_in(scope: Any, material: str) -> Plan[None]:
     """Put a target of this material where the geometry expects the focal spot; exchange it first if need be."""
     if (yield from bps.rd(scope.target.material)) != material:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
@@ -32,6 +36,64 @@ def count(least: int, **values: int) -> None:
             raise ValueError(f"{name}: needs a whole number of at least {least}, got {value!r}")
 
 
+def settable(given: Mapping[str, Any], target: Callable[..., Any], what: str, leave_out: Sequence[str] = ()) -> None:
+    """ValueError for the first of ``given`` that is no parameter of ``target`` or not of its type, and for one that is
+    missing. ``leave_out`` names parameters that are not to be given."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    parameters = {name: p for name, p in inspect.signature(target).parameters.items() if name not in leave_out}
+    for name, value in given.items():
+        if name not in parameters:
+            raise ValueError(f"{name}: {what} has no such setting{did_you_mean(name, list(parameters))}")
+        try:
+            TypeAdapter(hints.get(name, Any)).validate_python(value)
+        except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            raise ValueError(f"{name}: needs {in_words(found)}, got {shortened(value)}") from None
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise ValueError(f"{what} needs {name}, which is not given")
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value on one line that can be read."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """What is needed instead, from one of pydantic's findings."""
+    limits = found.get("ctx", {})
+    return {
+        "string_too_short": "some text",
+        "string_too_long": f"at most {limits.get('max_length')} letters",
+        "string_pattern_mismatch": "one line of text",
+        "string_type": "text",
+        "int_type": "a whole number",
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "float_parsing": "a number",
+        "bool_type": "true or false",
+        "bool_parsing": "true or false",
+        "less_than_equal": f"at most {limits.get('le')}",
+        "greater_than_equal": f"at least {limits.get('ge')}",
+        "literal_error": f"one of {limits.get('expected')}",
+        "too_short": f"at least {limits.get('min_length')} entries",
+        "too_long": f"at most {limits.get('max_length')} entries",
+        "missing": "more entries",
+        "tuple_type": "a list",
+        "list_type": "a list",
+        "is_instance_of": "a list",
+        "model_type": "a table",
+        "dict_type": "a table",
+    }.get(found["type"], found["msg"])
+
+
 def choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """ValueError unless ``value`` is one of the words allowed."""
     if value not in allowed:
@@ -39,7 +101,7 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def pair(name: str, value: Sequence[T]) -> tuple[T, T]:
-    """Two values as a tuple; ValueError for any other number of them."""
-    if len(value) != 2:
+    """Two values as a tuple; ValueError for anything else."""
+    if isinstance(value, str) or not isinstance(value, Iterable) or len(tuple(value)) != 2:
         raise ValueError(f"{name}: needs two numbers, got {value!r}")
     return value[0], value[1]

@@ -283,10 +283,12 @@ class Scan(_Section):
     sims_dwell_ms: float = 0.55
     sem_dwell_us: float = 1.0
     eds_dwell_ms: float = 5.0  # assumed
+    roi_depth_um: float = 3.0  # assumed: how deep a defect lies that is still to be found, for estimates
 
 
 class Chamber(_Section):
     pressure_pa: float = 1e-4  # assumed
+    exchange_s: float = 1200.0  # assumed: to bring another specimen in through the airlock
 
 
 class Specimen(_Section):

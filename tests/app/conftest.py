@@ -167,3 +167,9 @@ def frames_on_disk(documents):
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
             counted[path.rsplit("-", 1)[1].removesuffix(".h5")] = len(file[doc["parameters"]["dataset"]])
     return counted
+
+
+def journal_starts(data):
+    """Start documents of all runs, oldest first."""
+    paths = journal_paths(data / "journal")
+    return [doc for path in paths for name, doc in read_journal(path) if name == "start"]

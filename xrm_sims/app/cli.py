@@ -240,6 +240,27 @@ def sims(
 
 
 @app.command()
+def night(
+    sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
+    seed: Seed = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: Data = None,
+) -> None:
+    """Do everything on a night sheet, unattended; leave a log and a morning summary. Exit code 1 when a step failed.
+
+    Example: xrm-sims night sheet.toml --dry-run
+    """
+    from xrm_sims.app.night import run_night
+
+    options = {"seed": seed, "fresh": fresh, "clock": clock, "operator": operator}
+    if not run_night(sheet, data, dry_run=dry_run, announce=typer.echo, **options):
+        raise typer.Exit(1)
+
+
+@app.command()
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
     sweeps: Annotated[

@@ -30,6 +30,11 @@ def sentence(error: BaseException) -> str:
     """One line for people; ``XRM_SIMS_DEBUG`` in the environment lets the traceback through instead."""
     if os.environ.get(DEBUG):
         raise error
+    return in_one_line(error)
+
+
+def in_one_line(error: BaseException) -> str:
+    """The cause of an error, for a record or a log."""
     cause = root_cause(error)
     text = " ".join(str(cause).split())
     if isinstance(cause, OSError) and cause.filename is not None and cause.strerror:

@@ -38,8 +38,17 @@ class Session:
     Use it as a context manager: leaving it waits until the catalogue has everything and lets go of the instrument.
     """
 
-    def __init__(self, data: Path, drivers: Drivers, settings: Settings, *, operator: str = "") -> None:
+    def __init__(
+        self,
+        data: Path,
+        drivers: Drivers,
+        settings: Settings,
+        *,
+        operator: str = "",
+        check_specimen: Callable[[str], object] = lambda name: None,
+    ) -> None:
         self.data = data
+        self.check_specimen = check_specimen
         self.settings = settings
         self.drivers = drivers
         self.scope = Instrument(drivers, settings, Layout(data).frames)
@@ -136,13 +145,13 @@ def open_session(
     Raises ValueError for an unknown sample or another specimen than the mounted one, and RuntimeError naming the
     holder when another process drives this instrument.
     """
-    from xrm_sims.twin import Microscope
+    from xrm_sims.twin import Microscope, check_sample
 
     root = Layout.of(data).root
     settings = settings or session_settings(root)
     twin = Microscope(root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh)
     try:
-        session = Session(root, twin, settings, operator=operator)
+        session = Session(root, twin, settings, operator=operator, check_specimen=check_sample)
         if recover and (found := leftovers.found(session)):
             print(f"xrm-sims: {found}; recovering", file=sys.stderr)
             session.recover()

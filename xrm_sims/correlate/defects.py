@@ -268,16 +268,20 @@ def rank_defects(defects: Sequence[Defect], rule: DefectRule = DefectRule()) -> 
     return sorted((d for d in defects if rule.obstacle(d) is None), key=rule.score, reverse=True)
 
 
+class NoDefectError(ValueError):
+    """There is none worth milling to; the sentence says what stood in the way."""
+
+
 def choose_defect(defects: Sequence[Defect], rule: DefectRule = DefectRule()) -> Defect:
-    """The best by the rule; ValueError with the count of what stood in the way when none qualifies."""
+    """The best by the rule; NoDefectError with the count of what stood in the way when none qualifies."""
     ranked = rank_defects(defects, rule)
     if ranked:
         return ranked[0]
     if not defects:
-        raise ValueError("defects: none was found in the volume, so there is nothing to mill to")
+        raise NoDefectError("defects: none was found in the volume, so there is nothing to mill to")
     reasons = [rule.obstacle(d) for d in defects]
     tally = ", ".join(f"{reasons.count(r)} by {r}" for r in dict.fromkeys(reasons))
-    raise ValueError(
+    raise NoDefectError(
         f"defects: none of {len(defects)} qualifies ({tally}); the rule asks for a depth of {rule.depth_um[0]:g} to "
         f"{rule.depth_um[1]:g} um, at least {rule.least_diameter_um:g} um across, {rule.least_edge_um:g} um from the "
         f"side and a confidence of {rule.least_confidence:g}"

@@ -43,6 +43,11 @@ class Layout:
         return self.root / "tiled"
 
     @property
+    def nights(self) -> Path:
+        """One folder for each night: its sheet, record, log, summary and pictures."""
+        return self.root / "nights"
+
+    @property
     def holds_data(self) -> bool:
         """Whether an instrument was ever opened, or a run recorded here."""
         marks = (self.journal, self.tiled, self.root / "twin", self.root / "settings.toml")

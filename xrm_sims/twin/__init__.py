@@ -2,6 +2,7 @@
 
 from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.microscope import Microscope
+from xrm_sims.twin.samples import check_sample
 from xrm_sims.twin.store import InstrumentInUse
 
-__all__ = ["Clock", "InstrumentInUse", "Microscope"]
+__all__ = ["Clock", "InstrumentInUse", "Microscope", "check_sample"]

@@ -169,9 +169,19 @@ class Machine:
         return self.source_drift.at(time_s) + settling(self.settings.motion, self.state.seed, moves_s, first, time_s)
 
     def moved(self) -> None:
-        """Another part of the instrument is warm from now on: a change of mode or target."""
+        """Another part of the instrument is warm from now on: a change of mode, target or specimen."""
         self.state.counters["moves"] = self.state.counters.get("moves", 0) + 1
         self.state.moves_s = [*self.state.moves_s, self.state.time_s][-_MOVES_KEPT:]
+
+    def exchange(self, sample: str) -> None:
+        """Another specimen, untouched, in place of the one that is mounted."""
+        self.state.sample, self.state.surface, self._given_specimen = sample, None, None
+        self._surface_changed = False
+        for what_belonged_to_it in ("specimen", "surface", "xray"):
+            self.__dict__.pop(what_belonged_to_it, None)
+        for total in ("fib_dose_nc", "specimen_electron_charge_c"):
+            self.state.totals.pop(total, None)
+        self.moved()
 
     @property
     def specimen_um(self) -> NDArray[np.float64]:

@@ -1,4 +1,7 @@
-"""The specimens that can be mounted, by name."""
+"""The specimens that can be mounted, by name.
+
+``cathode_pillar`` is drawn from the instrument's own seed, ``cathode_pillar:7`` from seed 7.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ SAMPLES: dict[str, Callable[[int, Specimen], Any]] = {"cathode_pillar": CathodeP
 
 
 def check_sample(name: str) -> None:
-    """ValueError naming the known ones when there is no such specimen."""
-    if name not in SAMPLES:
+    """ValueError naming the known ones when there is no such specimen, or saying what its seed should be."""
+    kind, colon, seed = name.partition(":")
+    if kind not in SAMPLES:
         raise ValueError(f"sample: there is no {name!r}; known are {', '.join(sorted(SAMPLES))}")
+    if colon and not (seed.isascii() and seed.isdecimal()):
+        raise ValueError(f"sample: {name!r} needs a whole number from 0 on after the colon, its seed")
 
 
 def mount(name: str, seed: int, settings: Specimen) -> Any:
-    """The specimen called ``name``, drawn from ``seed``."""
+    """The specimen called ``name``, drawn from ``seed`` unless it names its own."""
     check_sample(name)
-    return SAMPLES[name](seed, settings)
+    kind, _, own_seed = name.partition(":")
+    return SAMPLES[kind](int(own_seed or seed), settings)

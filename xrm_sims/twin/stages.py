@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xrm_sims.settings import ModeChange, Settings
 from xrm_sims.twin.driver import Driver, Quantity
+from xrm_sims.twin.samples import check_sample
 from xrm_sims.twin.store import Value
 
 
@@ -28,6 +29,17 @@ class Instrument(Driver):
             "specimen": lambda: machine.state.sample,
             "chamber_pressure_pa": lambda: machine.settings.chamber.pressure_pa,
         }
+
+    def put(self, name: str, value: Any) -> None:
+        """As for every driver; another specimen takes its time, and the one that was mounted is gone."""
+        if name != "specimen":
+            return super().put(name, value)
+        machine = self._machine
+        check_sample(value)
+        with self.command():
+            if value != machine.state.sample:
+                self.wait(machine.settings.chamber.exchange_s)
+                machine.exchange(value)
 
     def reach(self, name: str, value: Any) -> None:
         """A change of mode takes its time and leaves the scan frame displaced, newly each time."""

@@ -1,0 +1,287 @@
+"""What a step of a night sheet may do: its plan or computation, what it needs, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
+from plans.deposition import deposit, deposition_request
+from plans.imaging import eds_map, eds_request, se_image, se_request
+from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.preflight import Preflight, weigh
+from plans.sheet import Step
+from plans.stubs import Plan, in_background
+from plans.tomography import TomographyScan, tomography
+from plans.validation import choice, did_you_mean, settable, shortened
+from xrm_sims.patterns import Annulus, CrossSection, Milled, Polygon, Rectangle, pattern_from_dict
+from xrm_sims.settings import Settings
+
+Arguments = dict[str, Any]
+MILLED: dict[str, type[Milled]] = {shape.kind: shape for shape in (Rectangle, Polygon, Annulus, CrossSection)}
+NOT_ON_A_SHEET = ("scope", "md", "enough")
+_COLUMN = ("current_pa", "voltage_kv")
+_OF_CORRELATIVE = {"tomography": "tomography_args", "se": "se_args", "mill": "mill_args", "sims": "sims_args"}
+
+
+class Computed(NamedTuple):
+    """What a computation found, and the same in a few words."""
+
+    value: Any
+    said: str
+
+
+class Bench(Protocol):
+    """What is computed between the steps of a night, beside the RunEngine; every call may take minutes.
+
+    ``align`` and ``register`` are those of :func:`~plans.correlative`. A call that cannot do its work honestly raises
+    ValueError with one sentence.
+    """
+
+    def check(self, do: str, arguments: Mapping[str, Any]) -> None:
+        """ValueError, beginning with the argument's name, when ``reconstruct`` or ``find_rois`` cannot take these."""
+        ...
+
+    @property
+    def reconstruct(self) -> Callable[..., Computed]:
+        """Tomography uid, arguments -> the volume, whatever ``find_rois`` understands."""
+        ...
+
+    @property
+    def find_rois(self) -> Callable[..., Computed]:
+        """Volume, arguments -> the Aim of the best ROI; None, with the reason in words, when none is worth it."""
+        ...
+
+    def align(self, aim: Aim, se_uid: str) -> Computed: ...
+
+    def register(self, result: Correlative) -> Computed: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step, on which instrument, after what has been done to the same specimen."""
+
+    scope: Any
+    bench: Bench
+    so_far: Correlative
+    step: Step
+    md: Mapping[str, Any]
+
+    @property
+    def arguments(self) -> Arguments:
+        return self.step.arguments
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``needs`` and ``makes`` name what has to be there before and is there after. ``weigh`` checks and estimates."""
+
+    run: Callable[[Task], Plan[str]]
+    weigh: Callable[[Any, Bench, Step], Preflight | None]
+    needs: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    at_roi: bool = False
+    repeatable: bool = True
+
+    def needs_of(self, step: Step) -> tuple[str, ...]:
+        return (*self.needs, "roi") if step.at == "roi" else self.needs
+
+
+def _tomography(task: Task) -> Plan[str]:
+    task.so_far.uids["tomography"] = yield from tomography(task.scope, **task.arguments, md=task.md)
+    return ""
+
+
+def _reconstruct(task: Task) -> Plan[str]:
+    uid = task.so_far.uids["tomography"]
+    task.so_far.volume, said = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
+    return said
+
+
+def _find_rois(task: Task) -> Plan[str]:
+    volume = task.so_far.volume
+    task.so_far.aim, said = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
+    return said
+
+
+def _align(task: Task) -> Plan[str]:
+    image = _whole_pillar(task.scope.settings) | task.arguments
+    task.so_far.uids["se_before"] = uid = yield from se_image(task.scope, **image, md=task.md)
+    task.so_far.aim, said = yield from in_background(task.bench.align, task.so_far.aim, uid)
+    return said
+
+
+def _mill(task: Task) -> Plan[str]:
+    pattern, column = _milling(task.arguments, task.so_far.aim if task.step.at else None)
+    task.so_far.uids["milling"] = yield from mill(task.scope, pattern, **column, md=task.md)
+    return ""
+
+
+def _deposit(task: Task) -> Plan[str]:
+    pattern, column = _milling(task.arguments, None)
+    task.so_far.uids["deposition"] = yield from deposit(task.scope, pattern, **column, md=task.md)
+    return ""
+
+
+def _sims(task: Task) -> Plan[str]:
+    field = _field(task.step, task.so_far.aim)
+    task.so_far.uids["sims"] = yield from sims_raster(task.scope, **field, md=task.md)
+    return ""
+
+
+def _se(task: Task) -> Plan[str]:
+    field = _field(task.step, task.so_far.aim)
+    task.so_far.uids["se_image"] = yield from se_image(task.scope, **field, md=task.md)
+    return ""
+
+
+def _eds(task: Task) -> Plan[str]:
+    task.so_far.uids["eds_map"] = yield from eds_map(task.scope, **task.arguments, md=task.md)
+    return ""
+
+
+def _register(task: Task) -> Plan[str]:
+    task.so_far.registration, said = yield from in_background(task.bench.register, task.so_far)
+    return said
+
+
+class NothingFoundError(ValueError):
+    """There is no ROI worth digging for: no failure of anything."""
+
+
+def _correlative(task: Task) -> Plan[str]:
+    said: list[str] = []
+
+    def heard(computed: Computed) -> Any:
+        said.append(computed.said)
+        return computed.value
+
+    def choose(volume: Any) -> Aim:
+        found = task.bench.find_rois(volume)
+        if found.value is None:
+            raise NothingFoundError(found.said)
+        return heard(found)
+
+    arguments = {_OF_CORRELATIVE[name]: table for name, table in task.arguments.items()}
+    result = yield from correlative(
+        task.scope,
+        reconstruct=lambda uid: heard(task.bench.reconstruct(uid)),
+        choose=choose,
+        align=lambda aim, uid: heard(task.bench.align(aim, uid)),
+        register=lambda so_far: heard(task.bench.register(so_far)),
+        **arguments,
+        md=task.md,
+    )
+    vars(task.so_far).update(vars(result))
+    return "; ".join(said)
+
+
+def _call(function: Callable[..., Any], arguments: Arguments, *first: Any) -> Any:
+    return function(*first, **arguments)
+
+
+def _whole_pillar(settings: Settings) -> Arguments:
+    return {"fov_um": 1.3 * settings.specimen.diameter_um, "source": "ion"}
+
+
+def _field(step: Step, aim: Aim | None) -> Arguments:
+    """The arguments of an image or a raster, at the ROI unless they say otherwise."""
+    if step.at is None or aim is None:
+        return step.arguments
+    source = {} if step.do == "sims_raster" else {"source": "ion"}
+    return {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **source, **step.arguments}
+
+
+def _milling(arguments: Arguments, aim: Aim | None) -> tuple[Any, Arguments]:
+    column = {name: arguments[name] for name in _COLUMN if name in arguments}
+    if aim is not None:
+        return aim.mill, column
+    rest = {name: value for name, value in arguments.items() if name not in _COLUMN}
+    return pattern_from_dict({"kind": "rectangle", **rest}), column
+
+
+def _weigh(
+    plan: Callable[..., Any], request: Callable[..., Any], with_settings: bool = True
+) -> Callable[..., Preflight]:
+    def weigh_step(scope: Any, bench: Bench, step: Step) -> Preflight:
+        arguments = _field(step, typical_aim(scope.settings))
+
+        def asked() -> Any:
+            settable(arguments, plan, step.do, NOT_ON_A_SHEET)
+            return request(scope.settings, **arguments) if with_settings else request(**arguments)
+
+        return weigh(scope, step.do, asked)
+
+    return weigh_step
+
+
+def _weigh_align(scope: Any, bench: Bench, step: Step) -> Preflight:
+    def asked() -> Any:
+        whole = _whole_pillar(scope.settings)
+        settable(
+            {"fov_um": whole["fov_um"], **step.arguments}, se_image, step.do, (*NOT_ON_A_SHEET, "source", "centre_um")
+        )
+        return se_request(scope.settings, **{**whole, **step.arguments})
+
+    return weigh(scope, step.do, asked)
+
+
+def _weigh_pattern(plan: Callable[..., Any], request: Callable[..., Any]) -> Callable[..., Preflight]:
+    def weigh_step(scope: Any, bench: Bench, step: Step) -> Preflight:
+        return weigh(scope, step.do, lambda: asked(scope, step))
+
+    def asked(scope: Any, step: Step) -> Any:
+        column = {name: value for name, value in step.arguments.items() if name in _COLUMN}
+        settable(column, plan, step.do, (*NOT_ON_A_SHEET, "pattern"))
+        box = {name: value for name, value in step.arguments.items() if name not in (*_COLUMN, "kind")}
+        kind = step.arguments.get("kind", "rectangle")
+        choice("kind", kind, tuple(MILLED))
+        if not step.at:
+            settable(box, MILLED[kind], f"a {kind}")
+        elif others := [name for name in step.arguments if name not in _COLUMN]:
+            raise ValueError(f"{others[0]}: the ROI says where and how deep; leave it out")
+        pattern, column = _milling(step.arguments, typical_aim(scope.settings) if step.at else None)
+        return request(scope.settings, pattern, **column)
+
+    return weigh_step
+
+
+def _weigh_correlative(scope: Any, bench: Bench, step: Step) -> Preflight:
+    for name, table in step.arguments.items():
+        if name not in _OF_CORRELATIVE:
+            raise ValueError(f"{name}: {step.do} has no such setting{did_you_mean(name, list(_OF_CORRELATIVE))}")
+        if not isinstance(table, Mapping):
+            raise ValueError(f"{name}: needs a table of that plan's settings, got {shortened(table)}")
+    return weigh_correlative(scope, **{_OF_CORRELATIVE[name]: table for name, table in step.arguments.items()})
+
+
+def _weigh_computing(scope: Any, bench: Bench, step: Step) -> None:
+    bench.check(step.do, step.arguments)
+
+
+def _weigh_register(scope: Any, bench: Bench, step: Step) -> None:
+    for name in step.arguments:
+        raise ValueError(f"{name}: {step.do} has no settings; leave it out")
+
+
+KINDS: dict[str, Kind] = {
+    "tomography": Kind(_tomography, _weigh(tomography, TomographyScan, with_settings=False), makes=("tomography",)),
+    "reconstruct": Kind(_reconstruct, _weigh_computing, needs=("tomography",), makes=("volume",)),
+    "find_rois": Kind(_find_rois, _weigh_computing, needs=("volume",), makes=("roi",)),
+    "align": Kind(_align, _weigh_align, needs=("roi",)),
+    "mill": Kind(_mill, _weigh_pattern(mill, milling_request), makes=("milling",), at_roi=True, repeatable=False),
+    "deposit": Kind(_deposit, _weigh_pattern(deposit, deposition_request), repeatable=False),
+    "sims_raster": Kind(_sims, _weigh(sims_raster, sims_request), makes=("sims",), at_roi=True),
+    "se_image": Kind(_se, _weigh(se_image, se_request), at_roi=True),
+    "eds_map": Kind(_eds, _weigh(eds_map, eds_request)),
+    "register": Kind(_register, _weigh_register, needs=("roi", "milling", "sims")),
+    "correlative": Kind(
+        _correlative, _weigh_correlative, makes=("tomography", "volume", "roi", "milling", "sims"), repeatable=False
+    ),
+}
+
+
+def makers(product: str) -> Sequence[str]:
+    """The kinds of step that make something."""
+    return [name for name, kind in KINDS.items() if product in kind.makes]

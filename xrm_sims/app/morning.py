@@ -1,0 +1,150 @@
+"""The morning summary: what was measured in the night, what failed and why, as Markdown and as one HTML page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from plans import Night, Outcome
+from plans.preflight import duration
+
+MARKDOWN, HTML = "summary.md", "summary.html"
+_HEAD = ("Specimen", "Step", "Outcome", "Began", "On the wall", "Instrument", "Runs", "What came of it")
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1e }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .35rem .6rem }
+th { border-bottom: 2px solid #999 } td { border-bottom: 1px solid #ddd } code { font-size: 90% }
+.failed, .interrupted { background: #fde8e6 } .skipped { color: #777 } .verdict { font-size: 115% }
+img { max-width: 100%; border: 1px solid #ccc } figure { margin: 1.5rem 0 } figcaption { color: #555 }
+"""
+
+
+def write_summary(night: Night, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> Path:
+    """``summary.md`` and ``summary.html`` (pictures inside it) in the folder; the path of the page.
+
+    ``pictures`` belong to runs, by uid.
+    """
+    _write(folder / MARKDOWN, _markdown(night, folder, pictures))
+    return _write(folder / HTML, _page(night, pictures))
+
+
+def verdict(night: Night) -> str:
+    """The night in one sentence."""
+    counts = [
+        f"{night.count(status)} {status}"
+        for status in ("done", "failed", "interrupted", "skipped", "running", "waiting")
+        if night.count(status)
+    ]
+    end = {
+        "done": "ran to its end",
+        "stopped": f"was stopped, as the sheet asks: {night.why}",
+        "interrupted": f"was interrupted: {night.why}",
+        "running": "is going on",
+    }[night.state]
+    return f"The night {end}. Steps: {', '.join(counts)}."
+
+
+def safety(night: Night) -> str:
+    """How the instrument was left."""
+    if night.safe is None:
+        return "Instrument: nobody could look how it was left; xrm-sims recover makes it safe."
+    if night.safe:
+        return "Instrument: both beams blanked, target parked."
+    return "Instrument: NOT SAFE, a beam is on or the target is not parked; xrm-sims recover makes it safe."
+
+
+def _rows(night: Night) -> Iterator[tuple[Outcome, tuple[str, ...]]]:
+    for outcome in night.outcomes:
+        began, ended = outcome.began_s, outcome.ended_s
+        tried = f" after {outcome.attempts} attempts" if outcome.attempts > 1 else ""
+        yield (
+            outcome,
+            (
+                outcome.sample,
+                outcome.do,
+                f"{outcome.status}{tried}",
+                "" if began is None else time.strftime("%H:%M:%S", time.localtime(began)),
+                "" if began is None or ended is None else duration(ended - began),
+                duration(outcome.instrument_s) if outcome.instrument_s else "",
+                ", ".join(uid[:8] for uid in outcome.uids),
+                outcome.said,
+            ),
+        )
+
+
+def _span(night: Night) -> str:
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(night.began_s))
+    ended = "" if night.ended_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(night.ended_s))
+    return f"{began} to {ended or '…'}"
+
+
+def _markdown(night: Night, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> str:
+    def cell(text: str) -> str:
+        return text.replace("\\", "\\\\").replace("|", "\\|")
+
+    lines = [f"# {night.title}", "", _span(night), "", verdict(night), "", safety(night), ""]
+    lines += ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for _, row in _rows(night)]
+    lines += ["", "Runs:", ""]
+    lines += [f"- `{uid}` {outcome.sample}, {outcome.do}" for outcome, _ in _rows(night) for uid in outcome.uids]
+    for outcome, path in _pictures(night, pictures):
+        lines += ["", f"![{outcome.sample}, {path.stem}]({os.path.relpath(path, folder)})"]
+    return "\n".join(lines) + "\n"
+
+
+def _page(night: Night, pictures: Mapping[str, Sequence[Path]]) -> str:
+    e = html.escape
+    head = "".join(f"<th>{e(name)}</th>" for name in _HEAD)
+    body = "\n".join(
+        f'<tr class="{e(outcome.status)}">' + "".join(f"<td>{e(text)}</td>" for text in row) + "</tr>"
+        for outcome, row in _rows(night)
+    )
+    runs = "\n".join(
+        f"<li><code>{e(uid)}</code> {e(outcome.sample)}, {e(outcome.do)}</li>"
+        for outcome in night.outcomes
+        for uid in outcome.uids
+    )
+    figures = "\n".join(
+        f'<figure><img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" alt="{e(path.stem)}">'
+        f"<figcaption>{e(outcome.sample)}: {e(path.stem)}</figcaption></figure>"
+        for outcome, path in _pictures(night, pictures)
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{e(night.title)}</title><style>{_STYLE}</style></head>
+<body>
+<h1>{e(night.title)}</h1>
+<p>{e(_span(night))}</p>
+<p class="verdict">{e(verdict(night))}</p>
+<p>{e(safety(night))}</p>
+<table><thead><tr>{head}</tr></thead><tbody>
+{body}
+</tbody></table>
+<h2>Runs</h2>
+<ul>
+{runs}
+</ul>
+{figures}
+</body></html>
+"""
+
+
+def _pictures(night: Night, pictures: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Outcome, Path]]:
+    for outcome in night.outcomes:
+        for uid in outcome.uids:
+            for path in pictures.get(uid, ()):
+                yield outcome, path
+
+
+def _write(path: Path, text: str) -> Path:
+    """The whole file or none of it."""
+    beside = path.with_name(f".{path.name}.new")
+    with open(beside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    return path
