@@ -12,6 +12,7 @@ from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
 from plans.validation import choice, count, finite, pair, positive
+from xrm_sims.feasibility import check_lines
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -65,6 +66,7 @@ class Scan:
         reach_um = self.fov_um + 2 * max(map(abs, self.centre_um))
         if reach_um > field_um:
             raise ValueError(f"fov_um: reaches {reach_um:.4g} um across the scan centre, the field is {field_um:g} um")
+        check_lines(settings, self.elements, settings.electrons.voltage_kv)
         check_values(self.optics(scope))
 
     def estimate(self, settings: Settings) -> Estimate:

@@ -14,6 +14,7 @@ from plans.metadata import start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, bring_target_in, check_values, enter_mode, record
 from plans.validation import choice, count, finite, positive
+from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.geometry import ConeGeometry, scan_angles
 from xrm_sims.settings import Settings
 
@@ -60,6 +61,7 @@ class TomographyScan:
         """ValueError when the instrument cannot do it."""
         choice("target", self.target, scope.settings.target.materials)
         check_values(self.optics(scope))
+        self._check_physics(scope)
         lowering_um, room_um = (
             scope.settings.stage.flat_lowering_um,
             scope.stage.z_um.get() - scope.stage.z_um.limits[0],
@@ -70,6 +72,13 @@ class TomographyScan:
             )
         for view in (0, self.num - 1):
             scope.rotation.angle_deg.check_value(self.start_deg + view * self.step_deg)
+
+    def _check_physics(self, scope: Any) -> None:
+        """ValueError when the beam would melt the target or make no photon that the detector counts."""
+        settings, electron = scope.settings, scope.settings.electron
+        check_photons(settings, electron.voltage_kv, float(scope.widepix.threshold_kev.get()))
+        probe_nm = float(scope.beam.probe_nm.get())
+        check_target_power(settings, self.target, electron.voltage_kv, electron.current_na, probe_nm)
 
     def view_order(self) -> list[int]:
         """Numbers of the views as they are taken: 0 ... num - 1, or bit-reversed so that early views spread out."""

@@ -75,6 +75,7 @@ class Source(_Section):
     spot_tail_sigma_nm: float = 259.0
     spot_probe_nm: float = 90.0  # the electron probe (FWHM) that both widths are for
     spot_vertical_stretch: float = 1.2  # assumed: the spot is wider along z
+    least_voltage_kv: float = 10.0  # assumed: below that a target is no source of hard X-rays
     take_off_deg: float = 30.0  # assumed: between the target's face and the beam
     wear_per_c: float = 0.0  # assumed: flux lost per coulomb on one spot of the target
     # assumed: power per probe width at which the surface melts, pi/2 of conductivity times melting point above room

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.patterns import Milled, Raster, check_deposition, check_within_field, pattern_from_dict
 from xrm_sims.settings import Settings
 from xrm_sims.twin.driver import Driver, Quantity
@@ -45,10 +45,12 @@ class ElectronBeam(Driver):
         if state["instrument"]["mode"] != "xray" or (name == "blanked" and value):
             return
         after = self.values | {name: value}
+        settings = self._machine.settings
         if name == "voltage_kv":
-            require_photons(value, state["widepix"]["threshold_kev"])
+            check_photons(settings, value, state["widepix"]["threshold_kev"])
         if name in ("voltage_kv", "current_na", "probe_nm", "blanked"):
-            require_solid_target(self._machine.settings, str(state["target"]["material"]), after)
+            heat = (after[of] for of in ("voltage_kv", "current_na", "probe_nm"))
+            check_target_power(settings, str(state["target"]["material"]), *heat)
 
     def reach(self, name: str, value: Any) -> None:
         before = self.values[name]
@@ -179,34 +181,6 @@ def require_mode(machine: Machine, mode: str, what: str) -> None:
     now = machine.state.values["instrument"]["mode"]
     if now != mode:
         raise ValueError(f'instrument: {what} needs mode "{mode}", it is in "{now}"')
-
-
-def require_photons(voltage_kv: float, threshold_kev: float) -> None:
-    """ValueError when no photon of the target can pass the detector's threshold."""
-    if threshold_kev >= voltage_kv:
-        raise ValueError(
-            f"widepix.threshold_kev: {threshold_kev:.4g} keV lies above the end of the spectrum, electrons of "
-            f"{voltage_kv:.4g} kV make no photon of more than {voltage_kv:.4g} keV; lower the threshold or raise "
-            "beam.voltage_kv"
-        )
-
-
-def require_solid_target(settings: Settings, material: str, beam: Mapping[str, Any]) -> None:
-    """ValueError when the beam would melt the target.
-
-    A disc of width d that takes up the power P on the surface of a thick body is hotter by 2 P / (pi conductivity d) in
-    its middle (Carslaw and Jaeger 1959): for a given rise, power goes with the width of the probe. Electrons that
-    scatter heat a wider spot, so this is on the safe side.
-    """
-    limit_w_per_um = settings.source.melting_w_per_um.get(material, math.inf)
-    power_mw = beam["voltage_kv"] * beam["current_na"] * 1e-3
-    limit_mw = limit_w_per_um * beam["probe_nm"]
-    if power_mw > limit_mw:
-        raise ValueError(
-            f"beam: {beam['current_na']:.4g} nA at {beam['voltage_kv']:.4g} kV bring {power_mw:.3g} mW into a probe of "
-            f"{beam['probe_nm']:.4g} nm, and {material} melts there from {limit_mw:.3g} mW on; lower the current to "
-            f"{1e3 * limit_mw / beam['voltage_kv']:.3g} nA or widen the probe"
-        )
 
 
 def require_level(machine: Machine, what: str) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xrm_sims.feasibility import check_photons
 from xrm_sims.settings import Settings
 from xrm_sims.twin.charge_sharing import CrossTalk
-from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode, require_photons
+from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode
 from xrm_sims.twin.driver import Driver, Frame, Quantity
 from xrm_sims.twin.ions import Analyser, dose_field, raster_frame
 from xrm_sims.twin.machine import Machine
@@ -41,7 +42,7 @@ class WidePix(Driver):
         if name == "binning":
             binned_shape(detector.rows, detector.columns, value)
         elif name == "threshold_kev" and state.values["instrument"]["mode"] == "xray":
-            require_photons(state.values["beam"]["voltage_kv"], value)
+            check_photons(self._machine.settings, state.values["beam"]["voltage_kv"], value)
 
     def expose(self) -> Frame:
         """One frame, (rows, columns) uint32; everything that moves is taken where it is at mid-exposure.
@@ -108,7 +109,7 @@ class WidePix(Driver):
         beam = machine.state.values["beam"]
         if not self._lit:
             return np.zeros(self._shape, np.float32)
-        require_photons(beam["voltage_kv"], self.values["threshold_kev"])
+        check_photons(machine.settings, beam["voltage_kv"], self.values["threshold_kev"])
         return machine.xray.expected_counts(
             angle_deg=machine.angle_deg,
             specimen_um=machine.specimen_um,

@@ -10,14 +10,13 @@ import xraylib
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from xrm_sims.feasibility import edge_kev, mapped_line
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um, density_g_cm3, mass_fractions
 from xrm_sims.twin.ions import Scan, blur_by_beam, dose_field, pixel_points
 from xrm_sims.twin.sector import FWHM_PER_SIGMA
 from xrm_sims.twin.sputtering import NUM_MATERIALS, by_material
 from xrm_sims.twin.surface import Specimen, Surface
-
-_SERIES = ((xraylib.K_SHELL, xraylib.KA_LINE), (xraylib.L3_SHELL, xraylib.LA_LINE))
 
 
 def se_image(
@@ -123,37 +122,14 @@ def line_intensity(element: str, voltage_kv: float, settings: Settings) -> float
     ------
     ValueError for an unknown element, one without a line that EDS sees (lithium), and a voltage that excites none.
     """
-    e = settings.electrons
-    try:
-        number = xraylib.SymbolToAtomicNumber(element)
-    except ValueError as error:
-        raise ValueError(f"elements: {element!r} is not an element") from error
-    edges = [(shell, line, _edge_kev(number, shell)) for shell, line in _SERIES]
-    edges = [entry for entry in edges if entry[2] > e.eds_lowest_kev]
-    if not edges:
-        raise ValueError(
-            f"elements: {element} cannot be mapped by EDS, it has no characteristic line above "
-            f"{e.eds_lowest_kev:g} keV, the softest that gets through the detector's window"
-        )
-    for shell, line, edge_kev in edges:
-        if voltage_kv >= e.eds_overvoltage * edge_kev:
-            nickel = _seen(28, xraylib.K_SHELL, xraylib.KA_LINE, 2.0 * _edge_kev(28, xraylib.K_SHELL), settings)
-            return e.eds_counts_per_electron * _seen(number, shell, line, voltage_kv, settings) / nickel
-    needed_kv = e.eds_overvoltage * edges[-1][2]
-    raise ValueError(f"voltage_kv: {voltage_kv:g} kV excites no line of {element}, it needs {needed_kv:.3g} kV")
-
-
-def _edge_kev(number: int, shell: int) -> float:
-    """Absorption edge; 0 where the atom has no such shell."""
-    try:
-        return float(xraylib.EdgeEnergy(number, shell))
-    except ValueError:
-        return 0.0
+    number, shell, line = mapped_line(settings, element, voltage_kv)
+    nickel = _seen(28, xraylib.K_SHELL, xraylib.KA_LINE, 2.0 * edge_kev(28, xraylib.K_SHELL), settings)
+    return settings.electrons.eds_counts_per_electron * _seen(number, shell, line, voltage_kv, settings) / nickel
 
 
 def _seen(number: int, shell: int, line: int, voltage_kv: float, settings: Settings) -> float:
     """Relative intensity of a line: generation x escape from a third of the range in LCO."""
-    overvoltage = voltage_kv / _edge_kev(number, shell)
+    overvoltage = voltage_kv / edge_kev(number, shell)
     generated = xraylib.FluorYield(number, shell) * (overvoltage - 1.0) ** 1.67 / xraylib.AtomicWeight(number)
     depth_um = electron_range_um(Material.LCO, voltage_kv, settings) / 3.0
     energy_kev = xraylib.LineEnergy(number, line)
