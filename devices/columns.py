@@ -54,6 +54,7 @@ class GalliumFIB(DriverDevice):
     current_pa = quantity("current_pa", egu="pA", limits=lambda s: s.ion.current_limits_pa)
     blanked = quantity("blanked")
     dose_nc = readback("dose_nc", egu="nC", kind=Kind.hinted)
+    scan_dose_nc = readback("scan_dose_nc", egu="nC")
     fov_um = setting("fov_um", egu="um", limits=lambda s: (s.scan.min_field_um, s.ion.max_scan_field_um))
     rows = setting("rows", limits=lambda s: s.scan.pixels)
     columns = setting("columns", limits=lambda s: s.scan.pixels)

@@ -90,7 +90,8 @@ class Drivers(Protocol):
     rotation         angle_deg
     widepix          exposure_s, threshold_kev, counter_depth_bits, binning, rows (ro), columns (ro)
     fib              voltage_kv, current_pa, blanked, fov_um, rows, columns, dwell_ms, centre_u_um,
-                     centre_v_um, dose_nc (ro, total on the specimen)
+                     centre_v_um, dose_nc (ro, total on the specimen), scan_dose_nc (ro, of it what rasters,
+                     images and milling passes brought, not a parked beam)
     sector           field_t, extraction_v, slit_mm, collector_1_radius_mm ... collector_4_radius_mm,
                      collector_1_dead_time_ns (ro) ..., collector_1_dark_rate_cps (ro) ...
     se               source ("electron", "ion"), fov_um, rows, columns, dwell_us, centre_u_um, centre_v_um

@@ -46,7 +46,8 @@ class _Stream:
 
 
 class FrameStore:
-    """The frame files of one detector from ``open`` to ``close``; a stream's file appears with its first frame."""
+    """The frame files of one detector from ``open`` to ``close``; a stream's file appears when its first frame is
+    prepared, so that documents can name it before there is anything to lose."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
@@ -72,13 +73,17 @@ class FrameStore:
         known = (self._streams or {}).get(stream)
         return known.count if known else 0
 
-    def append(self, name: str, frame: NDArray[Any]) -> None:
-        """Put a frame on disk and compose its stream datum."""
+    def ready(self, name: str, frame_shape: tuple[int, ...]) -> _Stream:
+        """The stream, with its file made when it is new."""
         if self._streams is None:
             raise RuntimeError(f"{self.key}: stage the detector before it takes frames")
         if name not in self._streams:
-            self._streams[name] = self._new_stream(name, frame.shape)
-        stream = self._streams[name]
+            self._streams[name] = self._new_stream(name, frame_shape)
+        return self._streams[name]
+
+    def append(self, name: str, frame: NDArray[Any]) -> None:
+        """Put a frame on disk and compose its stream datum."""
+        stream = self.ready(name, frame.shape)
         index = stream.writer.append(frame)
         stream.count = index + 1
         stream.unsaved = {i: doc for i, doc in stream.unsaved.items() if not doc["descriptor"]}
@@ -121,7 +126,6 @@ class FrameDevice(DriverDevice, ABC):
         self.store = FrameStore(parent.frames_dir, self.frame_key)
         self._prepared: Slot | None = None
         self._slot = Slot()
-        self._frame: Frame | None = None
 
     @abstractmethod
     def frame_shape(self) -> tuple[int, ...]:
@@ -134,7 +138,7 @@ class FrameDevice(DriverDevice, ABC):
     def stage(self) -> list[object]:
         staged = super().stage()
         self.store.open()
-        self._prepared = self._frame = None
+        self._prepared = None
         return staged
 
     def unstage(self) -> list[object]:
@@ -149,8 +153,8 @@ class FrameDevice(DriverDevice, ABC):
                 f"{self.name}: frame {slot.index} of {slot.stream!r} cannot follow "
                 f"{self.store.count(slot.stream)} frames"
             )
-        if slot != self._slot:
-            self._frame = None
+        if self.store.is_open:
+            self.store.ready(slot.stream, self.frame_shape())
         self._prepared = self._slot = slot
         return done(self)
 
@@ -159,24 +163,22 @@ class FrameDevice(DriverDevice, ABC):
         if not self.store.is_open:
             raise RuntimeError(f"{self.name}: stage the detector before it takes frames")
         if self._prepared is None:
-            self._slot, self._frame = Slot("primary", self.store.count("primary")), None
-        elif self._frame is not None or self._slot.index < self.store.count(self._slot.stream):
+            self._slot = Slot("primary", self.store.count("primary"))
+        elif self._slot.index < self.store.count(self._slot.stream):
             return done(self)
         return self.channel.submit(self, self._take)
 
     def _take(self) -> None:
+        """The frame is on disk before anybody hears that it was taken."""
         frame = self.acquire()
         if frame.counts.shape != self.frame_shape():
             raise RuntimeError(f"{self.name}: a frame has shape {frame.counts.shape}, expected {self.frame_shape()}")
         self.time_s.put(0.5 * (frame.started_s + frame.stopped_s))
         self.current_na.put(frame.current_na)
-        self._frame = frame
+        self.store.append(self._slot.stream, frame.counts.astype(DTYPE, copy=False))
 
     def frame_documents(self) -> Iterator[tuple[str, Any]]:
-        """Puts the frame on disk, then says so: a stream datum never precedes its frame."""
-        if self._frame is not None:
-            self.store.append(self._slot.stream, self._frame.counts.astype(DTYPE, copy=False))
-            self._frame = None
+        """What the run does not know yet of the file and of the frame asked for last."""
         self._prepared = None
         yield from self.store.documents(self._slot)
 

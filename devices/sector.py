@@ -166,4 +166,4 @@ class MagneticSector(FrameDevice):
 
     def get_index(self) -> int:
         """Frames of ``primary`` taken so far."""
-        return self.store.count("primary") + (self._frame is not None)
+        return self.store.count("primary")

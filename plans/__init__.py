@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from plans.correlative import Aim, Correlative, correlative, weigh_correlative
-from plans.deposition import deposit, deposition_request
+from plans.deposition import deposit, deposition_request, resume_deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
-from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.ions import resume_sims_raster, sims_raster, sims_request
+from plans.milling import mill, milling_request, resume_mill
 from plans.night import Night, Outcome, check_sheet, night
 from plans.preflight import Estimate, Preflight, Request, weigh
 from plans.sheet import Sheet, SheetError, read_sheet
@@ -59,6 +60,9 @@ __all__ = [
     "night",
     "preflight",
     "read_sheet",
+    "resume_deposit",
+    "resume_mill",
+    "resume_sims_raster",
     "resume_tomography",
     "se_image",
     "sims_raster",

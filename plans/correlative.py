@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from plans.imaging import se_image, se_request
-from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.ions import sims_raster, sims_request
 from plans.metadata import check_md
+from plans.milling import mill, milling_request
 from plans.preflight import Preflight, Request, together, weigh
 from plans.stubs import Plan, in_background
 from plans.tomography import TomographyScan, tomography

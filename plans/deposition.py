@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from plans.ions import Milling, draw_passes
-from plans.metadata import check_md, start_md
+from plans.metadata import link_to
+from plans.milling import Milling, draw, told_before
 from plans.preflight import Estimate
-from plans.stubs import Plan, apply, enter_mode, record
+from plans.stubs import Plan
 from xrm_sims.patterns import Milled, Pattern, check_deposition
 from xrm_sims.settings import Settings
 
@@ -18,6 +18,15 @@ from xrm_sims.settings import Settings
 class Deposition(Milling):
     """A pattern whose depth is the height of the layer, and the beam that draws it."""
 
+    scan_type: ClassVar[str] = "deposition"
+    deposits: ClassVar[bool] = True
+
+    def rate_um3_per_nc(self, settings: Settings) -> float:
+        return settings.deposition.rate_um3_per_nc
+
+    def words(self) -> dict[str, Any]:
+        return {"material": "Pt20C80"}
+
     def check(self, scope: Any) -> None:
         """ValueError when the pattern leaves the scan field, the gas cannot feed the beam, or the instrument cannot
         do it."""
@@ -25,7 +34,7 @@ class Deposition(Milling):
         check_deposition(self.pattern, self.current_pa, scope.settings)
 
     def estimate(self, settings: Settings) -> Estimate:
-        rate = settings.deposition.rate_um3_per_nc
+        rate = self.rate_um3_per_nc(settings)
         return Estimate(
             time_s=self.pattern.estimated_s(self.current_pa, rate),
             dose_nc=self.pattern.dose_nc(rate),
@@ -80,27 +89,14 @@ def deposit(
     >>> RE(deposit(scope, Rectangle(size_um=(10.0, 10.0), depth_um=1.0)))
     """
     deposition = deposition_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
-    deposition.check(scope)
-    check_md(md)
+    return (yield from draw(scope, deposition, "deposit", md))
 
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib")
-        yield from apply(deposition.optics(scope))
 
-    def describe() -> dict[str, Any]:
-        plan = {
-            "plan_name": "deposit",
-            "scan_type": "deposition",
-            "detectors": ["fib_dose_nc"],
-            "num_points": deposition.pattern.passes,
-            "hints": {},
-            "pattern": deposition.pattern.as_dict(),
-            "material": "Pt20C80",
-            "rate_um3_per_nc": scope.settings.deposition.rate_um3_per_nc,
-            "current_pa": deposition.current_pa,
-            "voltage_kv": deposition.voltage_kv,
-        }
-        return start_md(scope, plan, md)
-
-    passes = draw_passes(scope, deposition.pattern, deposits=True)
-    return (yield from record(scope, setup(), passes, [scope.fib], describe))
+def resume_deposit(
+    scope: Any, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
+) -> Plan[str]:
+    """Put down what an interrupted deposition has left; as :func:`~plans.milling.resume_mill`."""
+    deposition = deposition_request(scope.settings, **told_before(start_doc, Deposition.scan_type))
+    return (
+        yield from draw(scope, deposition, "resume_deposit", md, dose_done_nc=dose_done_nc, link=link_to(start_doc))
+    )

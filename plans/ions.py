@@ -1,19 +1,19 @@
-"""What the gallium beam does: SIMS rasters and milling."""
+"""SIMS rasters: what the gallium beam frees, counted in parallel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 
-from plans.metadata import check_md, start_md
+from plans.metadata import check_md, link_to, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
 from plans.validation import count, pair, positive
-from xrm_sims.patterns import Milled, Pattern, Raster, check_within_field
+from xrm_sims.patterns import Raster, check_within_field
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -47,6 +47,22 @@ class SimsRaster:
             fib.centre_u_um: raster.centre_um[0],
             fib.centre_v_um: raster.centre_um[1],
         }
+
+    @property
+    def frame_dose_nc(self) -> float:
+        """What one frame brings onto the specimen."""
+        return self.current_pa * 1e-3 * self.raster.frame_s
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain numbers and lists; :meth:`from_dict` brings it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> SimsRaster:
+        told = dict(table["raster"])
+        raster = Raster(tuple(told["shape"]), told["fov_um"], told["dwell_ms"], tuple(told["centre_um"]))
+        channels = None if table["channels"] is None else tuple(table["channels"])
+        return cls(**{**table, "raster": raster, "channels": channels})
 
     def check(self, scope: Any) -> None:
         """ValueError when the raster leaves the scan field, the bias is off, or the instrument cannot do it."""
@@ -151,6 +167,47 @@ def sims_raster(
         voltage_kv=voltage_kv,
         channels=channels,
     )
+    return (yield from _rasters(scope, sims, range(sims.frames), "sims_raster", {}, md))
+
+
+def resume_sims_raster(
+    scope: Any,
+    start_doc: Mapping[str, Any],
+    done_indices: Collection[int],
+    lost_indices: Collection[int] = (),
+    md: Mapping[str, Any] | None = None,
+) -> Plan[str]:
+    """Take the frames that an interrupted raster is missing, as a run of their own on the surface as it now stands.
+
+    Parameters
+    ----------
+    start_doc : start document of any part.
+    done_indices : frames that exist already, in all parts together; frame i is the i-th from the original surface.
+    lost_indices : frames that the beam has drawn, wholly or in part, and that are not on disk: the specimen cannot
+        give them again, they are left out and named in the start document.
+
+    Raises ValueError when the document is not a raster's or nothing is left.
+    """
+    if start_doc.get("scan_type") != "sims_raster" or "plan_args" not in start_doc:
+        raise ValueError(f"start_doc: needs a sims_raster, got {start_doc.get('scan_type')!r}")
+    sims = SimsRaster.from_dict(start_doc["plan_args"])
+    gone = {int(index) for index in (*done_indices, *lost_indices)}
+    frames = [index for index in range(sims.frames) if index not in gone]
+    if not frames:
+        lost = f", {len(lost_indices)} of them without being kept" if lost_indices else ""
+        raise ValueError(f"done_indices: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
+    link = link_to(start_doc) | {"lost_indices": sorted(int(index) for index in lost_indices)}
+    return (yield from _rasters(scope, sims, frames, "resume_sims_raster", link, md))
+
+
+def _rasters(
+    scope: Any,
+    sims: SimsRaster,
+    frames: Sequence[int],
+    plan_name: str,
+    link: Mapping[str, Any],
+    md: Mapping[str, Any] | None,
+) -> Plan[str]:
     sims.check(scope)
     check_md(md)
     raster = sims.raster
@@ -162,20 +219,21 @@ def sims_raster(
             yield from _place_collectors(scope, scope.sector.radii_for(sims.channels, sims.bias_v))
 
     def frames_of_the_raster() -> Plan[None]:
-        for index in range(sims.frames):
+        for index in range(len(frames)):
             yield from _raster_frame(scope, index)
 
     def measure() -> Plan[None]:
         yield from bps.declare_stream(scope.sector, name="primary", collect=True)
-        yield from bps.checkpoint()
+        yield from _name_the_file(scope)
         yield from bpp.finalize_wrapper(frames_of_the_raster(), lambda: _keep_what_was_taken(scope))
 
     def describe() -> dict[str, Any]:
         plan = {
-            "plan_name": "sims_raster",
+            "plan_name": plan_name,
+            "plan_args": sims.as_dict(),
             "scan_type": "sims_raster",
             "detectors": ["sector"],
-            "num_points": sims.frames,
+            "num_points": len(frames),
             "hints": {},
             "channels": scope.sector.channels(),
             "fov_um": raster.fov_um,
@@ -183,8 +241,11 @@ def sims_raster(
             "dwell_ms": raster.dwell_ms,
             "centre_um": list(raster.centre_um),
             "frames": sims.frames,
+            "frame_indices": list(frames),
+            "frame_dose_nc": sims.frame_dose_nc,
             "current_pa": sims.current_pa,
             "impact_energy_kev": sims.voltage_kv - 1e-3 * sims.bias_v,
+            **link,
         }
         return start_md(scope, plan, md)
 
@@ -201,6 +262,13 @@ def _place_collectors(scope: Any, radii_mm: Sequence[float]) -> Plan[None]:
         yield from bps.mv(collector.radius_mm, radius)
 
 
+def _name_the_file(scope: Any) -> Plan[None]:
+    """The run tells of its frame file before the beam draws, so that a frame in it is found whatever happens next."""
+    yield from bps.prepare(scope.sector, ("primary", 0), wait=True)
+    yield from bps.collect(scope.sector, name="primary")
+    yield from bps.checkpoint()
+
+
 def _raster_frame(scope: Any, index: int) -> Plan[None]:
     """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already.
 
@@ -211,7 +279,7 @@ def _raster_frame(scope: Any, index: int) -> Plan[None]:
     yield from bps.kickoff(scope.sector, wait=True)
     yield from bps.complete(scope.sector, wait=True)
     yield from bps.mv(scope.fib.blanked, True)
-    yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s], name="dose")
+    yield from bps.trigger_and_read([scope.fib.dose_nc, scope.fib.scan_dose_nc, scope.time_s], name="dose")
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.checkpoint()
 
@@ -222,109 +290,3 @@ def _keep_what_was_taken(scope: Any) -> Plan[None]:
     yield from bps.complete(scope.sector, wait=True)
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.prepare(scope.sector, None, wait=True)
-
-
-@dataclass(frozen=True)
-class Milling:
-    """A pattern and the beam that draws it."""
-
-    pattern: Milled
-    current_pa: float
-    voltage_kv: float
-
-    def optics(self, scope: Any) -> dict[Any, Any]:
-        """What the instrument is set to before the first pass."""
-        return {scope.fib.voltage_kv: self.voltage_kv, scope.fib.current_pa: self.current_pa}
-
-    def check(self, scope: Any) -> None:
-        """ValueError when the pattern leaves the scan field or the instrument cannot do it."""
-        positive(current_pa=self.current_pa)
-        check_within_field(self.pattern, scope.settings)
-        check_values(self.optics(scope))
-
-    def estimate(self, settings: Settings) -> Estimate:
-        rate = settings.sputtering.rate_lco_um3_per_nc
-        return Estimate(
-            time_s=self.pattern.estimated_s(self.current_pa, rate),
-            dose_nc=self.pattern.dose_nc(rate),
-            dose_on="specimen",
-            eroded_nm=1e3 * self.pattern.depth_um,
-            disk_bytes=0,
-        )
-
-
-def milling_request(
-    settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
-) -> Milling:
-    """The arguments of :func:`mill` with the instrument's milling current and voltage filled in.
-
-    ValueError when the pattern is none that mills.
-    """
-    if not isinstance(pattern, Milled):
-        raise ValueError(
-            f"pattern: milling needs a Rectangle, Polygon, Annulus or CrossSection, got {type(pattern).__name__}"
-        )
-    return Milling(
-        pattern,
-        settings.ion.milling_current_pa if current_pa is None else current_pa,
-        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
-    )
-
-
-def mill(
-    scope: Any,
-    pattern: Pattern,
-    *,
-    current_pa: float | None = None,
-    voltage_kv: float | None = None,
-    md: Mapping[str, Any] | None = None,
-) -> Plan[str]:
-    """Remove material with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so far.
-
-    Parameters
-    ----------
-    pattern : a Rectangle, Polygon, Annulus or CrossSection in the scan frame.
-    current_pa, voltage_kv : probe current and voltage of the column; the instrument's usual ones for milling when not
-        given. The dose is that of the usual voltage: ions of lower energy get less deep with it.
-    md : goes into the start document.
-
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
-
-    Example
-    -------
-    >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
-    """
-    milling = milling_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
-    milling.check(scope)
-    check_md(md)
-
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib")
-        yield from apply(milling.optics(scope))
-
-    def describe() -> dict[str, Any]:
-        plan = {
-            "plan_name": "mill",
-            "scan_type": "milling",
-            "detectors": ["fib_dose_nc"],
-            "num_points": milling.pattern.passes,
-            "hints": {},
-            "pattern": milling.pattern.as_dict(),
-            "current_pa": milling.current_pa,
-            "voltage_kv": milling.voltage_kv,
-        }
-        return start_md(scope, plan, md)
-
-    return (yield from record(scope, setup(), draw_passes(scope, milling.pattern), [scope.fib], describe))
-
-
-def draw_passes(scope: Any, pattern: Milled, *, deposits: bool = False) -> Plan[None]:
-    """Each pass of a pattern with a checkpoint and an event; the beam is on only while one is drawn."""
-    for index in range(pattern.passes):
-        yield from bps.prepare(scope.fib, (pattern.as_dict(), index, deposits), wait=True)
-        yield from bps.mv(scope.fib.blanked, False)
-        yield from bps.trigger(scope.fib, wait=True)
-        yield from bps.mv(scope.fib.blanked, True)
-        yield from bps.checkpoint()
-        yield from bps.trigger_and_read([scope.fib.dose_nc, scope.time_s])
-        yield from bps.checkpoint()

@@ -18,6 +18,12 @@ def check_md(md: Mapping[str, Any] | None) -> None:
             raise ValueError(f"md: {key!r} comes from the instrument, because reconstruction trusts it; leave it out")
 
 
+def link_to(start_doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What a later part of a measurement says of the first one; ``start_doc`` may be that of any part."""
+    kept = {key: start_doc[key] for key in ("sample_name", "experiment_uid", "parent_uids") if key in start_doc}
+    return {**kept, "resumes_uid": start_doc.get("resumes_uid", start_doc["uid"])}
+
+
 def start_md(scope: Any, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
     """Who measured what, the plan's own words, and over them the user's, as plain numbers and lists.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.utils import Msg
+from bluesky.utils import IllegalMessageSequence, Msg
 
 T = TypeVar("T")
 Plan = Generator[Msg, Any, T]
@@ -78,8 +79,8 @@ def record(
     """Set up, then one run: detectors staged, the instrument's state before and after as ``baseline``. Returns its uid.
 
     ``describe`` gives the start document once the instrument is set up; what ``measure`` returns, if anything, is the
-    ``reason`` in the stop document. Whatever happens (an exception, abort, stop)
-    both beams end blanked and the target parked.
+    ``reason`` in the stop document. Whatever happens (an exception, abort, stop) both beams end blanked, the run knows
+    the state in which it left the instrument, and the target is parked.
     """
     reason: str | None = None
 
@@ -87,7 +88,15 @@ def record(
         nonlocal reason
         yield from bps.trigger_and_read([scope], name="baseline")
         yield from bps.checkpoint()
-        reason = yield from measure
+        try:
+            reason = yield from measure
+        except Exception:
+            with suppress(Exception):  # what ended the measurement is what the user has to hear
+                yield from blank(scope)
+                with suppress(IllegalMessageSequence):  # an event may have been begun
+                    yield from bps.drop()
+                yield from bps.trigger_and_read([scope], name="baseline")
+            raise
         yield from bps.trigger_and_read([scope], name="baseline")
 
     def with_reason(msg: Msg) -> Msg:

@@ -10,7 +10,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import numpy as np
 
-from plans.metadata import start_md
+from plans.metadata import link_to, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, bring_target_in, check_values, enter_mode, record
 from plans.validation import choice, count, finite, positive
@@ -199,9 +199,7 @@ def resume_tomography(
     views = [view for view in scan.view_order() if view not in taken]
     if not views:
         raise ValueError(f"done_indices: all {scan.num} views are there, nothing is left to resume")
-    kept = {key: start_doc[key] for key in ("sample_name", "experiment_uid", "parent_uids") if key in start_doc}
-    link = {**kept, "resumes_uid": start_doc.get("resumes_uid", start_doc["uid"])}
-    return (yield from _scan(scope, scan, views, "resume_tomography", link, md))
+    return (yield from _scan(scope, scan, views, "resume_tomography", link_to(start_doc), md))
 
 
 def _scan(

@@ -105,6 +105,12 @@ class TomographyConsumer(DocumentRouter):
     def finished(self) -> bool:
         return self.stop_doc is not None
 
+    @property
+    def has_projections(self) -> bool:
+        """Whether a tomography has got as far as that, or has yet to be refused."""
+        start = self.start_doc or {}
+        return start.get("scan_type") != "tomography" or bool(self._events["primary"])
+
     def start(self, doc: Any) -> None:
         if self.start_doc is not None and self.start_doc["uid"] != doc["uid"]:
             raise ValueError(f"run {doc['uid']}: the consumer already gathers run {self.start_doc['uid']}")

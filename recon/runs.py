@@ -15,6 +15,7 @@ from recon.moments import specimen_radius_um
 from recon.prepared import STAGES, Prepared, Progress, prepare, straighten, unblur
 from recon.sart import sart
 from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
+from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import ConeGeometry
 
 
@@ -53,8 +54,8 @@ def from_run(
 
     Parameters
     ----------
-    run : a run of databroker or Tiled (anything with ``documents()``), an iterable of (name, document), or a list of
-        those: the parts of one scan that was interrupted and resumed.
+    run : a run of databroker or Tiled, which stands for all parts of its scan if that was interrupted and resumed;
+        an iterable of (name, document); or a list of runs or iterables: parts.
     correct : find the shifts of the views from the data first (:func:`recon.correct_geometry`).
     volume_shape, voxel_um : in place of those in the run's geometry.
     outliers, rings : replace readings that counting forbids, take off what pixels misread all through the scan.
@@ -90,24 +91,29 @@ def from_run(
 
 def prepare_run(run: Any, progress: Progress | None = None, *, outliers: bool = True, rings: bool = True) -> Prepared:
     """Line integrals of a run, or of the parts of one scan; arguments and errors as for :func:`from_run`."""
-    scans = [_scan_of(part) for part in _parts(run)]
-    if not scans:
+    return prepare(_scans(run), progress, outliers=outliers, rings=rings)
+
+
+def _scans(run: Any) -> list[TomographyScan]:
+    """What the parts hold; one that was interrupted before its first projection adds nothing to the others."""
+    parts = [_gathered(part) for part in _parts(run)]
+    if not parts:
         raise ValueError("run: got no part, needs at least one")
-    return prepare(scans, progress, outliers=outliers, rings=rings)
+    return [part.scan() for part in parts if part.has_projections] or [parts[0].scan()]
 
 
-def _scan_of(run: Any) -> TomographyScan:
+def _gathered(run: Any) -> TomographyConsumer:
     consumer = TomographyConsumer()
     for name, doc in documents_of(run):
         consumer(name, doc)
-    return consumer.scan()
+    return consumer
 
 
 def _parts(run: Any) -> list[Any]:
-    """A list of parts; a list of (name, document) pairs is one part."""
+    """A list of parts; a list of (name, document) pairs is one part; a run in a catalogue has all parts beside it."""
     if isinstance(run, list | tuple) and not (run and isinstance(run[0], list | tuple) and isinstance(run[0][0], str)):
         return list(run)
-    return [run]
+    return parts_of(run) if hasattr(run, "documents") else [run]
 
 
 def correct_run(prepared: Prepared, progress: Progress | None = None) -> ConeGeometry:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plans import mill, sims_raster
+from plans import mill, resume_mill, resume_sims_raster, sims_raster
 from xrm_sims.patterns import Annulus, CrossSection, Polygon, Raster, Rectangle
 from xrm_sims.settings import Settings
 
@@ -201,3 +201,49 @@ def test_bad_milling_is_one_sentence_and_nothing_moves(scope, RE, state, pattern
     with pytest.raises(ValueError, match=sentence):
         RE(mill(scope, pattern, **arguments))
     assert state() == before
+
+
+def test_a_raster_is_resumed_frame_by_frame(scope, RE, run, twin, is_safe):
+    RE(sims_raster(scope, **SMALL, bias_v=450.0, md={"experiment_uid": "mine"}))
+    first = run.start
+    run.documents.clear()
+    dosed_nc = twin.fib.get("dose_nc")
+    RE(resume_sims_raster(scope, first, done_indices=[0], lost_indices=[1]))
+    assert run.start["resumes_uid"] == first["uid"]
+    assert run.start["experiment_uid"] == "mine"
+    assert (run.start["frames"], run.start["frame_indices"], run.start["lost_indices"]) == (3, [2], [1])
+    assert run.start["impact_energy_kev"] == first["impact_energy_kev"]
+    assert len(run.frames("primary", "sector_counts")) == 1
+    assert twin.fib.get("dose_nc") - dosed_nc == pytest.approx(DOSE_NC) == run.start["frame_dose_nc"]
+    with pytest.raises(ValueError, match=r"all 3 frames were drawn, 1 of them without being kept; nothing is left"):
+        RE(resume_sims_raster(scope, run.start, done_indices=[0, 2], lost_indices=[1]))
+    with pytest.raises(ValueError, match="needs a sims_raster, got 'milling'"):
+        RE(resume_sims_raster(scope, first | {"scan_type": "milling"}, []))
+    assert is_safe()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [BOX, CrossSection((6.0, 6.0), 0.4, steps=3, passes=4)],
+    ids=["rectangle", "cross section"],
+)
+@pytest.mark.parametrize(("passes_done", "left"), [(0.0, 4), (1.0, 3), (1.25, 3), (3.9, 1)])
+def test_milling_is_resumed_without_giving_a_dose_twice(scope, RE, run, twin, pattern, passes_done, left):
+    whole_nc = pattern.dose_nc(Settings().sputtering.rate_lco_um3_per_nc)
+    start = {"uid": "u", "scan_type": "milling", "pattern": pattern.as_dict(), "current_pa": 1e3, "voltage_kv": 30.0}
+    RE(resume_mill(scope, start, passes_done * whole_nc / 4))
+    assert run.start["pattern"] == pattern.as_dict()
+    assert run.start["passes_done"] == pytest.approx(passes_done)
+    assert len(run.events("primary")) == left
+    assert twin.fib.get("scan_dose_nc") == pytest.approx((1 - passes_done / 4) * whole_nc)
+    with pytest.raises(ValueError, match="all 4 passes are drawn, nothing is left"):
+        RE(resume_mill(scope, start, whole_nc))
+
+
+def test_a_parked_beam_doses_and_is_no_scan(scope, twin):
+    scope.mode.put("fib")
+    scope.fib.blanked.put(False)
+    scope.stage.x_um.put(1.0)  # takes a while
+    scope.fib.blanked.put(True)
+    assert twin.fib.get("dose_nc") > 0
+    assert twin.fib.get("scan_dose_nc") == 0

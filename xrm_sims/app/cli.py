@@ -261,6 +261,25 @@ def night(
 
 
 @app.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="Uid of any part of an interrupted run, or its first characters.")],
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: ExistingData = None,
+) -> None:
+    """Take what an interrupted tomography, raster or milling is missing, as a new run linked to its first part.
+
+    Example: xrm-sims resume 3f2a9 --data demo/data
+    """
+    from xrm_sims.app.resuming import resume_run
+    from xrm_sims.app.session import open_session
+
+    with open_session(data, clock=clock, operator=operator) as session:
+        plan = resume_run(session.scope, run, data, announce=lambda line: typer.echo(line, err=True))
+        typer.echo(session.run(plan))
+
+
+@app.command()
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
     sweeps: Annotated[

@@ -127,6 +127,7 @@ def namespace(session: Session) -> dict[str, Any]:
     import plans
     import recon
     from xrm_sims import patterns
+    from xrm_sims.app.resuming import resume_run
 
     devices = {name: getattr(session.scope, name) for name in session.scope.component_names}
     own_plans = {name: getattr(plans, name) for name in plans.__all__}
@@ -144,6 +145,7 @@ def namespace(session: Session) -> dict[str, Any]:
             "bps": bps,
             "np": np,
             "recon": recon,
+            "resume": lambda run: resume_run(session.scope, run, session.data, announce=print),
             "live": recon.LiveReconstruction(),  # idle until somebody says RE.subscribe(live)
             "Rectangle": patterns.Rectangle,
             "Polygon": patterns.Polygon,
@@ -163,6 +165,7 @@ def banner(session: Session) -> str:
             "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
             "RE(deposit(scope, Rectangle((10, 10), 1.0)))           a micrometre of platinum; mill takes it away",
             "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
+            "RE(resume('3f2a9'))                                    takes what an interrupted run is missing",
             "db[-1] is the last run; help(tomography) says what a plan can do; Ctrl-C twice pauses",
         ]
     )

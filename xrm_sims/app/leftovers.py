@@ -74,7 +74,7 @@ def recover(session: Session) -> list[str]:
     parked_um = session.scope.target.x_um.get()
     stood = "was" if at_um == parked_um else f"stood at x = {at_um:g} um, now"
     done.append(f"target: {stood} parked at x = {parked_um:g} um")
-    brought = session.recorder.replay()
+    brought = session.recorder.replay(session.scope.read())
     done += [f"run closed as interrupted, what it took is kept: {run}" for run in lost]
     done.append(f"catalogue: {len(brought)} runs brought in from the journal" if brought else "catalogue: complete")
     return done

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from recon import LiveReconstruction
 from xrm_sims.app.progress import RunProgress
 from xrm_sims.correlate.drawing import image_in, new_figure, save, scale_bar
-from xrm_sims.data.journal import follow_journal, interrupted_runs, journal_path, journal_paths, read_journal
+from xrm_sims.data.journal import find_journal, follow_journal, interrupted_runs, read_start
 from xrm_sims.data.layout import Layout
 from xrm_sims.geometry import ConeGeometry
 
@@ -35,7 +35,7 @@ def watch(run: str, data: Path | None, out: Path, *, every_s: float = 2.0, annou
     Raises ValueError for a run that is not there or is no tomogram.
     """
     folder = Layout.of(data).journal
-    path = _running(folder, announce) if run == LATEST else _named(folder, run)
+    path = _running(folder, announce) if run == LATEST else find_journal(folder, run)
     announce(f"watching run {path.stem}; Ctrl-C ends the watching and leaves the scan alone")
     picture, pause = out / PICTURE, threading.Event()
     live, progress = LiveReconstruction(), RunProgress()
@@ -63,24 +63,12 @@ def _running(folder: Path, announce: Callable[[str], object]) -> Path:
     while True:
         open_runs = interrupted_runs(folder) if folder.is_dir() else []
         for path in reversed(open_runs):
-            if _start(path).get("scan_type") == "tomography":
+            if read_start(path).get("scan_type") == "tomography":
                 return path
         if not told:
             announce(f"no tomography goes on in {folder.parent}; waiting for one to begin")
             told = True
         pause.wait(POLL_S)
-
-
-def _named(folder: Path, run: str) -> Path:
-    found = [path for path in journal_paths(folder) if path.stem.startswith(run)]
-    if len(found) != 1:
-        what = "more than one run begins so" if found else "no such run"
-        raise ValueError(f"run {run!r}: {what} in {folder.parent}; give its uid or {LATEST}")
-    return journal_path(folder, found[0].stem)
-
-
-def _start(path: Path) -> dict[str, Any]:
-    return next((doc for name, doc in read_journal(path) if name == "start"), {})
 
 
 def _geometry(start: dict[str, Any]) -> ConeGeometry:

@@ -18,7 +18,8 @@ from recon.outline import round_outline
 from recon.resolution import EdgeResolution, edge_resolution
 from xrm_sims.app.progress import stages
 from xrm_sims.correlate.segment import PillarFit
-from xrm_sims.data import find_run, open_catalog, results
+from xrm_sims.data import find_run, results
+from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import ConeGeometry
 
 ENOUGH_SLICES = 64  # for an outline
@@ -49,21 +50,21 @@ def reconstruct_tomogram(
     announce: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Tomogram:
-    """Reconstruct from databroker's documents and keep volume and drift at ``/results/<uid>``.
+    """Reconstruct from databroker's documents and keep volume and drift at ``/results/<uid of the first part>``.
 
     With ``voxel_um`` in voxels of another size, over the same field; with ``checkpoint`` the volume after each sweep is
     kept there. ``announce`` hears how much memory it takes, before it starts. Raises ValueError for a run that is not
     there, is no tomogram, has a frame file that is missing or cut off, or takes more memory than this machine has.
     """
-    start = find_run(uid, data).metadata["start"]
-    run = open_catalog(data).v1[start["uid"]]
+    parts = parts_of(find_run(uid, data))
+    start = parts[0].start
     grid = {} if voxel_um is None or "geometry" not in start else _grid(start["geometry"], voxel_um)
     if "geometry" in start:
         said = memory_said(ConeGeometry.from_dict(start["geometry"] | grid))
         if announce is not None:
             announce(said)
     with stages() as progress:
-        done = recon.from_run(run, progress=progress, checkpoint=checkpoint, **grid, **options)
+        done = recon.from_run(parts, progress=progress, checkpoint=checkpoint, **grid, **options)
     resolution = edge_of(done.volume, done.geometry.voxel_um)
     tomogram = Tomogram(start["uid"], done.volume, done.geometry, done.residuals, done.times_s, resolution)
     keep(tomogram, data, options)

@@ -12,7 +12,8 @@ import recon
 from recon.fourier_shell import Crossing
 from xrm_sims.app.progress import stages
 from xrm_sims.app.reconstruction import edge_of, keep_drift, pillar_of
-from xrm_sims.data import find_run, open_catalog, results
+from xrm_sims.data import find_run, results
+from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import ConeGeometry
 
 INSIDE = 0.9  # of the pillar's radius: the correlation is of what is in it, not of its outline
@@ -38,9 +39,10 @@ def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
     ``options`` are for :func:`recon.half_volumes`; without any nothing regularises the volumes. Raises ValueError for a
     run that is not there, is no tomogram, or has a frame file that is missing or cut off.
     """
-    full_uid = find_run(uid, data).metadata["start"]["uid"]
+    parts = parts_of(find_run(uid, data))
+    full_uid = parts[0].start["uid"]
     with stages() as progress:
-        prepared = recon.prepare_run(open_catalog(data).v1[full_uid], progress)
+        prepared = recon.prepare_run(parts, progress)
         geometry = _kept_geometry(full_uid, data, prepared.geometry)
         if geometry is None:
             geometry = recon.correct_run(prepared, progress)

@@ -91,9 +91,9 @@ def running_server(layout: Layout) -> str | None:
     return record["uri"] if answer.is_success else None
 
 
-def _mounted(context: Any, mount: str) -> Any:
-    """A client with a table of node classes of its own: databroker's ``.v1`` writes into the one it finds, which
-    would otherwise change every client of this process."""
+def _mounted(context: Any, *path: str) -> Any:
+    """A client of what is mounted there, with a table of node classes of its own: databroker's ``.v1`` writes into the
+    one it finds, which would otherwise change every client of this process."""
     from tiled.client import from_context
     from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH, Container
     from tiled.utils import OneShotCachedMap
@@ -102,7 +102,7 @@ def _mounted(context: Any, mount: str) -> Any:
         Container.discover_clients_from_entrypoints()
     tables = (DEFAULT_STRUCTURE_CLIENT_DISPATCH["numpy"], Container.STRUCTURE_CLIENTS_FROM_ENTRYPOINTS)
     own = OneShotCachedMap({name: partial(table.__getitem__, name) for table in tables for name in table})
-    return from_context(context, structure_clients=own, node_path_parts=(mount,))
+    return from_context(context, structure_clients=own, node_path_parts=path)
 
 
 def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
@@ -136,6 +136,21 @@ def find_run(uid: str, data: Any = None) -> Any:
         where = catalog.context.api_uri if catalog is data else Layout.of(data).root
         latest = f"latest is {catalog[-1].metadata['start']['uid']}" if len(catalog) else "it is empty"
         raise ValueError(f"run {uid!r} is not in the catalogue {where}; {latest}") from None
+
+
+def parts_of(run: Any) -> list[Any]:
+    """databroker's runs of one measurement that was interrupted and resumed, oldest first; ``run`` is any of them, as
+    databroker or Tiled gives it. A run that was never resumed stands alone."""
+    from tiled.queries import Eq
+
+    client = getattr(run, "v2", run)  # databroker's Header stands on a Tiled client
+    catalog = _mounted(client.context, *client.path_parts[:-1])
+    start = run.metadata["start"] if hasattr(run, "metadata") else run.start
+    first = start.get("resumes_uid", start["uid"])
+    starts = [part.metadata["start"] for part in catalog.search(Eq("start.resumes_uid", first)).values()]
+    starts += [catalog[first].metadata["start"]] if first in catalog else []
+    broker = _mounted(client.context, *client.path_parts[:-1]).v1
+    return [broker[start["uid"]] for start in sorted(starts, key=lambda start: start["time"])]
 
 
 def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:

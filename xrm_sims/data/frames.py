@@ -164,6 +164,18 @@ def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[An
         raise ValueError(f"frames file {path}: {wanted} cannot be read ({_reason(error)})") from error
 
 
+def count_frames(resource: Mapping[str, Any]) -> int:
+    """How many whole frames the file of a stream resource holds; 0 when it is not there or cannot be read."""
+    path = resource_path(resource)
+    try:
+        if _cut_short(path):
+            return 0
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            return len(file[resource["parameters"]["dataset"]])
+    except (OSError, RuntimeError, KeyError):
+        return 0
+
+
 def read_frames(
     resource: Mapping[str, Any], datums: Iterable[Mapping[str, Any]], block: int = 32
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

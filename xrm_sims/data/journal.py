@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from xrm_sims.data.frames import count_frames
+
 Document = tuple[str, dict[str, Any]]
 _PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")
 _TAIL_BYTES = 1 << 16
@@ -49,16 +51,15 @@ class Journal:
             if name == "start":
                 self._files[run] = open(journal_path(self.folder, run), "xb", buffering=0)  # noqa: SIM115
                 _sync_folder(self.folder)
-            file = self._files[run]
-            file.write(line)
-            os.fsync(file.fileno())
+            _append(self._files[run], line)
         except OSError as error:
             raise RuntimeError(
                 f"journal {journal_path(self.folder, run)}: the {name} document could not be written ({error.strerror})"
             ) from error
-        if name == "stop":
-            self._files.pop(run).close()
-            self._run_of = {child: parent for child, parent in self._run_of.items() if parent != run}
+        finally:
+            if name == "stop":
+                self._files.pop(run).close()
+                self._run_of = {child: parent for child, parent in self._run_of.items() if parent != run}
         return run, line
 
     def close(self) -> None:
@@ -141,41 +142,129 @@ def follow_journal(path: str | os.PathLike[str]) -> Iterator[list[Document]]:
             yield documents
 
 
+def find_journal(folder: str | os.PathLike[str], run: str) -> Path:
+    """The journal of a run, named by its uid or the first characters of it. ValueError unless there is just one."""
+    found = [path for path in journal_paths(folder) if path.stem.startswith(run)]
+    if len(found) != 1:
+        what = "more than one run begins so" if found else "no such run"
+        raise ValueError(f"run {run!r}: {what} in {Path(folder).parent}; give its uid")
+    return found[0]
+
+
+def read_start(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The start document of a journal; empty when not even that got there."""
+    return next((doc for name, doc in read_journal(path) if name == "start"), {})
+
+
 def interrupted_runs(folder: str | os.PathLike[str]) -> list[Path]:
     """Journal files of runs that began and have no stop document, oldest first."""
     return [path for path in journal_paths(folder) if not _has_stopped(path) and any(read_journal(path))]
 
 
-def close_interrupted(path: str | os.PathLike[str], reason: str = "interrupted") -> None:
-    """Give a run without a stop document one that says it failed; a torn last line goes."""
-    start_uid = ""
-    stream_of: dict[str, str] = {}
-    seen: Counter[str] = Counter()
+def close_interrupted(
+    path: str | os.PathLike[str], reason: str = "interrupted", state: Mapping[str, Any] | None = None
+) -> None:
+    """Give a run without a stop document what it would have said last; a torn last line goes.
+
+    First come the frames that are in a file and that nobody announced, where a stream consists of frames alone (a
+    raster); then the instrument's ``state``, as another event of ``baseline``; then a stop document: it failed.
+    """
+    run = _Told()
     for name, doc in read_journal(path):
-        if name == "start":
-            start_uid = doc["uid"]
-        elif name == "descriptor":
-            stream_of[doc["uid"]] = doc["name"]
-        elif name == "event":
-            stream = stream_of[doc["descriptor"]]
-            seen[stream] = max(seen[stream], doc["seq_num"])
-        elif name == "stream_datum" and doc["descriptor"] in stream_of:
-            stream = stream_of[doc["descriptor"]]
-            seen[stream] = max(seen[stream], doc["seq_nums"]["stop"] - 1)
+        run(name, doc)
+    documents = [("stream_datum", datum) for datum in run.unannounced()]
+    documents += [("event", event) for event in run.last_state(state or {})]
+    for name, doc in documents:
+        run(name, doc)
     stop = {
         "uid": str(uuid.uuid4()),
         "time": time.time(),
-        "run_start": start_uid,
+        "run_start": run.start["uid"],
         "exit_status": "fail",
         "reason": reason,
-        "num_events": dict(seen),
+        "num_events": dict(run.seen),
     }
     with open(path, "rb+") as file:
         file.truncate(_whole_lines(file))
         file.seek(0, os.SEEK_END)
-        file.write(encode("stop", stop))
+        file.write(b"".join(encode(name, doc) for name, doc in [*documents, ("stop", stop)]))
         file.flush()
         os.fsync(file.fileno())
+
+
+class _Told:
+    """What the documents of an interrupted run have said so far."""
+
+    def __init__(self) -> None:
+        self.start: dict[str, Any] = {}
+        self.seen: Counter[str] = Counter()
+        self._descriptors: dict[str, dict[str, Any]] = {}
+        self._resources: dict[str, dict[str, Any]] = {}
+        self._frames: Counter[str] = Counter()
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        if name == "start":
+            self.start = doc
+        elif name == "descriptor":
+            self._descriptors[doc["uid"]] = doc
+        elif name == "stream_resource":
+            self._resources[doc["uid"]] = doc
+        elif name == "event":
+            self._saw(doc["descriptor"], doc["seq_num"])
+        elif name == "stream_datum":
+            self._frames[doc["stream_resource"]] = doc["indices"]["stop"]
+            self._saw(doc["descriptor"], doc["seq_nums"]["stop"] - 1)
+
+    def _saw(self, descriptor: str, seq_num: int) -> None:
+        stream = self._descriptors[descriptor]["name"]
+        self.seen[stream] = max(self.seen[stream], seq_num)
+
+    def unannounced(self) -> Iterator[dict[str, Any]]:
+        """Stream datums of whole frames at the end of a file, in streams that have no other data."""
+        for resource in self._resources.values():
+            for descriptor in self._descriptors.values():
+                if list(descriptor["data_keys"]) == [resource["data_key"]]:
+                    known, there = self._frames[resource["uid"]], count_frames(resource)
+                    if there > known:
+                        yield {
+                            "uid": f"{resource['uid']}/{known}-{there}",
+                            "stream_resource": resource["uid"],
+                            "descriptor": descriptor["uid"],
+                            "indices": {"start": known, "stop": there},
+                            "seq_nums": {"start": known + 1, "stop": there + 1},
+                        }
+
+    def last_state(self, state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The event of ``baseline`` that ends it; none when it was there, or without a beginning."""
+        for descriptor in self._descriptors.values():
+            if (
+                descriptor["name"] == "baseline"
+                and self.seen["baseline"] == 1
+                and set(state) >= set(descriptor["data_keys"])
+            ):
+                yield {
+                    "uid": str(uuid.uuid4()),
+                    "time": time.time(),
+                    "descriptor": descriptor["uid"],
+                    "seq_num": 2,
+                    "data": {key: state[key]["value"] for key in descriptor["data_keys"]},
+                    "timestamps": {key: state[key]["timestamp"] for key in descriptor["data_keys"]},
+                    "filled": {},
+                }
+
+
+def _append(file: io.FileIO, line: bytes) -> None:
+    """Returns when the line is on disk; a line that finds no room leaves nothing behind that the next would follow."""
+    end = file.tell()
+    try:
+        written = 0
+        while written < len(line):  # a disk that fills up takes a part and refuses the rest
+            written += file.write(line[written:]) or 0
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        file.seek(end)
+        raise
 
 
 def _has_stopped(path: Path) -> bool:

@@ -80,11 +80,11 @@ class Recorder:
         self.journal.close()
         note_recorder(self.layout.root, None)
 
-    def replay(self) -> list[str]:
+    def replay(self, state: Mapping[str, Any] | None = None) -> list[str]:
         """Bring everything from the journal that the catalogue lacks, see :func:`replay`. Runs of this recorder that
         still go on are left alone. Only the process that drives the instrument may call this."""
         self._queue.join()
-        return replay(self.layout.journal, open_catalog(self.layout.root), running=self.journal.open_runs)
+        return replay(self.layout.journal, open_catalog(self.layout.root), running=self.journal.open_runs, state=state)
 
     def _work(self) -> None:
         while (entry := self._queue.get()) is not None:
@@ -121,17 +121,23 @@ class Recorder:
         logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", run, error)
 
 
-def replay(journal_folder: str | os.PathLike[str], catalog: Any, running: Collection[str] = frozenset()) -> list[str]:
+def replay(
+    journal_folder: str | os.PathLike[str],
+    catalog: Any,
+    running: Collection[str] = frozenset(),
+    state: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Bring the runs into the catalogue that it lacks or has only in part, oldest first; their uids.
 
     Runs the catalogue has whole are skipped, so doing it twice does no harm. A run in the journal that never ended
-    gets a stop document (``exit_status`` "fail", ``reason`` "interrupted") there and in the catalogue. ``running``
-    names runs that still go on.
+    gets what :func:`~xrm_sims.data.journal.close_interrupted` writes, there and in the catalogue; with the instrument's
+    ``state`` if nothing was measured since. ``running`` names runs that still go on.
     """
     folder = Path(journal_folder)
+    newest = journal_paths(folder)[-1:]
     for path in interrupted_runs(folder):
         if path.stem not in running:
-            close_interrupted(path)
+            close_interrupted(path, state=state if [path] == newest else None)
     whole = _whole_runs(catalog)
     missing = [path for path in journal_paths(folder) if path.stem not in whole and path.stem not in running]
     return [path.stem for path in missing if _bring_in(path, catalog)]

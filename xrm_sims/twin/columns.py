@@ -78,7 +78,10 @@ class GalliumFIB(Driver):
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
         totals = self._machine.state.totals
-        return {"dose_nc": lambda: totals.get("fib_dose_nc", 0.0)}
+        return {
+            "dose_nc": lambda: totals.get("fib_dose_nc", 0.0),
+            "scan_dose_nc": lambda: totals.get("fib_scan_dose_nc", 0.0),
+        }
 
     def raster(self) -> Raster:
         """The raster that the scan generator is set to; ValueError when it leaves the scan field."""
@@ -138,8 +141,7 @@ class GalliumFIB(Driver):
 
         def drawn(share: float) -> None:
             if share > 0:
-                machine.add("fib_dose_nc", act(share)["dose_nc"])
-                machine.touch_surface()
+                machine.scanned(act(share)["dose_nc"])
 
         with self.command(), machine.scanning(self.name, command, pattern.as_dict()):
             before_nc = machine.state.totals.get("fib_dose_nc", 0.0)

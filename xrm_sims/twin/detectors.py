@@ -187,7 +187,7 @@ class MagneticSector(Driver):
 
             def cut_short(share: float) -> None:
                 passed_s = share * raster.frame_s
-                machine.scanned(current_pa, passed_s)
+                machine.scanned(current_pa * 1e-3 * passed_s)
                 dose_field(machine.specimen, machine.surface, scan, seconds=passed_s, settings=machine.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
@@ -199,7 +199,7 @@ class MagneticSector(Driver):
                 settings=machine.settings,
                 rng=machine.rng("raster"),
             )
-            machine.scanned(current_pa, raster.frame_s)
+            machine.scanned(current_pa * 1e-3 * raster.frame_s)
             return Frame(counts, started_s, machine.state.time_s, current_pa * 1e-3)
 
     def _analyser(self) -> Analyser:

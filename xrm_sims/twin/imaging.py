@@ -61,12 +61,12 @@ class SecondaryElectrons(Driver):
 
             def cut_short(share: float) -> None:
                 seconds = share * raster.frame_s
-                machine.scanned(current_pa, seconds)
+                machine.scanned(current_pa * 1e-3 * seconds)
                 dose_field(machine.specimen, machine.surface, scan, seconds=seconds, settings=machine.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
             counts = self._seen(scan, "ion")
-            machine.scanned(current_pa, raster.frame_s)
+            machine.scanned(current_pa * 1e-3 * raster.frame_s)
             return Frame(counts, started_s, machine.state.time_s, 1e-3 * current_pa)
 
     def _seen(self, scan: Scan, source: Literal["electron", "ion"]) -> NDArray[np.uint32]:

@@ -120,10 +120,11 @@ class Machine:
         """Count a dose or a charge."""
         self.state.totals[total] = self.state.totals.get(total, 0.0) + amount
 
-    def scanned(self, current_pa: float, seconds: float) -> None:
+    def scanned(self, dose_nc: float) -> None:
         """A scan has brought so much gallium onto the specimen."""
-        if current_pa * seconds > 0:
-            self.add("fib_dose_nc", current_pa * 1e-3 * seconds)
+        if dose_nc > 0:
+            self.add("fib_dose_nc", dose_nc)
+            self.add("fib_scan_dose_nc", dose_nc)
             self.touch_surface()
 
     def touch_surface(self) -> None:

@@ -31,7 +31,7 @@ class Truth:
     scan_to_specimen : 2 x 3 affine (um) of the present mode, now.
     source_drift_um : twin time in s -> (3,) displacement of the focal spot.
     run_out_um : angle in deg -> (3,) displacement of the rotation stage.
-    totals : ``fib_dose_nc``, ``target_charge_c``, ``specimen_electron_charge_c`` and the like.
+    totals : ``fib_dose_nc``, ``fib_scan_dose_nc``, ``target_charge_c``, ``specimen_electron_charge_c`` and the like.
     """
 
     specimen: Any

@@ -1,0 +1,87 @@
+"""From the uid of an interrupted run to the plan that takes what is missing, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plans
+from plans.stubs import Plan
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.parts import Part, find_parts
+
+SCAN_DOSE = "fib_scan_dose_nc"
+A_TRACE = 1e-6  # of a frame's dose: what sums of doses differ by
+
+
+def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str]:
+    """A plan for what a measurement is missing: views of a tomography, frames of a raster, dose of a milling.
+
+    Parameters
+    ----------
+    run : uid of any part of it, or the first characters of it.
+    announce : hears what is there, and what the specimen has lost without its being kept.
+
+    Raises ValueError for an unknown run, one that still goes on, one that cannot be resumed, and when nothing is
+    missing.
+    """
+    parts = find_parts(Layout.of(data).journal, run)
+    start = parts[0].start
+    for part in parts:
+        if not part.ended:
+            raise ValueError(f"run {part.uid}: has not ended; end it first, or after a crash: xrm-sims recover")
+    kind = start.get("scan_type", start.get("plan_name", "run"))
+    if kind not in _RESUMES:
+        raise ValueError(f"run {parts[0].uid}: is a {kind}, which is taken in one go; take it again")
+    return _RESUMES[kind](scope, parts, announce)
+
+
+def _tomography(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+    start = parts[0].start
+    done = {part.start["view_indices"][number - 1] for part in parts for number in part.taken}
+    announce(f"tomography {parts[0].uid[:8]}: {len(done)} of {start['num_projections']} views are there")
+    return plans.resume_tomography(scope, start, done)
+
+
+def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+    start = parts[0].start
+    done, lost = set(), set()
+    for part in parts:
+        frames = part.start["frame_indices"]
+        done |= {frames[number - 1] for number in part.taken}
+        drawn = _scan_dose_nc(part) / start["frame_dose_nc"]
+        lost |= {frame for place, frame in enumerate(frames) if place + A_TRACE < drawn}
+    lost -= done
+    announce(f"raster {parts[0].uid[:8]}: {len(done)} of {start['frames']} frames are there")
+    if lost:
+        numbers = ", ".join(str(frame + 1) for frame in sorted(lost))
+        announce(f"the specimen has lost frame {numbers} without its being kept; it is not drawn again")
+    return plans.resume_sims_raster(scope, start, done, lost)
+
+
+def _milling(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+    start, done_nc = parts[0].start, sum(_scan_dose_nc(part) for part in parts)
+    announce(f"{start['scan_type']} {parts[0].uid[:8]}: {done_nc:.4g} nC are on the pattern")
+    plan = plans.resume_deposit if start["scan_type"] == "deposition" else plans.resume_mill
+    return plan(scope, start, done_nc)
+
+
+_RESUMES: dict[str, Callable[..., Plan[str]]] = {
+    "tomography": _tomography,
+    "sims_raster": _raster,
+    "milling": _milling,
+    "deposition": _milling,
+}
+
+
+def _scan_dose_nc(part: Part) -> float:
+    """What the scans of a run have brought onto the specimen."""
+    if not part.before:
+        return 0.0  # nothing moves before the instrument's state is noted
+    if SCAN_DOSE not in part.after:
+        raise ValueError(
+            f"run {part.uid}: does not tell the dose at its end, so nobody knows what the specimen has lost; "
+            "begin a new run where the surface now stands"
+        )
+    return float(part.after[SCAN_DOSE] - part.before[SCAN_DOSE])
