@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
 from plans.deposition import deposit, deposition_request
 from plans.imaging import eds_map, eds_request, se_image, se_request
-from plans.ions import mill, milling_request, sims_raster, sims_request
+from plans.ions import sims_raster, sims_request
+from plans.milling import mill, milling_request
 from plans.preflight import Preflight, weigh
 from plans.sheet import Step
 from plans.stubs import Plan, in_background

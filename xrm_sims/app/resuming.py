@@ -31,6 +31,9 @@ def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     for part in parts:
         if not part.ended:
             raise ValueError(f"run {part.uid}: has not ended; end it first, or after a crash: xrm-sims recover")
+        specimen, mounted = part.before.get("specimen", scope.specimen.get()), scope.specimen.get()
+        if specimen != mounted:
+            raise ValueError(f"run {part.uid}: measured {specimen}, and {mounted} is mounted; bring that one in first")
     kind = start.get("scan_type", start.get("plan_name", "run"))
     if kind not in _RESUMES:
         raise ValueError(f"run {parts[0].uid}: is a {kind}, which is taken in one go; take it again")
