@@ -29,6 +29,7 @@ class WidePIX(FrameDetector):
     binning = setting("binning", choices=lambda s: s.detector.binnings)
     rows = readback("rows", kind=Kind.config)
     columns = readback("columns", kind=Kind.config)
+    temperature_c = readback("temperature_c", egu="degC", kind=Kind.config)
 
     def frame_shape(self) -> tuple[int, ...]:
         return int(self.rows.get()), int(self.columns.get())

@@ -4,7 +4,8 @@ A driver is a few blocking calls. ``get`` and ``put`` name quantities with their
 returns when the hardware is there and has said so, and raises ``ValueError`` (refused) or ``RuntimeError`` (failed)
 with one sentence. Devices call drivers from a worker thread, never from two threads at once, except ``stop``, which
 may come from anywhere at any time and must make a blocking call return early, by RuntimeError: a frame that was cut
-short is not handed back. The digital twin fulfils the same protocols.
+short is not handed back; and except ``get`` of what suspends a plan (marked *any time* below), which is asked beside a
+call under way and answers without waiting for it. The digital twin fulfils the same protocols.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ class Driver(Protocol):
     def stop(self) -> None: ...
 
 
+class InstrumentDriver(Driver, Protocol):
+    """Mode, clock and chamber."""
+
+    def let_pass(self, seconds: float) -> None:
+        """Wait in the instrument's own time: hardware sleeps, a simulation may say it has."""
+        ...
+
+
 class DetectorDriver(Driver, Protocol):
     """WidePIX: counts (rows, columns) after binning, uint32."""
 
@@ -78,17 +87,18 @@ class Drivers(Protocol):
     """One instrument.
 
     ================ =====================================================================================
-    attribute        quantities (ro: read only)
+    attribute        quantities (ro: read only; *: any time)
     ================ =====================================================================================
-    instrument       mode ("xray", "sem", "fib", "transfer"), time_s (ro), chamber_pressure_pa (ro),
+    instrument       mode* ("xray", "sem", "fib", "transfer"), time_s* (ro), chamber_pressure_pa* (ro),
                      specimen (name; putting another one has it exchanged, by a robot or by asking a person, and
                      returns when it is in)
-    beam             voltage_kv, current_na, measured_current_na (ro), blanked, probe_nm,
+    beam             voltage_kv, current_na*, measured_current_na* (ro), blanked, probe_nm,
                      position_y_um, position_z_um (on the target)
     target           x_um, y_um, z_um (laboratory frame, tip of the target), material
     stage            x_um, y_um, z_um, tilt_deg, bias_v
     rotation         angle_deg
-    widepix          exposure_s, threshold_kev, counter_depth_bits, binning, rows (ro), columns (ro)
+    widepix          exposure_s, threshold_kev, counter_depth_bits, binning, rows (ro), columns (ro),
+                     temperature_c* (ro)
     fib              voltage_kv, current_pa, blanked, fov_um, rows, columns, dwell_ms, centre_u_um,
                      centre_v_um, dose_nc (ro, total on the specimen), scan_dose_nc (ro, of it what rasters,
                      images and milling passes brought, not a parked beam)
@@ -101,7 +111,7 @@ class Drivers(Protocol):
     """
 
     @property
-    def instrument(self) -> Driver: ...
+    def instrument(self) -> InstrumentDriver: ...
 
     @property
     def beam(self) -> Driver: ...

@@ -22,7 +22,7 @@ from ophyd import Component, Kind, Signal
 from ophyd.status import Status
 
 from devices.drivers import Frame
-from devices.quantity import DriverDevice, done
+from devices.quantity import DriverDevice, Held, done
 from xrm_sims.data.frames import MIMETYPE, FrameWriter
 
 DATASET = "/entry/data/data"
@@ -158,6 +158,10 @@ class FrameDevice(DriverDevice, ABC):
         self._prepared = self._slot = slot
         return done(self)
 
+    def spoilt(self) -> bool:
+        """Whether conditions during the frame just taken were such that the plan is suspended and takes it again."""
+        return self.parent.conditions.tripped()
+
     def take(self) -> Status:
         """Take the prepared frame (the next of ``primary`` when none was), or nothing if it is there already."""
         if not self.store.is_open:
@@ -173,6 +177,8 @@ class FrameDevice(DriverDevice, ABC):
         frame = self.acquire()
         if frame.counts.shape != self.frame_shape():
             raise RuntimeError(f"{self.name}: a frame has shape {frame.counts.shape}, expected {self.frame_shape()}")
+        if self.spoilt():
+            raise Held
         self.time_s.put(0.5 * (frame.started_s + frame.stopped_s))
         self.current_na.put(frame.current_na)
         self.store.append(self._slot.stream, frame.counts.astype(DTYPE, copy=False))

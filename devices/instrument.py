@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ophyd import Component, Device, Kind
+from ophyd.status import Status
 
 from devices.columns import ElectronBeam, GalliumFIB, TargetManipulator
+from devices.conditions import Conditions
 from devices.detectors import EDSDetector, SecondaryElectronDetector, WidePIX
 from devices.drivers import Drivers
 from devices.frames import FrameDevice
@@ -56,6 +58,7 @@ class Instrument(Device):
         self.frames_dir = Path(frames_dir).absolute()
         self.worker = Worker()
         self.interlocks = Interlocks(settings)
+        self.conditions = Conditions(drivers, settings)
         self.channel = Channel(drivers.instrument, self.worker)
         self._on_before_pause: list[Quantity] = []
         super().__init__(name=name)
@@ -103,13 +106,43 @@ class Instrument(Device):
             status.wait()
         return found_on
 
+    def emergency_stop(self) -> list[str]:
+        """Stop everything, blank both beams, park the target; from any thread, and whatever a plan is doing.
+
+        Returns what was done. Each step is taken also when the one before it failed; then raises RuntimeError.
+        """
+        done, failed = [], []
+        park_um = self.settings.target.park_x_um
+        for step in (self.make_safe, lambda: self._park(park_um)):
+            try:
+                done += step()
+            except Exception as error:
+                failed.append(str(error))
+        if failed:
+            raise RuntimeError(f"emergency stop: {'; '.join(failed)}")
+        return done
+
+    def _park(self, park_um: float) -> list[str]:
+        at_um = float(self.target.x_um.get())
+        if at_um <= park_um:
+            return []
+        self.target.x_um.set(park_um).wait()
+        return [f"target: stood at x = {at_um:g} um, now parked at x = {park_um:g} um"]
+
+    def let_pass(self, seconds: float) -> Status:
+        """Wait in the instrument's own time."""
+        return self.channel.submit(self, lambda: self.drivers.instrument.let_pass(seconds))
+
     def pause(self) -> None:
         """Called by the RunEngine: no beam stays on a specimen that nobody measures."""
-        self._on_before_pause = [q for q in (self.beam.blanked, self.fib.blanked) if not q.get()]
+        self._on_before_pause += [q for q in (self.beam.blanked, self.fib.blanked) if not q.get()]
         self.make_safe()
 
     def resume(self) -> None:
-        """Called by the RunEngine: the beam that was on before the pause comes back, if the interlocks still agree."""
+        """Called by the RunEngine: the beam that was on before the pause comes back, if the interlocks still agree,
+        but not while conditions are such that the plan stays suspended."""
+        if self.conditions.on_trip is not None and self.conditions.complaint():
+            return
         for blanker in self._on_before_pause:
             blanker.put(False)
         self._on_before_pause = []

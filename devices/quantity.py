@@ -20,6 +20,10 @@ Limits = Callable[[Settings], tuple[float, float]]
 Choices = Callable[[Settings], Sequence[str | int]]
 
 
+class Held(Exception):  # noqa: N818 (nothing failed)
+    """The call is over, but its status waits: the plan is about to be suspended and will then ask again."""
+
+
 class Worker:
     """Calls all drivers of one instrument, one call at a time, away from the RunEngine's thread."""
 
@@ -44,6 +48,7 @@ class Channel:
         self._under_way = 0
         self._stops = 0
         self._forgiven = True
+        self._held: list[Status] = []
 
     def submit(self, owner: Any, call: Callable[[], None], *, stoppable: bool = True) -> Status:
         """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it.
@@ -63,6 +68,10 @@ class Channel:
                         call()
                     else:
                         error = RuntimeError(f"{owner.name}: stopped before it began")
+            except Held:
+                with self._guard:
+                    self._held.append(status)
+                return
             except Exception as raised:
                 error = raised
             with self._guard:
@@ -92,6 +101,13 @@ class Channel:
                 return
             self._forgiven = success
             self._stops += 1
+            held, self._held = self._held, []
+            self._under_way -= len(held)
+        for status in held:
+            if success:
+                status.set_finished()
+            else:
+                status.set_exception(RuntimeError(f"{status.obj.name}: stopped while the plan was suspended"))
         self.driver.stop()
 
 

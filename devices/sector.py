@@ -139,6 +139,11 @@ class MagneticSector(FrameDevice):
         fib = self.parent.fib
         return len(self.collectors), int(fib.rows.get()), int(fib.columns.get())
 
+    def spoilt(self) -> bool:
+        """Never: the specimen has paid for the frame. The plan is suspended all the same."""
+        self.parent.conditions.tripped()
+        return False
+
     def acquire(self) -> Frame:
         self.interlocks.check_action("raster")
         return self.channel.driver.raster_frame()

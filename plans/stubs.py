@@ -104,6 +104,7 @@ def record(
         return msg._replace(kwargs=msg.kwargs | {"reason": reason}) if untold else msg
 
     def everything() -> Plan[str]:
+        yield from bps.checkpoint()  # a plan that has none cannot be suspended
         yield from setup
         one_run = bpp.msg_mutator(bpp.run_wrapper(run(), md=describe()), with_reason)
         return (yield from bpp.stage_wrapper(one_run, detectors))

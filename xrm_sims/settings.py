@@ -52,6 +52,7 @@ class Detector(_Section):
     min_exposure_s: float = 1e-3
     threshold_limits_kev: tuple[float, float] = (2.0, 30.0)  # assumed
     binnings: tuple[int, ...] = (1, 2, 4, 8)
+    temperature_c: float = 25.0  # assumed
 
 
 class ElectronColumn(_Section):
@@ -292,6 +293,17 @@ class Chamber(_Section):
     exchange_s: float = 1200.0  # assumed: to bring another specimen in through the airlock
 
 
+class Suspension(_Section):
+    """When a plan under way is suspended, and when it goes on."""
+
+    min_current_fraction: float = 0.5  # assumed: of the electron current that was set; drift alone takes 26 % in 30 h
+    max_pressure_pa: float = 1e-2  # assumed
+    max_detector_temperature_c: float = 45.0  # assumed
+    settle_s: float = 60.0  # assumed: for so long everything has to be right again
+    poll_s: float = 5.0  # assumed: between two looks, in wall time while a plan runs, in instrument time while it waits
+    give_up_s: float = 21600.0  # assumed: then the plan fails
+
+
 class Specimen(_Section):
     """The cathode pillar; z is counted in the specimen frame, whose origin is the centre of the CT window."""
 
@@ -347,6 +359,7 @@ class Settings(_Section):
     mode_change: ModeChange = ModeChange()
     scan: Scan = Scan()
     chamber: Chamber = Chamber()
+    suspension: Suspension = Suspension()
     surface: SurfaceGrid = SurfaceGrid()
     electrons: Electrons = Electrons()
     specimen: Specimen = Specimen()

@@ -10,11 +10,12 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import RunEngineInterrupted, TransitionError
 
 from devices import Instrument
 from devices.drivers import Drivers
@@ -22,6 +23,7 @@ from xrm_sims.app import leftovers
 from xrm_sims.app.metadata import KeptMetadata
 from xrm_sims.app.progress import RunProgress
 from xrm_sims.app.stopping import Interrupted, pausing_at_once
+from xrm_sims.app.suspenders import ConditionSuspender
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings, load_settings
@@ -57,6 +59,8 @@ class Session:
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
         self.RE.subscribe(RunProgress())
+        self.suspender = ConditionSuspender(self.scope)
+        self.RE.install_suspender(self.suspender)
         self._closed = False
 
     @property
@@ -96,6 +100,20 @@ class Session:
             self.recorder.flush()
         return returned[0]
 
+    def abort_all(self, reason: str = "emergency stop") -> list[str]:
+        """Emergency stop, from any thread: everything stops, both beams are blanked, the target is parked and the plan
+        under way is aborted. Returns what was done, and when it is done.
+
+        The hardware comes first and last: whatever the plan still does between the two is undone.
+        """
+        done = self.scope.emergency_stop()
+        if not self.RE.state.is_idle:
+            with suppress(TransitionError):  # it has just ended
+                self.RE.abort(reason)
+                done.append("plan: aborted")
+            done += self.scope.emergency_stop()
+        return done
+
     def recover(self) -> list[str]:
         """Make the instrument safe and bring what a crash left in the journal into the catalogue; what was done."""
         return leftovers.recover(self)
@@ -107,6 +125,7 @@ class Session:
         self._closed = True
         if self.RE.state == "paused":
             self._abort("the session was closed")
+        self.RE.remove_suspender(self.suspender)
         self.recorder.close()
         self.scope.close()
         self.drivers.close()

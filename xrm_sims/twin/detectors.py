@@ -35,7 +35,13 @@ class WidePix(Driver):
         }
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
-        return {"rows": lambda: self._shape[0], "columns": lambda: self._shape[1]}
+        machine = self._machine
+        celsius = machine.settings.detector.temperature_c
+        return {
+            "rows": lambda: self._shape[0],
+            "columns": lambda: self._shape[1],
+            "temperature_c": lambda: machine.disturbed("temperature_c", celsius, machine.time_s),
+        }
 
     def check(self, name: str, value: Any) -> None:
         detector, state = self._machine.settings.detector, self._machine.state

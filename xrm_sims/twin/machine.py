@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +34,16 @@ _FOREVER = threading.Event()
 _MOVES_KEPT = 100  # changes of mode and target whose thermal after-effect is remembered
 
 
+@dataclass(frozen=True)
+class Disturbance:
+    """From ``start_s`` until ``stop_s`` of twin time a reading has this value, whatever it would be otherwise."""
+
+    reading: str
+    value: float
+    start_s: float
+    stop_s: float
+
+
 class Machine:
     """One instrument with a specimen in it; drivers are views of it.
 
@@ -46,6 +57,7 @@ class Machine:
         self.settings = settings
         self.source_drift = SourceDrift(settings.motion, state.seed)
         self.run_out = RunOut(settings.motion, state.seed)
+        self.disturbances: list[Disturbance] = []
         self._given_specimen = specimen
         self._lock = threading.RLock()
         self._surface_changed = False
@@ -139,9 +151,15 @@ class Machine:
     def current_na(self, time_s: float) -> float:
         """Electron current: it decays exponentially since it was last set."""
         hours = (time_s - self.state.since_s.get("current_na", 0.0)) / 3600.0
-        return self.state.values["beam"]["current_na"] * float(
-            np.exp(-self.settings.electron.current_decay_per_h * hours)
-        )
+        kept = float(np.exp(-self.settings.electron.current_decay_per_h * hours))
+        return self.disturbed("measured_current_na", self.state.values["beam"]["current_na"] * kept, time_s)
+
+    def disturbed(self, reading: str, value: float, time_s: float) -> float:
+        """What a reading is, given what it would be undisturbed."""
+        for d in self.disturbances:
+            if d.reading == reading and d.start_s <= time_s < d.stop_s:
+                return d.value
+        return value
 
     @property
     def target_flux(self) -> float:

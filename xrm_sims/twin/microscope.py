@@ -17,7 +17,7 @@ from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.columns import ElectronBeam, GalliumFIB
 from xrm_sims.twin.detectors import MagneticSector, WidePix
 from xrm_sims.twin.imaging import EDS, SecondaryElectrons
-from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.machine import Disturbance, Machine
 from xrm_sims.twin.samples import check_sample
 from xrm_sims.twin.stages import Instrument, Rotation, Stage, Target
 from xrm_sims.twin.store import State, Store
@@ -151,6 +151,11 @@ class Microscope:
             run_out_um=machine.run_out.at,
             totals=dict(machine.state.totals),
         )
+
+    def disturb(self, reading: str, value: float, *, start_s: float, stop_s: float) -> None:
+        """Script a failure, until this process lets go: ``chamber_pressure_pa``, ``measured_current_na`` (the beam
+        itself, counts and dose included) or ``temperature_c`` has a value from one twin time to another."""
+        self._machine.disturbances.append(Disturbance(reading, value, start_s, stop_s))
 
     def close(self) -> None:
         """Let go of the instrument and leave it as it stands; its beams stay as they are."""

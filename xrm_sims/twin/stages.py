@@ -27,7 +27,9 @@ class Instrument(Driver):
         return {
             "time_s": lambda: machine.time_s,
             "specimen": lambda: machine.state.sample,
-            "chamber_pressure_pa": lambda: machine.settings.chamber.pressure_pa,
+            "chamber_pressure_pa": lambda: machine.disturbed(
+                "chamber_pressure_pa", machine.settings.chamber.pressure_pa, machine.time_s
+            ),
         }
 
     def put(self, name: str, value: Any) -> None:
@@ -40,6 +42,11 @@ class Instrument(Driver):
             if value != machine.state.sample:
                 self.wait(machine.settings.chamber.exchange_s)
                 machine.exchange(value)
+
+    def let_pass(self, seconds: float) -> None:
+        """Wait in twin time; RuntimeError when stopped."""
+        with self.command():
+            self.wait(seconds)
 
     def reach(self, name: str, value: Any) -> None:
         """A change of mode takes its time and leaves the scan frame displaced, newly each time."""

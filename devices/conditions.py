@@ -1,0 +1,54 @@
+"""What has to be right for a measurement to mean anything: beam current, vacuum, detector temperature.
+
+These few readings are asked from any thread while other calls are under way, so drivers keep them ready (see
+``devices.drivers``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xrm_sims.settings import Settings
+
+
+class Conditions:
+    """Looks at the readings of one instrument.
+
+    ``on_trip`` belongs to whoever suspends plans: it is told what is wrong and answers whether the plan under way is
+    about to be suspended, so that it will ask again for the frame that it is waiting for.
+    """
+
+    def __init__(self, drivers: Any, settings: Settings) -> None:
+        self._drivers = drivers
+        self._limits = settings.suspension
+        self.on_trip: Callable[[str], bool] | None = None
+
+    def complaint(self) -> str:
+        """What is wrong, in one clause; empty when all is well. The readings count where they matter: electrons in
+        xray and sem mode, the detector in xray mode, the vacuum always."""
+        drivers, limits = self._drivers, self._limits
+        mode = drivers.instrument.get("mode")
+        found = []
+        pressure_pa = float(drivers.instrument.get("chamber_pressure_pa"))
+        if not pressure_pa <= limits.max_pressure_pa:
+            found.append(f"chamber pressure {pressure_pa:.3g} Pa is above {limits.max_pressure_pa:g} Pa")
+        if mode in ("xray", "sem"):
+            wanted_na, measured_na = (float(drivers.beam.get(name)) for name in ("current_na", "measured_current_na"))
+            least_na = limits.min_current_fraction * wanted_na
+            if not measured_na >= least_na:
+                found.append(f"beam current {measured_na:.3g} nA is below {least_na:.3g} nA")
+        if mode == "xray":
+            temperature_c = float(drivers.widepix.get("temperature_c"))
+            if not temperature_c <= limits.max_detector_temperature_c:
+                found.append(
+                    f"detector temperature {temperature_c:.1f} degC is above {limits.max_detector_temperature_c:g} degC"
+                )
+        return ", ".join(found)
+
+    def tripped(self) -> bool:
+        """Whether something is wrong and the plan under way is about to be suspended for it."""
+        if self.on_trip is None:
+            return False
+        complaint = self.complaint()
+        return bool(complaint) and self.on_trip(complaint)
