@@ -1,3 +1,4 @@
+import numba
 import numpy as np
 import pytest
 
@@ -213,6 +214,20 @@ def test_same_seed_same_counts(pillar):
     assert one.shape == (4, 64, 64)
     assert (one == two).all()
     assert (one != other).any()
+
+
+def test_same_counts_whatever_the_number_of_threads(pillar):
+    def take():
+        return frame(pillar, Surface.fresh(pillar, SETTINGS), raster=Raster((64, 64), 5.0, 0.55))
+
+    threads = numba.get_num_threads()
+    together = take()
+    try:
+        numba.set_num_threads(1)
+        alone = take()
+    finally:
+        numba.set_num_threads(threads)
+    assert np.array_equal(together, alone)
 
 
 def test_useful_yields_follow_the_ionisation_energies():
