@@ -19,10 +19,12 @@ from xrm_sims.app.validation.report import line
 from xrm_sims.app.validation.rows import (
     at_least,
     at_most,
+    best_split,
     detection_limit,
+    grouped_sigma,
     mean_with_sigma,
+    median_with_sigma,
     overlap,
-    overlap_with_sigma,
     share_with_sigma,
     two_means,
 )
@@ -71,17 +73,32 @@ def test_the_uncertainty_of_an_overlap_is_that_of_its_groups():
     rng = np.random.default_rng(2)
     particles = np.repeat(np.arange(20), 500)
     noise = rng.normal(0, 1, (2, len(particles)))
-    alike = overlap_with_sigma(*noise, particles, particles)
+    alike = grouped_sigma(overlap, *noise, particles, particles)
     offsets = rng.normal(0, 1, (2, 20))[:, particles]
-    apart = overlap_with_sigma(*(noise + offsets), particles, particles)
-    assert alike[1] < 0.02 < apart[1]
-    assert math.isnan(overlap_with_sigma([], [1.0], [], [0])[0])
+    apart = grouped_sigma(overlap, *(noise + offsets), particles, particles)
+    assert alike < 0.02 < apart
+    assert math.isnan(grouped_sigma(overlap, [], [1.0], [], [0]))
+
+
+def test_the_best_threshold_between_two_gaussians_is_midway():
+    rng = np.random.default_rng(3)
+    n = 100_000
+    for apart in (0.0, 1.0, 8.0):
+        found = best_split(rng.normal(0, 1, n), rng.normal(apart, 1, n))
+        # the largest of all differences between two empirical distributions: Kolmogorov's 1.36 sqrt(2 / n) at 95 %
+        assert found == pytest.approx(norm.cdf(apart / 2), abs=1.36 * math.sqrt(2 / n))
+    assert math.isnan(best_split([], [1.0]))
 
 
 def test_shares_means_and_thresholds():
     assert share_with_sigma(34, 34) == (1.0, pytest.approx(math.sqrt(35 / 36 / 36 / 34)))
     assert math.isnan(share_with_sigma(0, 0)[0])
     assert mean_with_sigma([1.0, 3.0]) == (2.0, pytest.approx(1.0))
+    # a median of n normal values scatters by 1.25 standard deviations over the root of n
+    median, sigma = median_with_sigma(np.random.default_rng(4).normal(5.0, 2.0, 2000))
+    assert median == pytest.approx(5.0, abs=3 * 1.25 * 2 / math.sqrt(2000))
+    assert sigma == pytest.approx(1.25 * 2 / math.sqrt(2000), rel=0.25)
+    assert math.isnan(median_with_sigma([])[0])
     assert 1.2 < two_means([1.0, 1.1, 1.2, 2.0, 2.1]) < 2.0
     assert detection_limit(0.0) == pytest.approx(2.71)
     # a signal at the limit is missed by one count in twenty: Currie's critical level is 1.645 standard deviations

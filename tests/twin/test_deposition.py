@@ -14,7 +14,10 @@ from xrm_sims.twin.sector import ISOTOPES, radius_for
 from xrm_sims.twin.sputtering import removal_rates
 from xrm_sims.twin.surface import Surface
 
-SETTINGS = DEFAULTS.model_copy(update={"surface": DEFAULTS.surface.model_copy(update={"pitch_um": 0.1})})
+SHARP = DEFAULTS.ion.model_copy(update={"core_fwhm_nm": 1e-3, "tail_fraction": 0.0})
+SETTINGS = DEFAULTS.model_copy(
+    update={"ion": SHARP, "surface": DEFAULTS.surface.model_copy(update={"pitch_um": 0.1})}
+)  # patterns end where they are told
 RATE = SETTINGS.deposition.rate_um3_per_nc
 STRAIGHT = np.eye(2, 3)
 PATTERNS = [

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from xrm_sims.patterns import Annulus, CrossSection, Polygon, Rectangle
 from xrm_sims.settings import Settings
@@ -9,7 +10,9 @@ from xrm_sims.twin.milling import mill_pass
 from xrm_sims.twin.sputtering import energy_gain, removal_rates
 from xrm_sims.twin.surface import Surface
 
-SETTINGS = Settings(surface=Settings().surface.model_copy(update={"pitch_um": 0.1}))
+COARSE = Settings(surface=Settings().surface.model_copy(update={"pitch_um": 0.1}))
+SHARP = {"core_fwhm_nm": 1e-3, "tail_fraction": 0.0}
+SETTINGS = COARSE.model_copy(update={"ion": COARSE.ion.model_copy(update=SHARP)})  # patterns end where they are told
 TURNED = np.array([[0.98, -0.05, 1.5], [0.06, 1.01, -2.0]])
 RATE = SETTINGS.sputtering.rate_lco_um3_per_nc
 PATTERNS = [
@@ -21,8 +24,8 @@ PATTERNS = [
 each_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=lambda p: p.kind)
 
 
-def mill(specimen, pattern, *, surface=None, affine=TURNED, current_pa=1000.0, **changes):
-    surface = surface or Surface.fresh(specimen, SETTINGS)
+def mill(specimen, pattern, *, surface=None, affine=TURNED, current_pa=1000.0, settings=SETTINGS, **changes):
+    surface = surface or Surface.fresh(specimen, settings)
     milled = mill_pass(
         specimen,
         surface,
@@ -30,7 +33,7 @@ def mill(specimen, pattern, *, surface=None, affine=TURNED, current_pa=1000.0, *
         pattern=pattern,
         current_pa=current_pa,
         fraction=1.0,
-        settings=SETTINGS,
+        settings=settings,
         **changes,
     )
     return surface, milled
@@ -103,11 +106,37 @@ def test_dose_and_volume_agree_on_the_pillar(pattern):
 
 
 @pytest.mark.parametrize("current_pa", [1.5, 50.0, 65000.0])
-def test_current_changes_the_time_and_not_the_hole(slab_of, current_pa):
-    surface, milled = mill(slab_of(), PATTERNS[2], current_pa=current_pa)
-    reference, at_1_na = mill(slab_of(), PATTERNS[2])
+def test_current_changes_the_time_and_not_the_depth(slab_of, current_pa):
+    surface, milled = mill(slab_of(), PATTERNS[0], current_pa=current_pa, settings=COARSE, affine=np.eye(2, 3))
+    _, at_1_na = mill(slab_of(), PATTERNS[0])
     assert milled["seconds"] == pytest.approx(at_1_na["seconds"] * 1000.0 / current_pa)
-    assert (surface.heights_um == reference.heights_um).all()
+    assert 4.5 - surface.height_at([[0.05, 0.05], [2.0, 1.0]]) == pytest.approx([1.0, 1.0], rel=0.01)
+
+
+@pytest.mark.parametrize(("kind", "passes"), [(Rectangle, 1), (Rectangle, 8), (CrossSection, 1)])
+@pytest.mark.parametrize("current_pa", [1000.0, 65000.0])
+def test_the_flanks_of_a_box_are_the_profile_of_the_beam(slab_of, kind, current_pa, passes):
+    """Across a straight edge a Gaussian beam leaves an error function: FWHM 20 nm at 50 pA, growing as I^0.4, and a
+    tail of 150 nm with 3 %. However many passes a plane takes."""
+    fine = COARSE.model_copy(update={"surface": COARSE.surface.model_copy(update={"pitch_um": 0.02, "width_um": 8.0})})
+    steps = {"steps": 1} if kind is CrossSection else {}
+    box, slab, surface = kind((4.0, 4.0), 0.8, passes=passes, **steps), slab_of(), None
+    for _ in range(passes):
+        surface, _ = mill(slab, box, surface=surface, affine=np.eye(2, 3), current_pa=current_pa, settings=fine)
+    u = surface.first_um + surface.pitch_um * np.arange(len(surface.heights_um))
+    depth_um = 4.5 - surface.height_at(np.column_stack([u, np.zeros_like(u)]))
+    core_um = 1e-3 * 20.0 * (current_pa / 50.0) ** 0.4 / np.sqrt(8 * np.log(2))
+    share = sum(w * (norm.cdf((u + 2.0) / s) - norm.cdf((u - 2.0) / s)) for w, s in ((0.97, core_um), (0.03, 0.15)))
+    steepest = 0.01 / core_um * 0.4  # per half a cell, by which the edge may lie off
+    assert depth_um == pytest.approx(0.8 * share, abs=0.8 * (steepest + 0.02))
+    away = np.abs(u) > 2.0
+    assert depth_um[away].sum() == pytest.approx(0.8 * share[away].sum(), rel=0.3 if current_pa < 5000 else 0.1)
+
+
+@each_pattern
+def test_a_wide_beam_removes_as_much_as_a_narrow_one(slab_of, pattern):
+    narrow, wide = (mill(slab_of(), pattern, current_pa=i, settings=COARSE)[1] for i in (1.5, 65000.0))
+    assert wide["removed_um3"] == pytest.approx(narrow["removed_um3"], rel=0.01)
 
 
 @each_pattern

@@ -84,7 +84,10 @@ def test_milling_touches_only_the_mapped_box_and_stays(slab_of):
     slab = slab_of()
     surface = Surface.fresh(slab, COARSE)
     before = surface.heights_um.copy()
-    _, pass_ = mill(slab, surface, affine=TURNED, size_um=(6.0, 3.0))
+    sharp = COARSE.model_copy(
+        update={"ion": COARSE.ion.model_copy(update={"core_fwhm_nm": 1e-3, "tail_fraction": 0.0})}
+    )
+    _, pass_ = mill(slab, surface, affine=TURNED, settings=sharp, size_um=(6.0, 3.0))
     n, pitch = len(before), surface.pitch_um
     grid = (np.arange(n) - 0.5 * (n - 1)) * pitch
     x, y = np.meshgrid(grid, grid)

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from xrm_sims.patterns import Milled
 from xrm_sims.settings import Settings
 from xrm_sims.twin.sputtering import removal_rates
-from xrm_sims.twin.surface import UNTOUCHED, Specimen, Surface, weighted_area_um2
+from xrm_sims.twin.surface import BEAM_REACH, LEAST_SHARE, Beam, Specimen, Surface, flanks, weighted_area_um2
 from xrm_sims.twin.terrain import lower_block
 
 
@@ -28,7 +28,7 @@ def mill_pass(
 
     Planar patterns lose everything above the plane that the pass's dose gets down to; in others each place gets the
     dose of its depth. How deep either goes follows from the materials really met, at their own rates, not from the
-    wished depth.
+    wished depth. Around a pattern the beam's profile at that current leaves flanks, which get their share of the dose.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def mill_pass(
     ValueError for a current or fraction that is not positive, and for a pattern beside the mapped surface.
     """
     milled = _one_pass(pattern, current_pa, fraction, settings.sputtering.rate_lco_um3_per_nc)
-    dose_nc = milled["dose_nc"]
+    dose_nc, beam = milled["dose_nc"], beam_profile(current_pa, settings, impact_energy_kev)
     if pattern.planar:
-        z_um = _plane_reached(specimen, surface, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
-        removed = surface.cut_plane(specimen, scan_to_specimen, pattern, z_um, settings)
+        z_um = _plane_reached(specimen, surface, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev, beam)
+        removed = surface.cut_plane(specimen, scan_to_specimen, pattern, z_um, settings, beam)
         milled["plane_z_um"] = z_um
     else:
-        removed = surface.erode(specimen, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev)
+        removed = surface.erode(specimen, scan_to_specimen, pattern, dose_nc, settings, impact_energy_kev, beam)
     return milled | {"removed_um3": float(removed.sum())}
 
 
@@ -73,7 +73,7 @@ def deposit_pass(
     rate = settings.deposition.rate_um3_per_nc
     drawn = _one_pass(pattern, current_pa, fraction, rate)
     before_um3 = surface.deposited_um3
-    surface.deposit(scan_to_specimen, pattern, drawn["dose_nc"] * rate)
+    surface.deposit(scan_to_specimen, pattern, drawn["dose_nc"] * rate, beam_profile(current_pa, settings))
     if surface.deposited_um3 == before_um3:
         raise ValueError(_misses(pattern, settings))
     return drawn | {"deposited_um3": surface.deposited_um3 - before_um3}
@@ -111,20 +111,25 @@ def dose_spot(
     The hole has the beam's core and tail as its profile; a cell of the height map is the finest detail it can have.
     """
     dose_nc = current_pa * 1e-3 * seconds
-    tail_um = settings.ion.tail_sigma_nm * 1e-3
-    core_um = float(np.hypot(core_sigma_um(current_pa, settings, impact_energy_kev), 0.5 * surface.pitch_um))
-    middle, reach_um = np.asarray(xy_um), 4.0 * max(tail_um, core_um)
+    beam = [
+        (share, float(np.hypot(sigma_um, 0.5 * surface.pitch_um)))
+        for share, sigma_um in beam_profile(current_pa, settings, impact_energy_kev)
+    ]
+    middle, reach_um = np.asarray(xy_um), BEAM_REACH * max(sigma_um for _, sigma_um in beam)
     rows, columns = surface.block(middle - reach_um, middle + reach_um)
     y = surface.first_um + surface.pitch_um * np.arange(rows.start, rows.stop)[:, None] - xy_um[1]
     x = surface.first_um + surface.pitch_um * np.arange(columns.start, columns.stop) - xy_um[0]
-    share = settings.ion.tail_fraction
-    profile = sum(
-        weight * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
-        for weight, sigma in ((1 - share, core_um), (share, tail_um))
-    )
+    profile = sum(share * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2) for share, sigma in beam)
     rates = removal_rates(settings, impact_energy_kev)
     surface.lower(specimen, rows, columns, dose_nc * np.asarray(profile), -np.inf, rates)
     return dose_nc
+
+
+def beam_profile(current_pa: float, settings: Settings, impact_energy_kev: float | None = None) -> Beam:
+    """The beam's core and tail."""
+    tail = settings.ion.tail_fraction
+    core_um = float(core_sigma_um(current_pa, settings, impact_energy_kev))
+    return (1.0 - tail, core_um), (tail, 1e-3 * settings.ion.tail_sigma_nm)
 
 
 def core_sigma_um(current_pa: float, settings: Settings, impact_energy_kev: float | None = None) -> float:
@@ -143,28 +148,27 @@ def _plane_reached(
     dose_nc: float,
     settings: Settings,
     impact_energy_kev: float | None,
+    beam: Beam,
 ) -> float:
     """Height down to which ``dose_nc`` clears a pattern: root of the dose that all solid above a plane takes.
 
     Found on every n-th cell of the map, so that a pass costs the same whatever the size of its pattern.
     """
-    rows, columns, share = surface.cells(scan_to_specimen, pattern)
-    stride = max(1, round(np.sqrt((share > 0).sum()) / settings.surface.milling_columns))
-    heights, deposit, inside = (
-        cells[::stride, ::stride]
-        for cells in (surface.heights_um[rows, columns], surface.deposit_um[rows, columns], share > 0)
-    )
-    if not inside.any():
+    rows, columns, share = surface.cells(scan_to_specimen, pattern, beam)
+    stride = max(1, round(np.sqrt((share > LEAST_SHARE).sum()) / settings.surface.milling_columns))
+    heights, deposit = (cells[rows, columns][::stride, ::stride] for cells in (surface.heights_um, surface.deposit_um))
+    share = share[::stride, ::stride]
+    if not (share > LEAST_SHARE).any():
         raise ValueError(_misses(pattern, settings))
     rates = removal_rates(settings, impact_energy_kev)
     dose_per_um3 = np.divide(1.0, rates, out=np.zeros_like(rates), where=rates > 0)
     available = dose_nc / weighted_area_um2(scan_to_specimen, pattern)
-    limit = np.where(inside, np.inf, UNTOUCHED)
     first_y, first_x = (surface.first_um + block.start * surface.pitch_um for block in (rows, columns))
     step_um = surface.pitch_um * stride
 
     def excess_nc_per_um2(z_um: float) -> float:
         cleared = heights.copy()
+        limit, floor_um = flanks(heights, share, z_um)
         removed_um = lower_block(
             specimen.solids,
             cleared,
@@ -174,12 +178,12 @@ def _plane_reached(
             first_x,
             step_um,
             limit,
-            z_um,
+            floor_um,
             rates,
         ).sum(axis=0)
-        return float(removed_um @ dose_per_um3) / inside.sum() - available
+        return float(removed_um @ dose_per_um3) / share.sum() - available
 
-    highest = float(heights[inside].max())
+    highest = float(heights[share > LEAST_SHARE].max())
     foot = float(specimen.solids.cylinders[:, 2].min())
     reach_um = pattern.depth_um
     while excess_nc_per_um2(highest - reach_um) < 0:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from xrm_sims.settings import Specimen
@@ -23,8 +24,12 @@ def check_sample(name: str) -> None:
         raise ValueError(f"sample: {name!r} needs a whole number from 0 on after the colon, its seed")
 
 
+@lru_cache(maxsize=4)
 def mount(name: str, seed: int, settings: Specimen) -> Any:
-    """The specimen called ``name``, drawn from ``seed`` unless it names its own."""
+    """The specimen called ``name``, drawn from ``seed`` unless it names its own.
+
+    No beam changes it (what ions take and leave is the surface's), so instruments of one process may share it.
+    """
     check_sample(name)
     kind, _, own_seed = name.partition(":")
     return SAMPLES[kind](int(own_seed or seed), settings)

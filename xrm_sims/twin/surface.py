@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
 
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Shape
@@ -24,7 +25,10 @@ from xrm_sims.specimen.tracing import Solids
 from xrm_sims.twin.sputtering import NUM_MATERIALS, removal_rates, tilt_gain
 from xrm_sims.twin.terrain import facets, look_down, lower_block
 
+Beam = tuple[tuple[float, float], ...]  # Gaussians: share, standard deviation in um
 UNTOUCHED = -1.0
+FULL_SHARE, LEAST_SHARE = 0.99, 1e-3  # of the dose: where a pattern ends as a plane, and where its flank begins
+BEAM_REACH = 4.0  # standard deviations
 BEYOND = 64  # places per side of a field at which the specimen beside the map is asked
 
 
@@ -184,13 +188,14 @@ class Surface:
         dose_nc: float,
         settings: Settings,
         impact_energy_kev: float | None = None,
+        beam: Beam = (),
     ) -> NDArray[np.float64]:
         """Spread a dose over a pattern of the scan frame as its depth is; returns (materials,) um^3 removed.
 
         Each material goes at its own rate, a tilted facet faster. A pattern smaller than a cell falls on the nearest
-        one. Beside the map nothing sinks, but what goes there is counted.
+        one. Beside the map nothing sinks, but what goes there is counted. ``beam`` as in :meth:`cells`.
         """
-        rows, columns, share = self.cells(scan_to_specimen, pattern)
+        rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
         rates = removal_rates(settings, impact_energy_kev)
         full_nc_per_um2 = dose_nc / weighted_area_um2(scan_to_specimen, pattern)
         if share.any():
@@ -202,12 +207,12 @@ class Surface:
         removed = self.lower(specimen, rows, columns, np.where(dose > 0, dose * gain, dose), -np.inf, rates)
         return removed + self._take_beside(specimen, scan_to_specimen, pattern, full_nc_per_um2 * rates)
 
-    def deposit(self, scan_to_specimen: ArrayLike, pattern: Shape, volume_um3: float) -> None:
+    def deposit(self, scan_to_specimen: ArrayLike, pattern: Shape, volume_um3: float, beam: Beam = ()) -> None:
         """Spread a volume of deposit over a pattern of the scan frame as its depth is, on what a beam from above meets.
 
         A pattern smaller than a cell falls on the nearest one. What goes beside the map is lost and not counted.
         """
-        rows, columns, share = self.cells(scan_to_specimen, pattern)
+        rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
         layer_um = share * volume_um3 / weighted_area_um2(scan_to_specimen, pattern)
         if not share.any():
             rows, columns = self._nearest(scan_to_specimen, pattern)
@@ -218,13 +223,19 @@ class Surface:
         self.deposited_um3 += float(layer_um.sum()) * self.pitch_um**2
 
     def cut_plane(
-        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, z_um: float, settings: Settings
+        self,
+        specimen: Specimen,
+        scan_to_specimen: ArrayLike,
+        pattern: Shape,
+        z_um: float,
+        settings: Settings,
+        beam: Beam = (),
     ) -> NDArray[np.float64]:
-        """Take away all that stands above ``z_um`` in a pattern of the scan frame; returns (materials,) um^3."""
-        rows, columns, share = self.cells(scan_to_specimen, pattern)
-        return self.lower(
-            specimen, rows, columns, np.where(share > 0, np.inf, UNTOUCHED), z_um, removal_rates(settings)
-        )
+        """Take away all that stands above ``z_um`` in a pattern of the scan frame, and on the flanks that the beam
+        leaves around it as much as its share of the dose; returns (materials,) um^3."""
+        rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
+        limit, floor_um = flanks(self.heights_um[rows, columns], share, z_um)
+        return self.lower(specimen, rows, columns, limit, floor_um, removal_rates(settings))
 
     def lower(
         self,
@@ -232,10 +243,10 @@ class Surface:
         rows: slice,
         columns: slice,
         dose_nc_per_um2: NDArray[np.float64],
-        z_um: float,
+        floor_um: float | NDArray[np.float64],
         rates_um3_per_nc: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Spend a dose per area on each cell of a block, from the top down but not below ``z_um``.
+        """Spend a dose per area on each cell of a block, from the top down but not below ``floor_um``.
 
         Cells with a negative dose (``UNTOUCHED``) stay as they are; all others fall through free space.
         Returns the volume removed, (materials,) um^3, which is also added to ``removed_um3``.
@@ -249,22 +260,29 @@ class Surface:
             self.first_um + columns.start * self.pitch_um,
             self.pitch_um,
             dose_nc_per_um2,
-            z_um,
+            np.broadcast_to(np.asarray(floor_um, dtype=float), dose_nc_per_um2.shape),
             rates_um3_per_nc,
         )
         volume = removed.sum(axis=0) * self.pitch_um**2
         self.removed_um3 += volume
         return volume
 
-    def cells(self, scan_to_specimen: ArrayLike, pattern: Shape) -> tuple[slice, slice, NDArray[np.float64]]:
-        """Block of cells around a pattern of the scan frame, and how deep it goes in each by the cell's centre."""
+    def cells(
+        self, scan_to_specimen: ArrayLike, pattern: Shape, beam: Beam = ()
+    ) -> tuple[slice, slice, NDArray[np.float64]]:
+        """Block of cells around a pattern of the scan frame, and how deep it goes in each by the cell's centre, blurred
+        by the beam that draws it."""
         (u0, v0), (u1, v1) = pattern.extent_um
         corners = apply_affine(scan_to_specimen, [[u0, v0], [u0, v1], [u1, v0], [u1, v1]])
-        rows, columns = self.block(corners.min(axis=0), corners.max(axis=0))
+        reach_um = BEAM_REACH * max((sigma_um for _, sigma_um in beam), default=0.0)
+        rows, columns = self.block(corners.min(axis=0) - reach_um, corners.max(axis=0) + reach_um)
         x = self.first_um + self.pitch_um * np.arange(columns.start, columns.stop)
         y = self.first_um + self.pitch_um * np.arange(rows.start, rows.stop)[:, None]
         u, v = (a[0] * x + a[1] * y + a[2] for a in invert_affine(scan_to_specimen))
-        return rows, columns, pattern.depth_share(u, v)
+        share = pattern.depth_share(u, v)
+        if beam:
+            share = sum(part * gaussian_filter(share, s / self.pitch_um, truncate=BEAM_REACH) for part, s in beam)
+        return rows, columns, np.asarray(share)
 
     def block(self, low_um: NDArray[np.float64], high_um: NDArray[np.float64]) -> tuple[slice, slice]:
         """Rows and columns of the cells from one (x, y) to another, as far as they are on the map."""
@@ -296,6 +314,20 @@ class Surface:
         volume = np.bincount(self.look(specimen, xy[beside]).codes, share, NUM_MATERIALS) * depth_um * place_um2
         self.removed_um3 += volume
         return np.asarray(volume)
+
+
+def flanks(
+    heights_um: NDArray[np.float32], share: NDArray[np.float64], plane_um: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How planar milling ends on a block: doses without end where it mills, and the floor of each cell.
+
+    Where the beam's full dose falls everything above the plane goes; on the flanks a cell sinks by its share of the
+    step between the highest such place and the plane.
+    """
+    full = share >= FULL_SHARE * share.max(initial=0.0)
+    step_um = float(heights_um[full].max(initial=plane_um)) - plane_um
+    floor_um = np.where(full, plane_um, np.maximum(plane_um, heights_um - share * step_um))
+    return np.where(share > LEAST_SHARE, np.inf, UNTOUCHED), floor_um
 
 
 def area_scale(scan_to_specimen: ArrayLike) -> float:

@@ -67,14 +67,16 @@ def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed)
 
 @njit(cache=True, parallel=True)
 def lower_block(  # type: ignore[no-untyped-def]
-    solids, heights, deposit, eroded, first_y, first_x, pitch, dose, plane, rates
+    solids, heights, deposit, eroded, first_y, first_x, pitch, dose, floor, rates
 ):
-    """Lower a block of the height map in place, deposit first; removed lengths (rows, materials) in um."""
+    """Lower a block of the height map in place, deposit first, to ``floor`` (rows, columns) at most; removed lengths
+    (rows, materials) in um."""
     rows, columns = heights.shape
     removed = np.zeros((rows, len(rates)))
     fastest = rates.max()
     for r in prange(rows):
         for c in range(columns):
+            plane = floor[r, c]
             if not (dose[r, c] >= 0.0 and plane < heights[r, c]):
                 continue
             z, gone, left = float(heights[r, c]), float(eroded[r, c]), dose[r, c]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -33,7 +33,8 @@ class Field:
     """Counts (channel, row, column) of one frame and what was there just before it.
 
     material (row, column) under the middles of the pixels, NCA's boundaries told apart; flat: nothing shades or tilts
-    the place; points_um (row, column, 3) in the specimen; boundary_share: of each pixel that is NCA's boundary;
+    the place; points_um (row, column, 3) in the specimen; boundary_share: of each pixel that is NCA's boundary, None
+    where nobody asked for it;
     eroded_nm: by which the frame lowered the surface.
     """
 
@@ -44,7 +45,7 @@ class Field:
     material: NDArray[np.uint8]
     flat: NDArray[np.bool_]
     points_um: NDArray[np.float64]
-    boundary_share: NDArray[np.float64]
+    boundary_share: NDArray[np.float64] | None
     eroded_nm: NDArray[np.float64]
 
     def channel(self, label: str) -> NDArray[np.float64]:
@@ -62,13 +63,19 @@ class Field:
 
 
 def fields_of(
-    lab: Laboratory, name: str, settings: Settings, formats: Sequence[tuple[float, float]]
+    lab: Laboratory,
+    name: str,
+    settings: Settings,
+    formats: Sequence[tuple[float, float]],
+    *,
+    boundaries: Collection[tuple[float, float]] = (),
 ) -> dict[tuple[float, float], Field]:
-    """Mill down to the paper's depth and take a frame of each format, (field of view in um, dwell in ms), in order."""
+    """Mill down to the paper's depth and take a frame of each format, (field of view in um, dwell in ms), in order;
+    of those in ``boundaries`` with the shares of NCA's boundaries."""
     with lab.session(name, settings) as session:
         size_um = max(fov for fov, _ in formats) + MARGIN_UM
         mill(session, (size_um, size_um), (0.0, 0.0), lab.specimen.settings.top_um - DEPTH_UM)
-        return {each: take(session, *each) for each in formats}
+        return {each: take(session, *each, boundaries=each in boundaries) for each in formats}
 
 
 def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float], z_um: float) -> None:
@@ -109,6 +116,7 @@ def take(
     *,
     centre_um: tuple[float, float] = (0.0, 0.0),
     shape: tuple[int, int] = (512, 512),
+    boundaries: bool = False,
 ) -> Field:
     """One frame through the plan, with what the truth says of its pixels; the mode is "fib" already."""
     raster = Raster(shape, fov_um, dwell_ms, centre_um)
@@ -122,9 +130,6 @@ def take(
     after = truth_of(session)
     drift = (after.scan_to_specimen - before.scan_to_specimen)[:, 2] / raster.frame_s
     scan = Scan(raster, before.scan_to_specimen, 0.0, (float(drift[0]), float(drift[1])))
-    parts = (np.arange(FINE_PARTS) + 0.5) / FINE_PARTS - 0.5
-    shares = (look_at(before.specimen, untouched, scan, at)[0] == Material.NCA_BOUNDARY for at in product(parts, parts))
-    boundary = sum(shares) / FINE_PARTS**2
     material, points, flat = look_at(before.specimen, untouched, scan)
     xy = points[..., :2].reshape(-1, 2)
     eroded_um = (untouched.height_at(xy) - after.surface.height_at(xy)).reshape(shape)
@@ -136,9 +141,15 @@ def take(
         material,
         flat,
         points,
-        np.asarray(boundary, float),
+        _boundary_share(before.specimen, untouched, scan) if boundaries else None,
         np.asarray(1e3 * eroded_um, float),
     )
+
+
+def _boundary_share(specimen: CathodePillar, surface: Surface, scan: Scan) -> NDArray[np.float64]:
+    parts = (np.arange(FINE_PARTS) + 0.5) / FINE_PARTS - 0.5
+    shares = (look_at(specimen, surface, scan, at)[0] == Material.NCA_BOUNDARY for at in product(parts, parts))
+    return np.asarray(sum(shares) / FINE_PARTS**2, float)
 
 
 def look_at(

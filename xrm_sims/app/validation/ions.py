@@ -49,7 +49,7 @@ def _settings(lab: Laboratory, *, hydrocarbon: bool = True, redeposition: bool =
 
 def maps(lab: Laboratory) -> Fields:
     """All formats with C2H3 on aluminium and without redeposition."""
-    return fields_of(lab, "sims", _settings(lab), FORMATS)
+    return fields_of(lab, "sims", _settings(lab), FORMATS, boundaries=(MAP, LONG))
 
 
 def maps_without_hydrocarbon(lab: Laboratory) -> Fields:
@@ -142,6 +142,7 @@ def _grain_and_boundary(lab: Laboratory, field: Field) -> tuple[NDArray[np.float
     """Aluminium counts per pixel of pure grain and pure boundary (2,), and their standard errors."""
     ion, pixel_um = lab.settings.ion, field.raster.pixel_um
     share = field.boundary_share
+    assert share is not None, "the field was taken without its boundaries"
     core = gaussian_filter(share, ion.core_fwhm_nm * 1e-3 / 2.355 / pixel_um, mode="nearest")
     tail = gaussian_filter(share, ion.tail_sigma_nm * 1e-3 / pixel_um, mode="nearest")
     seen = (1 - ion.tail_fraction) * core + ion.tail_fraction * tail

@@ -16,9 +16,9 @@ from xrm_sims.app.validation.rows import (
     Row,
     at_least,
     at_most,
+    grouped_sigma,
     mean_with_sigma,
     overlap,
-    overlap_with_sigma,
     share_with_sigma,
     two_means,
 )
@@ -261,8 +261,8 @@ def copper_voxels(lab: Laboratory) -> Voxels:
 
 def _overlap(voxels: Voxels) -> tuple[float, float]:
     lco, nca = Material.LCO, Material.NCA
-    share, sigma = overlap_with_sigma(voxels.of(lco), voxels.of(nca), voxels.groups(lco), voxels.groups(nca))
-    return 100 * share, 100 * sigma
+    samples = voxels.of(lco), voxels.of(nca)
+    return 100 * overlap(*samples), 100 * grouped_sigma(overlap, *samples, voxels.groups(lco), voxels.groups(nca))
 
 
 def grey_tungsten(lab: Laboratory) -> Row:
