@@ -243,6 +243,7 @@ def sims(
 def night(
     sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Check it and hand it to the queue server.")] = False,
     seed: Seed = None,
     fresh: Fresh = False,
     clock: Clock = "fast",
@@ -253,10 +254,17 @@ def night(
 
     Example: xrm-sims night sheet.toml --dry-run
     """
-    from xrm_sims.app.night import run_night
+    from xrm_sims.app.night import rehearse, run_night
+    from xrm_sims.app.sheets import SheetFile
 
-    options = {"seed": seed, "fresh": fresh, "clock": clock, "operator": operator}
-    if not run_night(sheet, data, dry_run=dry_run, announce=typer.echo, **options):
+    if dry_run or queue:
+        file = SheetFile(sheet)
+        typer.echo(rehearse(file, data))
+        if queue and not dry_run:
+            from xrm_sims.app.queue import submit
+
+            typer.echo(submit(file))
+    elif not run_night(sheet, data, announce=typer.echo, seed=seed, fresh=fresh, clock=clock, operator=operator):
         raise typer.Exit(1)
 
 
@@ -277,6 +285,21 @@ def resume(
     with open_session(data, clock=clock, operator=operator) as session:
         plan = resume_run(session.scope, run, data, announce=lambda line: typer.echo(line, err=True))
         typer.echo(session.run(plan))
+
+
+@app.command()
+def queue(
+    redis: Annotated[str, typer.Option("--redis", help="Address of the Redis server.")] = "127.0.0.1:6379",
+    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface that clients talk to.")] = 60615,
+    data: Data = None,
+) -> None:
+    """Run bluesky's queue server on this data root until Ctrl-C; docs/queue.md says how to use it.
+
+    Example: xrm-sims queue --redis 127.0.0.1:6379
+    """
+    from xrm_sims.app.queue import start_manager
+
+    start_manager(data, redis, port)
 
 
 @app.command()

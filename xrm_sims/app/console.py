@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import signal
 from collections.abc import Callable
 from importlib.resources import files
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +18,7 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from xrm_sims.app.errors import is_own, sentence
 from xrm_sims.app.leftovers import beams_on
+from xrm_sims.app.queue import spell_out
 from xrm_sims.app.session import Session, open_session
 
 _ENVIRONMENT = {"seed": "XRM_SIMS_SEED", "sample": "XRM_SIMS_SAMPLE", "clock": "XRM_SIMS_CLOCK"}
@@ -58,6 +61,7 @@ def console_session() -> Session:
     given = {option: os.environ[name] for option, name in _ENVIRONMENT.items() if name in os.environ}
     session = open_session(**{**given, **({"seed": int(given["seed"])} if "seed" in given else {})})  # type: ignore[arg-type]
     atexit.register(session.close)
+    Finalize(None, session.close, exitpriority=1)  # a queue server's worker is a process of multiprocessing's
     return session
 
 
@@ -130,7 +134,10 @@ def namespace(session: Session) -> dict[str, Any]:
     from xrm_sims.app.resuming import resume_run
 
     devices = {name: getattr(session.scope, name) for name in session.scope.component_names}
-    own_plans = {name: getattr(plans, name) for name in plans.__all__}
+    own_plans = {name: getattr(plans, name) for name in plans.__all__} | {"night": _night_of(session)}
+    for plan in own_plans.values():
+        if inspect.isgeneratorfunction(plan):
+            spell_out(plan)
     flush = session.recorder.flush
     return (
         devices
@@ -153,6 +160,27 @@ def namespace(session: Session) -> dict[str, Any]:
             "CrossSection": patterns.CrossSection,
         }
     )
+
+
+def _night_of(session: Session) -> Callable[..., Any]:
+    """The plan :func:`plans.night` with everything filled in that a person does not want to say."""
+
+    def night(scope: Any, sheet: str | dict[str, Any]) -> Any:
+        """A night sheet, specimen by specimen, step by step: docs/night.md says what it holds.
+
+        Parameters
+        ----------
+        sheet : path of the TOML file, or its content as a table.
+
+        Example
+        -------
+        >>> RE(night(scope, "sheet.toml"))
+        """
+        from xrm_sims.app.night import night_plan
+
+        return (yield from night_plan(session, Path(sheet) if isinstance(sheet, str) else sheet))
+
+    return night
 
 
 def banner(session: Session) -> str:
@@ -198,6 +226,8 @@ def show_refusals_as_sentences(shell: Any) -> None:
         else:
             shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
+    if not hasattr(shell, "set_custom_exc"):  # a queue server's worker has no prompt
+        return
     shell.set_custom_exc((ValueError, FailedStatus, RunEngineInterrupted), show)
 
 

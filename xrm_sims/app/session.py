@@ -9,9 +9,10 @@ import getpass
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from bluesky import RunEngine
@@ -178,6 +179,22 @@ def open_session(
         twin.close()
         raise
     return session
+
+
+@contextmanager
+def rehearsal(data: Path | str | None = None) -> Iterator[tuple[Instrument, Callable[[str], object]]]:
+    """An instrument with the data root's settings on a twin of its own, to ask what the real one would refuse while
+    another process holds it; and the check of a specimen's name. Nothing of it stays."""
+    from xrm_sims.twin import Microscope, check_sample
+
+    layout = Layout.of(data)
+    settings = session_settings(layout.root)
+    with TemporaryDirectory() as folder, Microscope(folder, settings=settings) as twin:
+        scope = Instrument(twin, settings, layout.frames)
+        try:
+            yield scope, check_sample
+        finally:
+            scope.close()
 
 
 def session_settings(root: Path) -> Settings:

@@ -24,7 +24,7 @@ class SheetFile:
             if path.stat().st_size > MOST_BYTES:
                 raise ValueError(f"night sheet {path}: is larger than any night sheet; name another file")
             self.text = path.read_bytes().decode()
-            table = tomllib.loads(self.text)
+            self.table = tomllib.loads(self.text)
         except OSError as error:
             raise ValueError(f"night sheet {path}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError as error:
@@ -34,7 +34,7 @@ class SheetFile:
             raise ValueError(f"night sheet {path}{_syntax(str(error), self.text)}") from None
         except RecursionError:
             raise ValueError(f"night sheet {path}: is nested deeper than any night sheet") from None
-        self.sheet: Sheet = self.asking(lambda: read_sheet(table))
+        self.sheet: Sheet = self.asking(lambda: read_sheet(self.table))
 
     def asking(self, question: Callable[[], T]) -> T:
         """The answer; what it refuses comes as a ValueError that names file and line."""

@@ -48,6 +48,11 @@ class Layout:
         return self.root / "nights"
 
     @property
+    def queue(self) -> Path:
+        """What the queue server notes of this root's plans and devices."""
+        return self.root / "queue"
+
+    @property
     def holds_data(self) -> bool:
         """Whether an instrument was ever opened, or a run recorded here."""
         marks = (self.journal, self.tiled, self.root / "twin", self.root / "settings.toml")
