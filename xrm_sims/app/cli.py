@@ -372,6 +372,23 @@ def live(
 
 
 @app.command()
+def watch(
+    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8001,
+    data: ExistingData = None,
+) -> None:
+    """Serve a page that shows how far the scan or the night is, with its last image; read only, asks nothing of it.
+
+    Example: xrm-sims watch --data demo/data --port 8001
+    """
+    from xrm_sims.app.status_page import serve_status
+
+    try:
+        serve_status(data, port, typer.echo)
+    except Interrupted:
+        typer.echo("stopped", err=True)  # the usual end
+
+
+@app.command()
 def recover(data: ExistingData = None) -> None:
     """After a crash: blank both beams, park the target, bring the journal into the catalogue.
 
