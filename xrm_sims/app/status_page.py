@@ -140,12 +140,14 @@ def page_of(status: dict[str, Any]) -> str:
         parts.append('<p><img src="picture.png" alt="last image"></p>')
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["time"]))
     parts.append(f"<p>{e(status['data'])}, {when}. Read only; <a href='status.json'>status.json</a></p>")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH_S}">'
-        f"<title>{e(_headline(status))}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    body = "\n".join(parts)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH_S}">
+<title>{e(_headline(status))}</title><style>{_STYLE}</style></head>
+<body>
+{body}
+</body></html>
+"""
 
 
 def _headline(status: dict[str, Any]) -> str:
