@@ -24,7 +24,7 @@ class Glance:
     known), a title."""
 
     uid: str
-    images: dict[str, NDArray[np.generic]]
+    images: dict[str, NDArray[Any]]
     title: str
     fov_um: float | None = None
 
@@ -69,7 +69,7 @@ class LastFrame:
         title = f"{self.start.get('scan_type', 'run')} {self.start['uid'][:8]}: {stream}frame {self.where[1] + 1}"
         return Glance(self.start["uid"], images, title, self.start.get("fov_um"))
 
-    def _labels(self, frame: NDArray[np.generic]) -> list[str]:
+    def _labels(self, frame: NDArray[Any]) -> list[str]:
         named = [channel["label"] for channel in self.start.get("channels", [])] or self.start.get("elements", [])
         return list(named) if len(named) == len(frame) else [f"image {number}" for number in range(len(frame))]
 
