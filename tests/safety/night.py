@@ -1,0 +1,168 @@
+"""A shortened night, as a process that may be killed at any moment and is started again until it is done.
+
+It tells a witness, over a pipe that outlives it, what it was told itself: each frame that a detector handed over, each
+document that the recorder acknowledged, and the state in which the session gave it the instrument.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bluesky.preprocessors import inject_md_wrapper
+
+import plans
+import xrm_sims.data.server  # noqa: F401 (slow to import, and once for all processes that are forked from here)
+from tests.safety.moments import AtStep, Trap
+from xrm_sims.app.resuming import resume_run
+from xrm_sims.app.session import Session, open_session
+from xrm_sims.data import documents
+from xrm_sims.data.journal import encode, journal_paths, read_journal, read_start
+from xrm_sims.patterns import Raster, Rectangle
+
+SETTINGS = """
+[surface]
+pitch_um = 0.4
+milling_columns = 16
+"""
+VIEWS, FRAMES = 6, 4
+PATTERN = Rectangle(size_um=(6.0, 6.0), depth_um=0.2, passes=3)
+RASTER = Raster((16, 16), 8.0, 0.5)
+SCAN = {
+    "num": VIEWS,
+    "step_deg": 60.0,
+    "binning": 8,
+    "num_dark": 1,
+    "num_flat": 1,
+    "flat_every": 4,
+    "reference_every": 4,
+}
+STEPS: dict[str, Callable[..., Any]] = {
+    "tomography": lambda scope, md: plans.tomography(scope, **SCAN, md=md),
+    "milling": lambda scope, md: plans.mill(scope, PATTERN, md=md),
+    "sims_raster": lambda scope, md: plans.sims_raster(
+        scope, fov_um=RASTER.fov_um, shape=RASTER.shape, dwell_ms=RASTER.dwell_ms, frames=FRAMES, md=md
+    ),
+}
+
+
+PHASES = ("opening", *STEPS, "closing")
+
+
+def process(data: Path, pipe: Any, moment: AtStep | None) -> None:
+    """What is forked: a night with a trap in it; ``pipe`` is a descriptor on its way between processes."""
+    witness = Witness(pipe.detach())
+    said = os.open(data / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    night(data, witness, Trap(moment, witness).reached)
+
+
+class Witness:
+    """The writing end of the pipe; a line is shorter than what a pipe takes in one piece."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def __call__(self, what: str, *words: Any) -> None:
+        os.write(self._pipe, json.dumps([what, *words]).encode() + b"\n")
+
+
+def checksum(array: Any) -> int:
+    return zlib.crc32(array.astype("u4").tobytes())
+
+
+def night(data: Path, witness: Witness, reached: Callable[[str], None]) -> None:
+    """Do what is left of the steps, then compare catalogue and journals. ``reached`` hears of each of the PHASES."""
+
+    def now(phase: str) -> None:
+        reached(phase)
+        witness("phase", phase)
+
+    now("opening")
+    with open_session(data, seed=1) as session:
+        witness("recovered", time.time(), state_of(session))
+        _listen(session, witness)
+        for name, plan in STEPS.items():
+            now(name)
+            try:
+                session.run(_left_to_do(session, name, plan))
+            except ValueError as error:
+                if "nothing is left" not in str(error):
+                    raise
+        _compare(session)
+        now("closing")
+    witness("done")
+
+
+def state_of(session: Session) -> dict[str, Any]:
+    """What the instrument says."""
+    drivers = session.drivers
+    return {
+        "beams blanked": drivers.beam.get("blanked") is True and drivers.fib.get("blanked") is True,
+        "target_x_um": drivers.target.get("x_um"),
+        "dose_nc": drivers.fib.get("dose_nc"),
+        "scan_dose_nc": drivers.fib.get("scan_dose_nc"),
+        "electrons_c": drivers.beam.get("target_charge_c") + drivers.beam.get("specimen_charge_c"),
+    }
+
+
+def _left_to_do(session: Session, name: str, plan: Callable[..., Any]) -> Any:
+    begun = [path.stem for path in journal_paths(session.data / "journal") if read_start(path).get("step") == name]
+    if not begun:
+        return plan(session.scope, {"step": name})
+    rest = resume_run(session.scope, begun[-1], session.data, announce=lambda line: None)
+    return inject_md_wrapper(rest, {"step": name})
+
+
+def _listen(session: Session, witness: Witness) -> None:
+    session.RE.subscribe(lambda name, doc: witness("document", zlib.crc32(encode(name, doc))))  # after the recorder
+    for key, driver, command in (
+        ("widepix_image", session.drivers.widepix, "expose"),
+        ("sector_counts", session.drivers.sector, "raster_frame"),
+    ):
+        _overhear(driver, command, lambda frame, key=key: witness("frame", key, checksum(frame.counts)))
+
+
+def _overhear(driver: Any, command: str, tell: Callable[[Any], None]) -> None:
+    inner = getattr(driver, command)
+
+    def call() -> Any:
+        frame = inner()
+        tell(frame)
+        return frame
+
+    setattr(driver, command, call)
+
+
+def _compare(session: Session) -> None:
+    """Every run of the journal is in the catalogue with the same events and frames."""
+    paths = journal_paths(session.data / "journal")
+    catalog = session.catalog
+    assert sorted(catalog) == sorted(path.stem for path in paths)
+    for path in paths:
+        kept, journalled = comparable(documents(path.stem, session.data)), comparable(read_journal(path))
+        assert kept == journalled, f"{path.stem}: {kept} is not {journalled}"
+
+
+def comparable(docs: Any) -> dict[str, Any]:
+    """What survives the catalogue: start and stop, events by stream and number, which frame belongs to which number."""
+    streams: dict[str, str] = {}
+    found: dict[str, Any] = {"events": {}, "frames": {}}
+    for name, doc in docs:
+        if name in ("start", "stop"):
+            found[name] = json.loads(json.dumps({key: value for key, value in doc.items() if key != "_name"}))
+        elif name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "event":
+            found["events"][f"{streams[doc['descriptor']]} {doc['seq_num']}"] = json.loads(json.dumps(doc["data"]))
+        elif name == "stream_datum":
+            for offset in range(doc["indices"]["stop"] - doc["indices"]["start"]):
+                number = doc["seq_nums"]["start"] + offset
+                found["frames"][f"{streams[doc['descriptor']]} {number}"] = doc["indices"]["start"] + offset
+    return found
