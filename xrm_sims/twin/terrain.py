@@ -34,13 +34,13 @@ def _intervals_to(solids, x, y, z, plane):  # type: ignore[no-untyped-def]
 def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed):  # type: ignore[no-untyped-def]
     """New height of one column after a dose (nC per um^2) that stops at ``plane``, and what is eroded of the surface
     that it then has; adds lengths to ``removed``."""
-    if dose < np.inf:  # most often it stays within one material
-        low = z - dose * fastest
-        inside = material_between(solids, x, y, low, z) if low > plane else -1
-        if inside > 0:
-            reach = dose * rates[inside]
-            removed[inside] += reach
-            return z - reach, eroded + reach
+    low = max(z - dose * fastest, plane)
+    inside = material_between(solids, x, y, low, z) if low > -np.inf else -1
+    if inside > 0:  # most often it stays within one material
+        reach = min(dose * rates[inside], z - plane)
+        removed[inside] += reach
+        return z - reach, eroded + reach
+    if dose < np.inf:
         tops, bottoms, kinds = column_intervals(solids, x, y, z, -np.inf)
     else:
         tops, bottoms, kinds = _intervals_to(solids, x, y, z, plane)

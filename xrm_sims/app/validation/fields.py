@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,20 +85,22 @@ def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float,
     How deep a dose reaches depends on what is there, which the plan cannot know; the plane is looked up in the truth.
     """
 
-    def stroke(depth_um: float) -> None:
-        box = Rectangle(size_um=size_um, depth_um=depth_um, centre_um=centre_um, passes=1)
-        session.run(plans.mill(session.scope, box))
+    def stroke(depth_um: float) -> Generator[Any, Any, str]:
+        return plans.mill(session.scope, Rectangle(size_um, depth_um, centre_um, passes=1))
 
-    stroke(SCRATCH_UM)  # the mode changes with the first one, and with the mode the frame
-    share = 0.6
-    for _ in range(STROKES):
-        plane_um = _plane_um(session, size_um, centre_um)
-        if plane_um - z_um < SCRATCH_UM:
-            return
-        asked_um = share * (plane_um - z_um)
-        stroke(asked_um)
-        done_um = plane_um - _plane_um(session, size_um, centre_um)
-        share = min(1.0, asked_um / max(done_um, 0.1 * asked_um))
+    def dig() -> Generator[Any, Any, None]:
+        yield from stroke(SCRATCH_UM)  # the mode changes with the first one, and with the mode the frame
+        share = 0.6
+        for _ in range(STROKES):
+            plane_um = _plane_um(session, size_um, centre_um)
+            if plane_um - z_um < SCRATCH_UM:
+                return
+            asked_um = share * (plane_um - z_um)
+            yield from stroke(asked_um)
+            done_um = plane_um - _plane_um(session, size_um, centre_um)
+            share = min(1.0, asked_um / max(done_um, 0.1 * asked_um))
+
+    session.run(dig())
 
 
 def _plane_um(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float]) -> float:

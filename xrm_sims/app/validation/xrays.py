@@ -149,8 +149,9 @@ def transmission(lab: Laboratory) -> Row:
         100 * float(sigma[worst]),
         (-5.0, 5.0),
         "%",
-        f"{RAYS} rays through the pillar in each of {VIEWS} views, mean transmission {means.mean():.3f}; deviations "
-        f"{said} %, the largest one counts",
+        f"{RAYS} rays in each of {VIEWS} views, {RIM_UM:g} um and more below the pillar's top and within 0.45 of its "
+        f"diameter from the axis; sums over rays, as the focal spot exchanges counts between neighbours; mean "
+        f"transmission {means.mean():.3f}; deviations by view {said} %, the largest one counts",
     )
 
 
