@@ -19,7 +19,7 @@ class ElectronBeam(DriverDevice):
     current_na = quantity(
         "current_na", egu="nA", limits=lambda s: s.electron.current_limits_na, key="beam_current_setpoint_na"
     )
-    measured_current_na = readback("measured_current_na", egu="nA", key="beam_current_na")
+    measured_current_na = readback("measured_current_na", egu="nA", key="beam_current_na", kind=Kind.hinted)
     blanked = quantity("blanked")
     probe_nm = setting("probe_nm", egu="nm", limits=lambda s: s.electron.probe_limits_nm)
     position_y_um = quantity("position_y_um", egu="um", limits=lambda s: half(s.electron.max_scan_field_um))

@@ -118,6 +118,10 @@ def se_image(
     md : goes into the start document.
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(se_image(scope, fov_um=50.0, shape=(512, 512)))
     """
     scan = se_request(scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source)
     words = {"plan_name": "se_image", "scan_type": "se_image", "dwell_us": dwell_us, "source": source}
@@ -161,6 +165,10 @@ def eds_map(
     md : goes into the start document.
 
     Returns the run's uid. Raises ValueError in one sentence before anything moves.
+
+    Example
+    -------
+    >>> RE(eds_map(scope, elements=("Ni", "Co"), fov_um=20.0))
     """
     scan = eds_request(
         scope.settings, elements=elements, fov_um=fov_um, shape=shape, dwell_ms=dwell_ms, centre_um=centre_um

@@ -1,4 +1,10 @@
+import atexit
+
 from xrm_sims.app.console import Commentary
+from xrm_sims.app.live_picture import LivePicture
 
 bec = Commentary()
-RE.subscribe(bec)  # noqa: F821 - made by 00-session.py
+live_picture = LivePicture(session.data / "pictures" / "live.png")  # noqa: F821 - made by 00-session.py
+RE.subscribe(bec)  # noqa: F821
+RE.subscribe(live_picture)  # noqa: F821
+atexit.register(live_picture.finish)

@@ -1,4 +1,5 @@
-from xrm_sims.app.console import banner, show_refusals_as_sentences
+from xrm_sims.app.console import banner
+from xrm_sims.app.prompt import set_up
 
-show_refusals_as_sentences(get_ipython())  # noqa: F821 - IPython's own
+set_up(get_ipython(), globals())  # noqa: F821 - IPython's own
 print(banner(session))  # noqa: F821 - made by 00-session.py

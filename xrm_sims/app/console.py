@@ -10,16 +10,15 @@ from collections.abc import Callable
 from importlib.resources import files
 from multiprocessing.util import Finalize
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bluesky.callbacks.best_effort import BestEffortCallback
-from bluesky.utils import FailedStatus, RunEngineInterrupted
+from traitlets.config import Config
 
-from xrm_sims.app.errors import is_own, sentence
 from xrm_sims.app.leftovers import beams_on
 from xrm_sims.app.queue import spell_out
 from xrm_sims.app.session import Session, open_session
+from xrm_sims.app.words import Words, state_text
 
 _ENVIRONMENT = {"seed": "XRM_SIMS_SEED", "sample": "XRM_SIMS_SAMPLE", "clock": "XRM_SIMS_CLOCK"}
 _opened: list[Session] = []
@@ -31,13 +30,10 @@ def start_console(data: Path | None = None, **session_options: Any) -> None:
     Raises what :func:`~xrm_sims.app.session.open_session` raises, before there is a prompt.
     """
     from IPython import start_ipython
-    from traitlets.config import Config
 
-    config = Config()
+    config = prompt_config()
     startup = Path(str(files("profile_collection"))) / "startup"
     config.InteractiveShellApp.exec_files = [str(path) for path in sorted(startup.glob("*.py"))]
-    config.TerminalIPythonApp.display_banner = False
-    config.TerminalInteractiveShell.confirm_exit = False
     with open_session(data, **session_options) as session:
         _opened.append(session)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C belongs to IPython and the RunEngine now
@@ -51,6 +47,18 @@ def start_console(data: Path | None = None, **session_options: Any) -> None:
             _opened.clear()
             for name in beams_on(session):
                 print(f"xrm-sims: the {name} is still on; xrm-sims recover --data {session.data} blanks it")
+
+
+def prompt_config() -> Config:
+    """How the prompt completes and leaves. Attributes are looked up in the living objects, as devices make theirs when
+    asked; nothing is ever called by a Tab."""
+    config = Config()
+    config.TerminalIPythonApp.display_banner = False
+    config.TerminalInteractiveShell.confirm_exit = False
+    config.IPCompleter.use_jedi = False
+    config.IPCompleter.evaluation = "unsafe"
+    config.IPCompleter.policy_overrides = {"allow_any_calls": False}
+    return config
 
 
 def console_session() -> Session:
@@ -127,6 +135,7 @@ def namespace(session: Session) -> dict[str, Any]:
     import bluesky.plan_stubs as bps
     import bluesky.plans as bp
     import numpy as np
+    from bluesky.simulators import summarize_plan
 
     import plans
     import recon
@@ -142,6 +151,7 @@ def namespace(session: Session) -> dict[str, Any]:
     return (
         devices
         | own_plans
+        | Words(session, own_plans["night"]).names()
         | {
             "session": session,
             "RE": session.RE,
@@ -150,6 +160,10 @@ def namespace(session: Session) -> dict[str, Any]:
             "db": WhenAsked(lambda: session.db, flush),
             "bp": bp,
             "bps": bps,
+            "mv": bps.mv,
+            "count": bp.count,
+            "scan": bp.scan,
+            "summarize_plan": summarize_plan,
             "np": np,
             "recon": recon,
             "resume": lambda run: resume_run(session.scope, run, session.data, announce=print),
@@ -191,49 +205,10 @@ def banner(session: Session) -> str:
             state_text(session),
             "RE(tomography(scope, num=60, step_deg=6, binning=4))   takes a quick tomogram",
             "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
-            "RE(deposit(scope, Rectangle((10, 10), 1.0)))           a micrometre of platinum; mill takes it away",
-            "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
+            "RE(mv(rotation.angle_deg, 90))                         moves; RE(count([beam])) reads",
             "RE(resume('3f2a9'))                                    takes what an interrupted run is missing",
-            "db[-1] is the last run; help(tomography) says what a plan can do; Ctrl-C twice pauses",
+            "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
+            "status()  park()  abort_all()  last()  plot()  specimen()  preflight(scope, tomography, num=60)",
+            "help(tomography) says what a plan can do; Ctrl-C twice pauses, RE.resume() goes on, RE.abort() ends",
         ]
     )
-
-
-def state_text(session: Session) -> str:
-    """The instrument in three lines."""
-    scope, stage, target = session.scope, session.scope.stage, session.scope.target
-    on = " and ".join(beams_on(session))
-    parked = " (parked)" if target.x_um.get() <= session.settings.target.park_x_um else ""
-    return "\n".join(
-        [
-            f"  {scope.specimen.get()} in {scope.mode.get()} mode; {f'{on} ON' if on else 'beams blanked'}",
-            f"  target {target.material.get()} at x = {target.x_um.get():g} um{parked}, "
-            f"rotation {scope.rotation.angle_deg.get():g} deg",
-            f"  stage ({stage.x_um.get():g}, {stage.y_um.get():g}, {stage.z_um.get():g}) um, "
-            f"tilt {stage.tilt_deg.get():g} deg, bias {stage.bias_v.get():g} V",
-        ]
-    )
-
-
-def show_refusals_as_sentences(shell: Any) -> None:
-    """What a plan or device refuses is said in one sentence; errors of the user's own code keep their traceback."""
-
-    def show(
-        shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
-    ) -> None:
-        if isinstance(error, (FailedStatus, RunEngineInterrupted)) or is_own(_origin(trace)):
-            print(str(error).strip() if isinstance(error, RunEngineInterrupted) else sentence(error))
-        else:
-            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
-
-    if not hasattr(shell, "set_custom_exc"):  # a queue server's worker has no prompt
-        return
-    shell.set_custom_exc((ValueError, FailedStatus, RunEngineInterrupted), show)
-
-
-def _origin(trace: TracebackType | None) -> str:
-    """Source file that raised."""
-    filename = ""
-    while trace is not None:
-        filename, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
-    return filename

@@ -15,8 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import bluesky.preprocessors as bpp
 from bluesky import RunEngine
-from bluesky.utils import RunEngineInterrupted, TransitionError
+from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
 
 from devices import Instrument
 from devices.drivers import Drivers
@@ -60,6 +61,7 @@ class Session:
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
         self.RE.subscribe(RunProgress())
+        self.RE.preprocessors.append(self._as_said)
         self.suspender = ConditionSuspender(self.scope)
         self.RE.install_suspender(self.suspender)
         self._closed = False
@@ -100,6 +102,19 @@ class Session:
                 self.RE.unsubscribe(subscription)
             self.recorder.flush()
         return returned[0]
+
+    def _as_said(self, plan: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """What ``RE.md`` says of specimen and operator takes the place of what a plan says by default."""
+
+        def say(msg: Msg) -> Msg:
+            if msg.command != "open_run":
+                return msg
+            by_default = {"sample_name": self.scope.specimen.get(), "operator": getpass.getuser()}
+            said = {key: self.RE.md[key] for key in by_default if key in self.RE.md}
+            mine = {key: value for key, value in said.items() if msg.kwargs.get(key) in (None, by_default[key])}
+            return msg._replace(kwargs=msg.kwargs | mine)
+
+        return bpp.msg_mutator(plan, say)
 
     def abort_all(self, reason: str = "emergency stop") -> list[str]:
         """Emergency stop, from any thread: everything stops, both beams are blanked, the target is parked and the plan

@@ -23,8 +23,7 @@ from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.glance import LastFrame, png_of
 from xrm_sims.app.progress import Tally
 from xrm_sims.data.journal import journal_paths, read_journal
-from xrm_sims.data.layout import Layout
-from xrm_sims.data.server import HOST
+from xrm_sims.data.layout import HOST, Layout
 
 REFRESH_S = 5
 _HOSTS = ("127.0.0.1", "localhost")

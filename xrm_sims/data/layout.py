@@ -10,6 +10,8 @@ from pathlib import Path
 
 import platformdirs
 
+HOST = "127.0.0.1"  # what serves a data root listens to this computer only
+
 
 def data_root(data: str | os.PathLike[str] | None = None) -> Path:
     """The data root: the argument, else ``XRM_SIMS_DATA``, else a folder in the user's data directory."""
@@ -46,6 +48,11 @@ class Layout:
     def nights(self) -> Path:
         """One folder for each night: its sheet, record, log, summary and pictures."""
         return self.root / "nights"
+
+    @property
+    def pictures(self) -> Path:
+        """What the console draws: ``live.png`` of the scan that goes on, and a picture for each run asked for."""
+        return self.root / "pictures"
 
     @property
     def queue(self) -> Path:

@@ -21,9 +21,8 @@ from typing import Any
 import uvicorn
 from tiled.server.app import build_app_from_config
 
-from xrm_sims.data.layout import Layout, api_key, publish
+from xrm_sims.data.layout import HOST, Layout, api_key, publish
 
-HOST = "127.0.0.1"
 RUNS = "runs"
 RESULTS = "results"
 _CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
