@@ -12,12 +12,13 @@ from recon.alignment import correct_geometry, source_height_um
 from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
-from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, SWEEPS, VIEWS_PER_SUBSET, subset_order
+from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, VIEWS_PER_SUBSET, subset_order
 from recon.solver import Solver
 from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 
+SWEEPS = 2  # the first, view by view, has no geometry to rely on yet
 LEAST_ALIGNED = 24  # views; fewer do not tell a geometry
 ALIGN_SHARE = 0.25  # of the time that the scan still takes: as long may a correction keep from the views
 IDLE_GROWTH = 1.25  # with time to spare the geometry is corrected again when there are that many times as many views
@@ -250,10 +251,10 @@ class GrowingVolume:
         assert self._solver is not None
         weights = self._weights[views].astype(np.float32)
         geometry = replace(self._geometry_of(views), volume_shape=self._solver.geometry.volume_shape)
-        squares = self._solver.update(self._p[views], geometry, weights=weights, relaxation=self.relaxation)
+        misfit = self._solver.update(self._p[views], geometry, weights=weights, relaxation=self.relaxation)
         self.visits[views] += 1
         self._updates += 1
-        return squares, float(weights.sum(dtype=np.float64))
+        return misfit.square, float(weights.sum(dtype=np.float64))
 
     def _settle(self, *, restart: bool = False) -> None:
         """A solver for what the support spans and the views see, going on from the volume of before or a new start."""

@@ -21,7 +21,7 @@ from recon.checkpoint import Checkpoint, fingerprint
 from recon.checks import checked_scan, checked_weights
 from recon.columns import PAD
 from recon.fdk import VIEWS_AT_ONCE
-from recon.solver import Solver
+from recon.solver import Misfit, Solver
 from recon.total_variation import memory_of_denoising
 from xrm_sims.geometry import Geometry
 
@@ -29,9 +29,10 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and converge slower
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
-SWEEPS = 2  # at most, unless told: the stopping rule may end after the first
-SETTLED = 1 / 3  # a sweep that brought the squared residual no nearer to the noise than this is the last
-DISCREPANCY = 1.02  # residual over noise at which the data are fitted
+SWEEPS = 1  # at most, unless told: from filtered back projection one takes the edges to what the data hold
+QUARTERS = 4  # of a sweep: after each of them, but the first, the stopping rule looks at it and the one before
+SETTLED = 0.07  # a quarter that lowered the shared misfit by a smaller share than this was the last
+WHITE = 0.03  # share of the squared misfit that neighbouring rays have in common where the rest is noise
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
 
@@ -72,11 +73,17 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
     return math.sqrt(float(np.median(squares)) / 6 / share) / 0.6745 if squares.size else 0.0
 
 
-def _finished(squares: NDArray[np.float64], total: NDArray[np.float64], noise: float) -> bool:
-    """Whether the residual at the end of a sweep, subset by subset, is down to the noise or gets no nearer to it."""
-    quarter = max(1, len(squares) // 4)
-    first, last = (squares[q].sum() / total[q].sum() for q in (slice(quarter), slice(-quarter, None)))
-    return bool(last <= (DISCREPANCY * noise) ** 2 or last - noise**2 >= (1 - SETTLED) * (first - noise**2))
+def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -> bool:
+    """Whether the last quarter of a sweep left no more than noise, or gained little on the quarter before.
+
+    ``misfits`` of all subsets until now, ``trust`` (subsets of a sweep,) the sum of their weights.
+    """
+    quarter, done = math.ceil(len(trust) / QUARTERS), len(misfits)
+    if done < 2 * quarter or done % len(trust) % quarter:
+        return False
+    found = np.array(misfits[-2 * quarter :]) / trust[np.arange(done - 2 * quarter, done) % len(trust), None]
+    (_, before), (square, shared) = found[:quarter].mean(axis=0), found[quarter:].mean(axis=0)
+    return bool(square <= noise**2 or shared <= WHITE * square or shared >= (1 - SETTLED) * before)
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
@@ -109,8 +116,10 @@ def sart(
     ----------
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
-    sweeps : passes over all views; None for one, and a second where the first leaves a residual above the noise of the
-        data (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414) that is still falling.
+    sweeps : passes over all views; None for at most one, which ends where the residual is down to the noise of the data
+        (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
+        nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
+        22 (2013) 2751), or hardly less than a quarter of a sweep before.
     subsets : subsets per sweep; ``len(angles)`` is one view per subset; default ten views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
     tv : total-variation denoising of the start and after each sweep, in units of the standard deviation of the volume's
@@ -153,16 +162,20 @@ def sart(
     order = subset_order(geometry, subsets)
     most = SWEEPS if sweeps is None else sweeps
     total = np.array([len(v) * data[0].size if trust is None else trust[v].sum(dtype=float) for v in order])
+    noise = data_noise(data, trust) if sweeps is None else 0.0
+    misfits: list[Misfit] = []
+    finished = False
     for sweep in range(len(residuals), most):
-        squares = np.zeros(subsets)
-        for done, chosen in enumerate(order):
+        for done, chosen in enumerate(order, 1):
             trusted = None if trust is None else trust[chosen]
-            squares[done] = solver.update(data[chosen], geometry.only(chosen), weights=trusted, relaxation=relaxation)
+            misfits.append(solver.update(data[chosen], geometry.only(chosen), weights=trusted, relaxation=relaxation))
             if progress is not None:
-                progress((sweep + (done + 1) / subsets) / most)
+                progress((sweep + done / subsets) / most)
+            if finished := sweeps is None and _finished(misfits, total, noise):
+                break
         solver.smooth(tv)
-        residuals.append(math.sqrt(squares.sum() / total.sum()))
-        if sweeps is None and _finished(squares, total, data_noise(data, trust)):
+        residuals.append(math.sqrt(sum(m.square for m in misfits[-done:]) / total[:done].sum()))
+        if finished:
             break
         if kept is not None and sweep + 1 < most:
             kept.save(solver.volume, residuals)

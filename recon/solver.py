@@ -9,6 +9,7 @@ for the kernels only while their update lasts: beyond the volume an update needs
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import float32, njit, prange
@@ -20,6 +21,17 @@ from recon.projector import BLOCK, TILE, Rays, checked, smear, step_length, sum_
 from recon.support import support_mask
 from recon.total_variation import denoise, noise_level
 from xrm_sims.geometry import Geometry
+
+
+class Misfit(NamedTuple):
+    """Sums over the rays of some views of weighted differences between what was measured and the volume's projection.
+
+    square : weight times squared difference, noise and all.
+    shared : products of weight times difference of neighbours in a row: what noise adds to it averages out.
+    """
+
+    square: float
+    shared: float
 
 
 class Solver:
@@ -73,7 +85,7 @@ class Solver:
         *,
         weights: NDArray[np.floating] | None = None,
         relaxation: float = 1.0,
-    ) -> float:
+    ) -> Misfit:
         """Improve the volume by a few views, all at once.
 
         Parameters
@@ -84,17 +96,18 @@ class Solver:
 
         Returns
         -------
-        Sum over the rays of weight times squared difference between p and the volume before the update.
+        The :class:`Misfit` of the volume before the update.
         """
         rays = trace(geometry, self.inside)
         trusted = np.ones(p.shape, np.float32) if weights is None else weights.astype(np.float32, copy=False)
         measured, trust = rays.packed(upright(p, geometry)), rays.packed(upright(trusted, geometry))
-        out, squares = rays.empty_projections(), np.empty(len(rays) * rays.columns)
+        out, sums = rays.empty_projections(), np.empty((len(rays) * rays.columns, 2))
         sum_planes(rays, self._flat, out)
         chord = _chords(rays, self._radius)
-        _residual(out, measured, trust, rays.views, rays.along_x, chord, rays.size, geometry.voxel_um, squares)
+        _residual(out, measured, trust, rays.views, rays.along_x, chord, rays.size, geometry.voxel_um, sums)
+        _shared(measured, rays.size, sums)
         _update(self._flat, out, rays.views, rays.span_x, self._mask, rays.size, float(relaxation), self._floor)
-        return float(squares.sum())
+        return Misfit(*sums.sum(axis=0).tolist())
 
     def start(self, p: NDArray[np.float32], geometry: Geometry, weights: NDArray[np.floating] | None = None) -> None:
         """Replace the volume by the filtered back projection (:func:`recon.fdk`); arguments as for :meth:`update`.
@@ -113,8 +126,9 @@ class Solver:
 
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
-def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squares):
-    """out = weights * (measured - out * step) / length of the ray in the support; squares: of the difference."""
+def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, found):
+    """out = weights * (measured - out * step) / length of the ray in the support; ``measured`` becomes weights * that
+    difference, and ``found`` (lines, 0) weights * its square."""
     nz, columns, rows = size[2], size[3], size[4]
     pitch = rows + PAD
     for line in prange(views.shape[0] * columns):
@@ -135,9 +149,27 @@ def _residual(out, measured, weights, views, along_x, chord, size, voxel_um, squ
             inside = min(through, near * (half / max(abs(height) * near, least) - float32(1.0)))
             stretch = math.sqrt(square + height * height)
             difference = data[r] - sums[r] * step * stretch
-            total += trust[r] * difference * difference
-            sums[r] = float32(inside > 0) * trust[r] * difference / (um * max(inside * stretch, float32(2.0)))
-        squares[line] = total
+            trusted = trust[r] * difference
+            total += trusted * difference
+            sums[r] = float32(inside > 0) * trusted / (um * max(inside * stretch, float32(2.0)))
+            data[r] = trusted
+        found[line, 0] = total
+
+
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
+def _shared(differences, size, found):
+    """found (lines, 1) = sum over the rows of the product of neighbouring columns of a view."""
+    columns, rows = size[3], size[4]
+    pitch = rows + PAD
+    for line in prange(found.shape[0]):
+        here = line * pitch + PAD
+        near = differences[here : here + rows]
+        next_one = differences[here + pitch : here + pitch + rows]
+        total = float32(0.0)
+        if line % columns < columns - 1:
+            for r in range(rows):
+                total += near[r] * next_one[r]
+        found[line, 1] = total
 
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)

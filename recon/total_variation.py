@@ -1,6 +1,8 @@
 """Total-variation denoising of a volume (Rudin, Osher, Fatemi, Physica D 60 (1992) 259).
 
-Solved by the primal-dual iteration of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40 (2011) 120 (algorithm 1).
+Solved by the accelerated primal-dual iteration of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40 (2011) 120
+(algorithm 2). What is left undone by stopping early shows at strong edges, which the first iterations smear and later
+ones draw up again: with steps that shrink, twenty of them do.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import numpy as np
 from numba import float32, njit, prange
 from numpy.typing import NDArray
 
-ITERATIONS = 12
+ITERATIONS = 20
+FIRST_STEP = 0.5  # primal; anything from 0.3 to 3 ends alike
 REACH = 3  # slices: neighbours share noise because projectors interpolate; so far apart they no longer do
 SAMPLED_COLUMNS = 1024
 SLAB_BYTES = 400_000_000  # for the six arrays of the iteration
@@ -60,8 +63,8 @@ def _climb(dual, ahead, span, step, limit):
 
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
-def _descend(smooth, ahead, noisy, dual, span, step):
-    """Primal descent towards ``noisy`` along the divergence of the dual, with over-relaxation into ``ahead``."""
+def _descend(smooth, ahead, noisy, dual, span, step, beyond):
+    """Primal descent towards ``noisy`` along the divergence of the dual, carried on by ``beyond`` into ``ahead``."""
     nx, _, nz = smooth.shape
     share = float32(1.0) / (float32(1.0) + step)
     for i in prange(nx):
@@ -77,17 +80,20 @@ def _descend(smooth, ahead, noisy, dual, span, step):
                 bar[k] -= pz[k - 1]
             for k in range(nz):
                 new = (u[k] + step * (bar[k] + f[k])) * share
-                bar[k] = new + new - u[k]
+                bar[k] = new + beyond * (new - u[k])
                 u[k] = new
 
 
 def _solved(noisy: NDArray[np.float32], strength: float, span: NDArray[np.int64]) -> NDArray[np.float32]:
     smooth, ahead = noisy.copy(), noisy.copy()
     dual = np.zeros((3, *noisy.shape), np.float32)
-    step = np.float32(1 / math.sqrt(12))  # the operator norm of the gradient in three dimensions is sqrt 12
+    step = FIRST_STEP
     for _ in range(ITERATIONS):
-        _climb(dual, ahead, span, step, np.float32(strength))
-        _descend(smooth, ahead, noisy, dual, span, step)
+        beyond = 1 / math.sqrt(1 + 2 * step)
+        ascent = 1 / (12 * step)  # the squared operator norm of the gradient in three dimensions is 12
+        _climb(dual, ahead, span, np.float32(ascent), np.float32(strength))
+        _descend(smooth, ahead, noisy, dual, span, np.float32(step), np.float32(beyond))
+        step *= beyond
     return smooth
 
 
