@@ -130,8 +130,10 @@ def _refusing(where: Where, given: Any, check: Callable[..., Any], *arguments: A
 def _error(where: Where, given: Any, sentence: str) -> SheetError:
     """A refusal at the line of the setting that its sentence begins with, if the step has it."""
     name, colon, rest = sentence.partition(": ")
-    if colon and isinstance(given, Mapping) and name in given:
-        return _error((*where, name), given[name], rest)
+    if colon and isinstance(given, Mapping):
+        for key in given:
+            if name == key or name.endswith(f"_{key}"):  # a device says widepix_exposure_s
+                return _error((*where, key), given[key], rest)
     return SheetError(where, sentence)
 
 

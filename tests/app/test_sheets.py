@@ -56,7 +56,7 @@ def test_where_things_stand(where, line):
     ("text", "told"),
     [
         (b"title = ", "line 1: invalid value"),
-        (b"title = 'a'\ntitle = 'b'\n", "line 2: cannot overwrite a value"),
+        (b"title = 'a'\ntitle = 'b'\n", "line 2: this key or table is there already"),
         (b"title = 'a'\n\xff\n", "line 2: is not UTF-8 text"),
         (b"title = 'a'\n", "line 1: needs 'samples', which is not there"),
         (b"title = 'a'\n[[samples]]\nname = 'x'\n[[steps]]\ndo = 'tomography'\nretries = -1\n", "line 6: .*at least 0"),

@@ -227,7 +227,7 @@ def test_the_specimen_is_exchanged_only_when_nothing_can_go_wrong(scope, RE):
         ({"steps": [{**CT, "nmu": 3}]}, ("steps", 0, "nmu"), "did you mean 'num'"),
         ({"steps": [{**CT, "num": -3}]}, ("steps", 0, "num"), "at least 1, got -3"),
         ({"steps": [{**CT, "num": "many"}]}, ("steps", 0, "num"), "needs a whole number, got 'many'"),
-        ({"steps": [{**CT, "exposure_s": 1e9}]}, ("steps", 0), "widepix_exposure_s"),
+        ({"steps": [{**CT, "exposure_s": 1e9}]}, ("steps", 0, "exposure_s"), "is outside"),
         ({"steps": [{**CT, "retries": 99}]}, ("steps", 0, "retries"), "at most 10"),
         ({"steps": [{**CT, "at": "roi"}]}, ("steps", 0, "at"), "cannot be told to go to the ROI"),
         ({"steps": [{"do": "reconstruct"}]}, ("steps", 0), "needs a tomography or correlative before it"),

@@ -30,10 +30,11 @@ class Glance:
 
 
 class LastFrame:
-    """A callback ``(name, doc)`` that remembers where the newest frame of a run lies; nothing is read before
-    :meth:`look`."""
+    """A callback ``(name, doc)`` that remembers where the newest frame of a run lies, or the newest of one stream
+    ``only``; nothing is read before :meth:`look`."""
 
-    def __init__(self, documents: Iterable[Document] = ()) -> None:
+    def __init__(self, documents: Iterable[Document] = (), only: str | None = None) -> None:
+        self._only = only
         self._begin({})
         for name, doc in documents:
             self(name, doc)
@@ -52,7 +53,7 @@ class LastFrame:
             self._streams[doc["uid"]] = doc["name"]
         elif name == "stream_resource":
             self._resources[doc["uid"]] = doc
-        elif name == "stream_datum":
+        elif name == "stream_datum" and self._only in (None, self._streams.get(doc["descriptor"])):
             self.where = doc["stream_resource"], doc["indices"]["stop"] - 1
             self._stream = self._streams.get(doc["descriptor"], "")
 

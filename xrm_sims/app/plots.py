@@ -20,7 +20,7 @@ _AGAINST = {"milling": "instrument_time_s", "deposition": "instrument_time_s"}
 def figure_of_run(documents: Iterable[Document]) -> Figure:
     """ValueError for a run that has neither images nor numbers."""
     kept = list(documents)
-    frame = LastFrame(kept)
+    frame = LastFrame(kept, only="primary")
     if (glance := frame.look()) is not None:
         return figure_of(glance)
     return _curves(frame.start, kept)

@@ -113,9 +113,18 @@ def _note(value: Any, way: Where, line: int, lines: Lines) -> None:
             _note(inner, (*way, number), line, lines)
 
 
+_IN_WORDS = {
+    "cannot overwrite a value": "this key or table is there already",
+    "invalid statement": "needs a table such as [[steps]] or a line such as num = 3",
+    "expected '=' after a key in a key/value pair": "needs a line such as num = 3",
+    "illegal character '\\n'": "a text that begins here needs its closing quote on the same line",
+}
+
+
 def _syntax(said: str, text: str) -> str:
     """tomllib's complaint, the line first."""
     found = re.match(r"(.*) \(at line (\d+), column \d+\)$", said, re.DOTALL)
     line = found[2] if found else max(1, len(text.splitlines()))
     what = found[1] if found else said.removesuffix(" (at end of document)")
-    return f", line {line}: {what[:1].lower()}{what[1:]}"
+    what = f"{what[:1].lower()}{what[1:]}"
+    return f", line {line}: {_IN_WORDS.get(what, what)}"
