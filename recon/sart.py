@@ -168,7 +168,15 @@ def sart(
     for sweep in range(len(residuals), most):
         for done, chosen in enumerate(order, 1):
             trusted = None if trust is None else trust[chosen]
-            misfits.append(solver.update(data[chosen], geometry.only(chosen), weights=trusted, relaxation=relaxation))
+            misfits.append(
+                solver.update(
+                    data[chosen],
+                    geometry.only(chosen),
+                    weights=trusted,
+                    relaxation=relaxation,
+                    shared=sweeps is None,
+                )
+            )
             if progress is not None:
                 progress((sweep + done / subsets) / most)
             if finished := sweeps is None and _finished(misfits, total, noise):

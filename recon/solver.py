@@ -85,6 +85,7 @@ class Solver:
         *,
         weights: NDArray[np.floating] | None = None,
         relaxation: float = 1.0,
+        shared: bool = False,
     ) -> Misfit:
         """Improve the volume by a few views, all at once.
 
@@ -93,6 +94,7 @@ class Solver:
         p : (angle, row, column) line integrals of these views, and ``geometry`` of theirs alone.
         weights : (angle, row, column) trust in each ray, 0 to 1, or None for 1.
         relaxation : fraction of the correction that is applied.
+        shared : whether ``shared`` of the misfit is wanted; else it is 0.
 
         Returns
         -------
@@ -101,11 +103,12 @@ class Solver:
         rays = trace(geometry, self.inside)
         trusted = np.ones(p.shape, np.float32) if weights is None else weights.astype(np.float32, copy=False)
         measured, trust = rays.packed(upright(p, geometry)), rays.packed(upright(trusted, geometry))
-        out, sums = rays.empty_projections(), np.empty((len(rays) * rays.columns, 2))
+        out, sums = rays.empty_projections(), np.zeros((len(rays) * rays.columns, 2))
         sum_planes(rays, self._flat, out)
         chord = _chords(rays, self._radius)
         _residual(out, measured, trust, rays.views, rays.along_x, chord, rays.size, geometry.voxel_um, sums)
-        _shared(measured, rays.size, sums)
+        if shared:
+            _shared(measured, rays.size, sums)
         _update(self._flat, out, rays.views, rays.span_x, self._mask, rays.size, float(relaxation), self._floor)
         return Misfit(*sums.sum(axis=0).tolist())
 

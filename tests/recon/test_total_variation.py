@@ -46,6 +46,19 @@ def test_noise_goes_and_edges_stay(disk):
     np.testing.assert_array_equal(noisy[~disk], 0)
 
 
+def test_stopping_early_smears_no_strong_edge(disk, monkeypatch):
+    x = np.indices(SHAPE)[0]
+    clean = (1 / (1 + np.exp((x - 45) / 1.2)) * disk[..., None]).astype(np.float32)
+    noisy = clean + np.random.default_rng(3).normal(0, 0.7, SHAPE).astype(np.float32) * disk[..., None]
+    usual, settled = noisy.copy(), noisy.copy()
+    denoise(usual, 0.7, disk)
+    monkeypatch.setattr("recon.total_variation.ITERATIONS", 400)
+    denoise(settled, 0.7, disk)
+    slopes = [np.abs(np.diff(v[30:60, 12:28, 5:55].mean(axis=(1, 2)))).max() for v in (usual, settled, clean)]
+    assert slopes[0] > 0.85 * slopes[1] > 0.6 * slopes[2]
+    assert (usual - settled)[disk].std() < 0.06 * 0.7
+
+
 def test_slabs_give_the_very_result_of_the_whole(disk):
     noisy = np.random.default_rng(3).normal(1, 0.1, SHAPE).astype(np.float32) * disk[..., None]
     whole, pieces = noisy.copy(), noisy.copy()
