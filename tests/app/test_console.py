@@ -9,6 +9,7 @@ import pytest
 from bluesky.simulators import summarize_plan
 from IPython.core.interactiveshell import InteractiveShell
 
+from plans import tomography
 from tests.app.conftest import is_safe, journal_starts
 from xrm_sims.app.console import namespace, prompt_config
 from xrm_sims.app.live_picture import LivePicture
@@ -164,27 +165,20 @@ def test_the_console_starts_without_what_it_does_not_need():
     assert ended.stdout == "[]\n"
 
 
-def test_the_live_picture_shows_the_last_frame(data, tmp_path):
+def short_tomography(session):
+    return tomography(session.scope, num=3, step_deg=120, binning=8, num_dark=1, num_flat=2, reference_every=0)
+
+
+def test_what_re_md_says_goes_into_every_run_and_the_live_picture_shows_its_last_frame(data, tmp_path):
     picture = LivePicture(tmp_path / "live.png", every_s=1.0)
-    with open_session(data) as session:
-        session.run(names_plan(session), picture)
+    with open_session(data, operator="Ada") as session:
+        session.run(short_tomography(session), picture)
+        session.RE.md["sample_name"] = "Kokam cathode"
+        session.run(short_tomography(session))
+    first, second = journal_starts(data)
+    assert (first["operator"], first["sample_name"]) == ("Ada", "cathode_pillar")
+    assert (second["operator"], second["sample_name"]) == ("Ada", "Kokam cathode")
     picture.finish()
     assert (tmp_path / "live.png").read_bytes().startswith(PNG)
     assert picture._frame.where[1] == 3  # of the four flats
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["live.png"]
-
-
-def names_plan(session):
-    from plans import tomography
-
-    return tomography(session.scope, num=3, step_deg=120, binning=8, num_dark=1, num_flat=2, reference_every=0)
-
-
-def test_what_re_md_says_goes_into_every_run(data):
-    with open_session(data, operator="Ada") as session:
-        session.run(names_plan(session))
-        session.RE.md["sample_name"] = "Kokam cathode"
-        session.run(names_plan(session))
-    first, second = journal_starts(data)
-    assert (first["operator"], first["sample_name"]) == ("Ada", "cathode_pillar")
-    assert (second["operator"], second["sample_name"]) == ("Ada", "Kokam cathode")

@@ -78,28 +78,28 @@ def outcomes(record):
     return [(outcome.do, outcome.status) for outcome in record.outcomes]
 
 
-def test_the_whole_chain_on_three_specimens(scope, run_night, run, twin, is_safe, records):
-    samples = [{"name": f"pillar {seed}", "specimen": f"cathode_pillar:{seed}"} for seed in (5, 6, 7)]
+def test_the_whole_chain_on_two_specimens(scope, run_night, run, twin, is_safe, records):
+    samples = [{"name": f"pillar {seed}", "specimen": f"cathode_pillar:{seed}"} for seed in (5, 6)]
     bench = Bench()
-    record = run_night({"title": "Three", "operator": "Ada", "samples": samples, "steps": CHAIN}, bench)
+    record = run_night({"title": "Two", "operator": "Ada", "samples": samples, "steps": CHAIN}, bench)
     assert record.state == "done"
     assert record.safe is True
     assert is_safe()
-    assert outcomes(record) == 3 * [("exchange", "done"), *((step["do"], "done") for step in CHAIN)]
+    assert outcomes(record) == 2 * [("exchange", "done"), *((step["do"], "done") for step in CHAIN)]
     starts = run.all("start")
-    assert [start["scan_type"] for start in starts] == 3 * ["tomography", "se_image", "milling", "sims_raster"]
-    assert [start["sample_name"] for start in starts] == [f"pillar {seed}" for seed in (5, 6, 7) for _ in range(4)]
+    assert [start["scan_type"] for start in starts] == 2 * ["tomography", "se_image", "milling", "sims_raster"]
+    assert [start["sample_name"] for start in starts] == [f"pillar {seed}" for seed in (5, 6) for _ in range(4)]
     assert {start["night_uid"] for start in starts} == {record.uid}
     assert {start["operator"] for start in starts} == {"Ada"}
-    assert len({start["experiment_uid"] for start in starts}) == 3
+    assert len({start["experiment_uid"] for start in starts}) == 2
     assert starts[3]["parent_uids"] == [starts[0]["uid"], starts[2]["uid"]]
     assert starts[3]["centre_um"] == [1.0, -1.0]
     assert bench.asked == [start["uid"] for start in starts if start["scan_type"] == "tomography"]
     assert [uid for outcome in record.outcomes for uid in outcome.uids] == [start["uid"] for start in starts]
-    assert twin.instrument.get("specimen") == "cathode_pillar:7"
+    assert twin.instrument.get("specimen") == "cathode_pillar:6"
     assert twin.fib.get("dose_nc") < 2 * AIM.mill.dose_nc(scope.settings.sputtering.rate_lco_um3_per_nc)  # of one only
-    assert records[0] == ("running", 24 * ["waiting"])
-    assert records[-1] == ("done", 24 * ["done"])
+    assert records[0] == ("running", 16 * ["waiting"])
+    assert records[-1] == ("done", 16 * ["done"])
 
 
 def test_without_an_roi_nothing_is_milled(run_night, twin):
