@@ -88,6 +88,7 @@ class GalliumFIB(DriverDevice):
 
     def _draw(self, drawn: Pass) -> None:
         self.interlocks.check_action(drawn.action)
+        self.channel.check_going(self)
         driver = self.channel.driver
         (driver.deposit_pass if drawn.deposits else driver.mill_pass)(dict(drawn.pattern))
         self._passes_done = drawn.number + 1

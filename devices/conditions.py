@@ -11,6 +11,12 @@ from typing import Any
 
 from xrm_sims.settings import Settings
 
+ANY_TIME = {
+    "instrument": ("mode", "time_s", "chamber_pressure_pa"),
+    "beam": ("current_na", "measured_current_na"),
+    "widepix": ("temperature_c",),
+}  # readings that drivers answer beside a call under way
+
 
 class Conditions:
     """Looks at the readings of one instrument.

@@ -10,19 +10,29 @@ call under way and answers without waiting for it. The digital twin fulfils the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Value = float | int | str | bool
+
+
+@dataclass(frozen=True)
+class HeldCounts:
+    """Counts that stay on the instrument's side, which holds them until its own writer puts them into a file."""
+
+    shape: tuple[int, ...]
 
 
 class Frame(Protocol):
     """What a detector or a scan generator hands back, with the instrument's own time and beam current."""
 
     @property
-    def counts(self) -> NDArray[np.generic]: ...
+    def counts(self) -> NDArray[np.generic] | HeldCounts: ...
 
     @property
     def started_s(self) -> float: ...
@@ -32,6 +42,47 @@ class Frame(Protocol):
 
     @property
     def current_na(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class HeldFrame:
+    """A frame whose counts are held on the instrument's side."""
+
+    counts: HeldCounts
+    started_s: float
+    stopped_s: float
+    current_na: float
+
+
+class FrameFile(Protocol):
+    """A file that grows frame by frame; ``append`` returns a frame's index when it is on the disk."""
+
+    count: int
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+    def append(self, frame: Any) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class WritesFrames(Protocol):
+    """What a driver has in addition when its own side writes the frames, as areaDetector does: a frame that was taken
+    is held there, and goes into the file that ``append`` is called on. Arguments as of
+    :class:`xrm_sims.data.frames.FrameWriter`, which stands in for drivers that hand their counts back."""
+
+    def frame_writer(
+        self,
+        path: Path,
+        dataset: str,
+        frame_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> FrameFile: ...
 
 
 class Driver(Protocol):
@@ -142,4 +193,3 @@ class Drivers(Protocol):
 
     def close(self) -> None:
         """Let go of the instrument; it stays as it is."""
-        ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ophyd import Component, Kind, Signal
 from ophyd.status import Status
 
-from devices.drivers import Frame
+from devices.drivers import Frame, FrameFile, HeldCounts
 from devices.quantity import DriverDevice, Held, done
 from xrm_sims.data.frames import MIMETYPE, FrameWriter
 
@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass
 class _Stream:
-    writer: FrameWriter
+    writer: FrameFile
     bundle: ComposeStreamResourceBundle
     count: int = 0
     unsaved: dict[int, Any] = field(default_factory=dict)
@@ -47,11 +47,15 @@ class _Stream:
 
 class FrameStore:
     """The frame files of one detector from ``open`` to ``close``; a stream's file appears when its first frame is
-    prepared, so that documents can name it before there is anything to lose."""
+    prepared, so that documents can name it before there is anything to lose.
 
-    def __init__(self, folder: Path, key: str) -> None:
+    ``new_file`` makes the files: :class:`FrameWriter`, or the method of a driver that writes its frames itself.
+    """
+
+    def __init__(self, folder: Path, key: str, new_file: Callable[..., FrameFile] = FrameWriter) -> None:
         self.folder = folder
         self.key = key
+        self._new_file = new_file
         self._streams: dict[str, _Stream] | None = None
         self._stem = ""
 
@@ -81,7 +85,7 @@ class FrameStore:
             self._streams[name] = self._new_stream(name, frame_shape)
         return self._streams[name]
 
-    def append(self, name: str, frame: NDArray[Any]) -> None:
+    def append(self, name: str, frame: NDArray[Any] | HeldCounts) -> None:
         """Put a frame on disk and compose its stream datum."""
         stream = self.ready(name, frame.shape)
         index = stream.writer.append(frame)
@@ -104,7 +108,7 @@ class FrameStore:
     def _new_stream(self, name: str, shape: tuple[int, ...]) -> _Stream:
         path = self.folder / f"{self._stem}-{name}.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = FrameWriter(path, DATASET, shape, DTYPE, {"units": "counts"})
+        writer = self._new_file(path, DATASET, shape, DTYPE, {"units": "counts"})
         bundle = compose_stream_resource(
             mimetype=MIMETYPE,
             uri=writer.uri,
@@ -123,7 +127,8 @@ class FrameDevice(DriverDevice, ABC):
 
     def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
         super().__init__(prefix, name=name, parent=parent, **kwargs)
-        self.store = FrameStore(parent.frames_dir, self.frame_key)
+        new_file = getattr(self.channel.driver, "frame_writer", FrameWriter)
+        self.store = FrameStore(parent.frames_dir, self.frame_key, new_file)
         self._prepared: Slot | None = None
         self._slot = Slot()
 
@@ -181,7 +186,7 @@ class FrameDevice(DriverDevice, ABC):
             raise Held
         self.time_s.put(0.5 * (frame.started_s + frame.stopped_s))
         self.current_na.put(frame.current_na)
-        self.store.append(self._slot.stream, frame.counts.astype(DTYPE, copy=False))
+        self.store.append(self._slot.stream, frame.counts)
 
     def frame_documents(self) -> Iterator[tuple[str, Any]]:
         """What the run does not know yet of the file and of the frame asked for last."""

@@ -49,6 +49,7 @@ class Channel:
         self._stops = 0
         self._forgiven = True
         self._held: list[Status] = []
+        self._begun_at: int | None = None  # stops so far when the call under way was asked for, if one may end it
 
     def submit(self, owner: Any, call: Callable[[], None], *, stoppable: bool = True) -> Status:
         """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it.
@@ -64,10 +65,9 @@ class Channel:
             error: Exception | None = None
             try:
                 with self._worker.lock:
-                    if self._stops == stops or not stoppable:
-                        call()
-                    else:
-                        error = RuntimeError(f"{owner.name}: stopped before it began")
+                    self._begun_at = stops if stoppable else None
+                    self.check_going(owner)
+                    call()
             except Held:
                 with self._guard:
                     self._held.append(status)
@@ -84,6 +84,12 @@ class Channel:
 
         self._worker.submit(job)
         return status
+
+    def check_going(self, owner: Any) -> None:
+        """RuntimeError when the call under way was stopped before it reached the hardware; asked again after checks
+        that take their time, as over a network."""
+        if self._begun_at is not None and self._stops != self._begun_at:
+            raise RuntimeError(f"{owner.name}: stopped before it began")
 
     def read(self, call: Callable[[], Any], last: Any) -> Any:
         """The driver's answer, or the last one known while the worker is busy: reading never waits for an exposure."""
@@ -227,6 +233,7 @@ class Quantity(Signal):
 
     def _move(self, value: Value) -> None:
         self.interlocks.check_change(self, value)  # moves queued before this one may have changed the picture
+        self.channel.check_going(self)
         self.channel.driver.put(self.quantity, value)
         Signal.put(self, self.channel.driver.get(self.quantity), force=True)
 

@@ -146,6 +146,7 @@ class MagneticSector(FrameDevice):
 
     def acquire(self) -> Frame:
         self.interlocks.check_action("raster")
+        self.channel.check_going(self)
         return self.channel.driver.raster_frame()
 
     def stop(self, *, success: bool = True) -> None:

@@ -67,6 +67,14 @@ Clock = Annotated[
     str, typer.Option("--clock", help="Twin time: fast (as it computes), real, or a factor such as 3600.")
 ]
 Operator = Annotated[str, typer.Option("--operator", help="Who measures; recorded in every run.")]
+Hardware = Annotated[
+    str,
+    typer.Option(
+        "--hardware",
+        envvar="XRM_SIMS_HARDWARE",
+        help="What to drive: twin, or epics:PREFIX for what xrm-sims ioc serves.",
+    ),
+]
 Preflight = Annotated[bool, typer.Option("--preflight", help="Print time, dose, disk and limits; no beam.")]
 
 
@@ -143,6 +151,7 @@ def console(
     fresh: Fresh = False,
     clock: Clock = "fast",
     operator: Operator = "",
+    hardware: Hardware = "twin",
     data: Data = None,
 ) -> None:
     """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
@@ -151,7 +160,31 @@ def console(
     """
     from xrm_sims.app.console import start_console
 
-    start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator)
+    start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator, hardware=hardware)
+
+
+@app.command()
+def ioc(
+    prefix: Annotated[str, typer.Option("--prefix", help="What the names of all process variables begin with.")] = (
+        "XRM:"
+    ),
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    data: Data = None,
+) -> None:
+    """Serve the twin over EPICS Channel Access, on the loopback interface unless EPICS_CAS_INTF_ADDR_LIST says more.
+
+    Example: xrm-sims ioc --data ~/twin --prefix XRM:
+    and in another terminal: xrm-sims console --data ~/nanoct --hardware epics:XRM:
+    """
+    from xrm_sims.app.ioc import serve_twin
+
+    try:
+        serve_twin(data, prefix, announce=typer.echo, seed=seed, sample=sample, fresh=fresh, clock=clock)
+    except Interrupted:
+        typer.echo("stopped; the instrument stays as it is", err=True)  # the usual end
 
 
 @app.command()
@@ -184,6 +217,7 @@ def tomography(
     fresh: Fresh = False,
     clock: Clock = "fast",
     operator: Operator = "",
+    hardware: Hardware = "twin",
     data: Data = None,
 ) -> None:
     """Take a tomogram: darks, flats, projections, reference images.
@@ -201,6 +235,7 @@ def tomography(
         fresh=fresh,
         clock=clock,
         operator=operator,
+        hardware=hardware,
         data=data,
     )
 
@@ -218,6 +253,7 @@ def sims(
     fresh: Fresh = False,
     clock: Clock = "fast",
     operator: Operator = "",
+    hardware: Hardware = "twin",
     data: Data = None,
 ) -> None:
     """Map 7Li, 27Al, 58Ni and 59Co at once by a dwell-timed raster of the gallium beam.
@@ -235,6 +271,7 @@ def sims(
         fresh=fresh,
         clock=clock,
         operator=operator,
+        hardware=hardware,
         data=data,
     )
 

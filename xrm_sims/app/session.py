@@ -1,12 +1,13 @@
 """The composition root: a data folder, the instrument, a RunEngine and the catalogue, wired together once.
 
-Here, and nowhere else, the digital twin is chosen as the hardware behind the devices.
+Here, and nowhere else, the hardware behind the devices is chosen: the digital twin, or an IOC over EPICS.
 """
 
 from __future__ import annotations
 
 import getpass
 import importlib.metadata
+import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -32,6 +33,14 @@ from xrm_sims.settings import Settings, load_settings
 
 T = TypeVar("T")
 TWIN = "twin"
+HARDWARE = "XRM_SIMS_HARDWARE"
+_LOOPBACK = {
+    "EPICS_CA_ADDR_LIST": "127.0.0.1",
+    "EPICS_CA_AUTO_ADDR_LIST": "NO",
+    "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1",
+    "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
+    "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+}
 DEFAULT_SAMPLE = "cathode_pillar"
 _VERSIONS = ("bluesky", "ophyd", "tiled", "databroker", "event-model", "numpy", "numba", "xrm-sims")
 
@@ -169,31 +178,83 @@ def open_session(
     fresh: bool = False,
     settings: Settings | None = None,
     recover: bool = True,
+    hardware: str | None = None,
 ) -> Session:
-    """A session on the digital twin whose memory lies under the data root.
+    """A session on the digital twin whose memory lies under the data root, or on other hardware.
 
     ``seed`` and ``sample`` choose the specimen when none is mounted yet; None takes what is mounted. ``fresh`` mounts
     a new one and forgets the old. Settings come from the argument, else from ``settings.toml`` in the data root. What
     a crash left (a beam that is on, runs that never ended) is put in order and said on stderr unless ``recover`` is
-    False.
+    False. ``hardware`` is "twin", or "epics:PREFIX" for what ``xrm-sims ioc`` serves; None takes XRM_SIMS_HARDWARE from
+    the environment, else the twin.
 
     Raises ValueError for an unknown sample or another specimen than the mounted one, and RuntimeError naming the
-    holder when another process drives this instrument.
+    holder when another process drives this instrument, or when nobody serves the prefix.
     """
-    from xrm_sims.twin import Microscope, check_sample
-
     root = Layout.of(data).root
     settings = settings or session_settings(root)
-    twin = Microscope(root / TWIN, settings=settings, seed=seed, clock=clock_pace(clock), sample=sample, reset=fresh)
+    drivers: Drivers
+    if hardware is None:
+        hardware = os.environ.get(HARDWARE, TWIN)
+    if hardware == TWIN:
+        drivers, check_specimen = open_twin(root, settings, seed=seed, sample=sample, clock=clock, fresh=fresh)
+    else:
+        given = {"seed": seed is not None, "sample": sample is not None, "fresh": fresh, "clock": clock != "fast"}
+        if any(given.values()):
+            asked = ", ".join(name for name, there in given.items() if there)
+            raise ValueError(
+                f"{asked}: belongs to the twin, and this session drives {hardware}; say it to xrm-sims ioc"
+            )
+        drivers, check_specimen = open_epics(hardware), lambda specimen: None
+        root.mkdir(parents=True, exist_ok=True)
     try:
-        session = Session(root, twin, settings, operator=operator, check_specimen=check_sample)
+        session = Session(root, drivers, settings, operator=operator, check_specimen=check_specimen)
         if recover and (found := leftovers.found(session)):
             print(f"xrm-sims: {found}; recovering", file=sys.stderr)
             session.recover()
     except BaseException:
-        twin.close()
+        drivers.close()
         raise
     return session
+
+
+def open_twin(
+    root: Path,
+    settings: Settings,
+    *,
+    seed: int | None = None,
+    sample: str | None = None,
+    clock: str | float = "fast",
+    fresh: bool = False,
+) -> tuple[Any, Callable[[str], object]]:
+    """The twin of a data root, and the check of a specimen's name. Raises as :func:`open_session`."""
+    from xrm_sims.twin import Microscope, check_sample
+
+    pace = clock_pace(clock)
+    return Microscope(root / TWIN, settings=settings, seed=seed, clock=pace, sample=sample, reset=fresh), check_sample
+
+
+def open_epics(hardware: str) -> Drivers:
+    """Drivers over Channel Access from "epics:PREFIX"; on the loopback interface unless the environment says more.
+
+    Raises ValueError for another word, RuntimeError when nobody serves the prefix or pyepics is missing.
+    """
+    kind, _, prefix = hardware.partition(":")
+    if kind != "epics" or not prefix:
+        raise ValueError(f"hardware: needs twin or epics:PREFIX, such as epics:XRM:, got {hardware!r}")
+    loopback_by_default()
+    try:
+        from xrm_sims.epics.drivers import EpicsDrivers
+
+        return EpicsDrivers(prefix)
+    except ModuleNotFoundError as missing:
+        raise RuntimeError(f"hardware: {missing.name} is not installed; pip install 'xrm-sims[epics]'") from None
+
+
+def loopback_by_default() -> None:
+    """Channel Access stays on this machine, whichever side of it we are, unless EPICS' own variables say otherwise."""
+    for name, value in _LOOPBACK.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -1,0 +1,268 @@
+"""The driver protocols over Channel Access, by pyepics: what ``xrm-sims ioc`` serves, or an IOC of the same names.
+
+Counts never cross the network: the server's file plugin writes them, and the client gets the file's name and the
+frame's index. Both sides need to see the same file system.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from devices.drivers import HeldCounts, HeldFrame, Value
+from xrm_sims.epics.names import FAILED, OWN, REFUSED, TRUTH, frame_devices, quantities
+
+_CONNECT_S = 30.0
+_ANSWER_S = 30.0
+_LOOK_S = 0.5
+
+
+class EpicsDrivers:
+    """The drivers of one instrument, an attribute for each device.
+
+    Raises RuntimeError when nobody serves the prefix.
+    """
+
+    instrument: EpicsInstrument
+    beam: EpicsDriver
+    target: EpicsDriver
+    stage: EpicsDriver
+    rotation: EpicsDriver
+    widepix: EpicsDetector
+    fib: EpicsIonBeam
+    sector: EpicsDetector
+    se: EpicsDetector
+    eds: EpicsDetector
+
+    def __init__(self, prefix: str) -> None:
+        special = {OWN: EpicsInstrument, "fib": EpicsIonBeam} | dict.fromkeys(frame_devices(), EpicsDetector)
+        self._drivers = {
+            name: special.get(name, EpicsDriver)(prefix + name, known) for name, known in quantities().items()
+        }
+        for driver in self._drivers.values():
+            driver.connect()
+        vars(self).update(self._drivers)
+
+    def close(self) -> None:
+        """Let go of the server; the instrument stays as it is."""
+        for driver in self._drivers.values():
+            driver.close()
+
+
+class EpicsDriver:
+    """Named quantities of one device."""
+
+    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
+        self.name = name
+        self._closed = threading.Event()
+        self._stops = 0
+        self._variables: dict[str, Any] = {}
+        for quantity, settable in known.items():
+            self._add(f"{quantity}_RBV")
+            if settable:
+                self._add(quantity)
+        for own in ("Stop", "Message"):
+            self._add(own)
+
+    def connect(self) -> None:
+        """Returns when every variable is there."""
+        for variable in self._variables.values():
+            if not variable.wait_for_connection(timeout=_CONNECT_S):
+                raise RuntimeError(
+                    f"EPICS: nobody answers for {variable.pvname}; start xrm-sims ioc, or look at EPICS_CA_ADDR_LIST"
+                )
+
+    def get(self, name: str) -> Value:
+        """From the server, not from what it told last; RuntimeError when it does not answer."""
+        variable = self._variables.get(f"{name}_RBV")
+        if variable is None:
+            raise ValueError(f"{self.name}: has no quantity {name!r}")
+        return _plain(variable, self._ask(variable))
+
+    def put(self, name: str, value: Value) -> None:
+        """Returns when the hardware is there. ValueError when the server refuses, RuntimeError when it fails."""
+        variable = self._variables.get(name)
+        if variable is None:
+            raise ValueError(f"{self.name}: has no quantity {name!r} that can be set")
+        self.command(name, _wire(variable, value))
+
+    def stop(self) -> None:
+        self._stops += 1
+        self._variables["Stop"].put(1)
+
+    def command(self, name: str, value: Any = 1) -> None:
+        """Put a value and wait until the server says that it is done, however long that takes; raises as ``put``."""
+        variable, over, stops = self._variables[name], threading.Event(), self._stops
+        if variable.put(value, use_complete=True, callback=lambda **_: over.set()) is None:
+            raise RuntimeError(f"EPICS: {variable.pvname} is not connected")
+        while not over.wait(_LOOK_S) and variable.connected and not self._closed.is_set():
+            if self._stops != stops:  # it may have overtaken the command on its way
+                self._variables["Stop"].put(1)
+        if not variable.connected:
+            raise RuntimeError(f"EPICS: the server of {variable.pvname} went away; how the command ended is unknown")
+        said = _text(self._ask(self._variables["Message"]))
+        if said.startswith(REFUSED):
+            raise ValueError(said.removeprefix(REFUSED))
+        if said:
+            raise RuntimeError(said.removeprefix(FAILED))
+
+    def close(self) -> None:
+        import epics
+
+        self._closed.set()
+        for variable in self._variables.values():
+            variable.disconnect()
+            epics.ca.clear_channel(variable.chid)  # or libca goes on looking for it
+
+    def _add(self, *names: str) -> None:
+        import epics
+
+        for name in names:
+            self._variables[name] = epics.PV(f"{self.name}:{name}", auto_monitor=False)
+
+    def _ask(self, variable: Any) -> Any:
+        import epics
+
+        try:
+            value = variable.get(use_monitor=False, timeout=_ANSWER_S)
+        except (epics.ca.ChannelAccessException, epics.ca.ChannelAccessGetFailure):
+            value = None
+        if value is None:
+            raise RuntimeError(f"EPICS: {variable.pvname} does not answer; look after the server")
+        return value
+
+
+class EpicsInstrument(EpicsDriver):
+    """Mode, clock and chamber."""
+
+    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
+        super().__init__(name, known)
+        self._add("LetPassS")
+
+    def let_pass(self, seconds: float) -> None:
+        self.command("LetPassS", seconds)
+
+
+class EpicsIonBeam(EpicsDriver):
+    """Gallium FIB; patterns travel as JSON."""
+
+    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
+        super().__init__(name, known)
+        self._add("Mill", "Deposit", "PassDoseNC_RBV", "PassSeconds_RBV")
+
+    def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
+        return self._draw("Mill", pattern)
+
+    def deposit_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
+        return self._draw("Deposit", pattern)
+
+    def _draw(self, command: str, pattern: dict[str, Any]) -> dict[str, float]:
+        self.command(command, _letters(json.dumps(pattern)))
+        return {"dose_nc": float(self.get("PassDoseNC")), "seconds": float(self.get("PassSeconds"))}
+
+
+class EpicsDetector(EpicsDriver):
+    """A device that takes frames, which stay on the server's side."""
+
+    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
+        super().__init__(name, known)
+        self._add("Acquire", "StartedS_RBV", "StoppedS_RBV", "CurrentNA_RBV", "ArraySize_RBV")
+        self._add("HDF1:FilePath", "HDF1:FileName", "HDF1:Capture", "HDF1:WriteFile")
+        self._add("HDF1:FullFileName_RBV", "HDF1:NumCaptured_RBV")
+        if name.endswith("widepix"):
+            self._add("BadPixels_RBV")
+
+    def take(self) -> HeldFrame:
+        """One frame: it is held by the server until :meth:`frame_writer` has it written."""
+        self.command("Acquire")
+        shape = np.atleast_1d(self._ask(self._variables["ArraySize_RBV"]))
+        started_s, stopped_s, current_na = (float(self.get(name)) for name in ("StartedS", "StoppedS", "CurrentNA"))
+        return HeldFrame(HeldCounts(tuple(int(n) for n in shape)), started_s, stopped_s, current_na)
+
+    expose = raster_frame = image = take
+
+    def bad_pixels(self) -> NDArray[np.bool_]:
+        bad = np.zeros((int(self.get("rows")), int(self.get("columns"))), bool)
+        bad.flat[np.atleast_1d(self._ask(self._variables["BadPixels_RBV"])).astype(int)] = True
+        return bad
+
+    def frame_writer(
+        self,
+        path: Path,
+        dataset: str,
+        frame_shape: tuple[int, ...],
+        dtype: DTypeLike,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> RemoteFile:
+        """A new file that the server writes, as :class:`~xrm_sims.data.frames.FrameWriter` is one that we write."""
+        return RemoteFile(self, Path(path), dataset, frame_shape)
+
+
+class RemoteFile:
+    """One file of the server's plugin; ``append`` has it write the frame that it holds."""
+
+    def __init__(self, detector: EpicsDetector, path: Path, dataset: str, frame_shape: tuple[int, ...]) -> None:
+        self._detector = detector
+        self._named = path
+        self.count = 0
+        self._name_it()
+        detector.command("HDF1:Capture")
+        self.path = Path(_text(detector._ask(detector._variables["HDF1:FullFileName_RBV"])))
+        self.parameters = {"dataset": dataset, "chunk_shape": [1, *frame_shape], "swmr": True}
+
+    @property
+    def uri(self) -> str:
+        return "file://localhost" + self.path.as_posix()
+
+    def append(self, frame: Any) -> int:
+        """Index of the frame in the file; it is on the server's disk when this returns."""
+        self._name_it()
+        self._detector.command("HDF1:WriteFile")
+        self.count = int(self._detector.get("HDF1:NumCaptured"))
+        return self.count - 1
+
+    def close(self) -> None:
+        self._name_it()
+        self._detector.command("HDF1:Capture", 0)
+
+    def _name_it(self) -> None:
+        self._detector.command("HDF1:FilePath", _letters(str(self._named.parent)))
+        self._detector.command("HDF1:FileName", _letters(self._named.name))
+
+
+def _plain(variable: Any, value: Any) -> Value:
+    kind = variable.type.removeprefix("time_")
+    if kind == "enum":
+        words = variable.enum_strs
+        word = words[int(value)]
+        return word == TRUTH[1] if tuple(words) == TRUTH else str(word)
+    if kind == "char":
+        return _text(value)
+    return int(value) if kind in ("long", "int", "short") else float(value)
+
+
+def _wire(variable: Any, value: Value) -> Any:
+    kind = variable.type.removeprefix("time_")
+    if kind == "char":
+        return _letters(str(value))
+    if kind != "enum":
+        return value
+    words = list(variable.enum_strs)
+    word = TRUTH[bool(value)] if tuple(words) == TRUTH else str(value)
+    if word not in words:
+        raise ValueError(f"{variable.pvname}: needs one of {', '.join(words)}, got {value!r}")
+    return words.index(word)
+
+
+def _text(value: Any) -> str:
+    return bytes(np.atleast_1d(value).astype(np.uint8)).split(b"\0")[0].decode()
+
+
+def _letters(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode() + b"\0", np.uint8)

@@ -1,0 +1,42 @@
+"""Names of the process variables, which server and client have in common.
+
+``<prefix><device>:<quantity>`` sets, ``..._RBV`` reads. Every device has ``Busy``, ``Stop`` and ``Message``; a put with
+completion is over when the hardware is there, and ``Message`` then says whether it was ``refused: ...`` or
+``failed: ...``, or nothing. Devices that take frames have ``Acquire``, and ``HDF1:`` as areaDetector's file plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from devices.frames import FrameDevice
+from devices.instrument import Instrument
+from devices.quantity import DriverDevice, Quantity
+
+OWN = "instrument"  # the driver of the instrument itself
+REFUSED, FAILED = "refused: ", "failed: "
+TRUTH = ("False", "True")
+TEXT_BYTES = 4096  # of a message, a path or a pattern
+DATASET = "/entry/data/data"  # where areaDetector's file plugin puts its frames
+
+
+def quantities() -> dict[str, dict[str, bool]]:
+    """Device -> quantity -> whether it can be set, as the devices have them."""
+    table = {OWN: dict(_of(Instrument))}
+    for _, component in Instrument._sig_attrs.items():
+        if issubclass(component.cls, DriverDevice):
+            table[component.suffix] = dict(_of(component.cls))
+    return table
+
+
+def frame_devices() -> list[str]:
+    """Devices that take frames."""
+    return [c.suffix for c in Instrument._sig_attrs.values() if issubclass(c.cls, FrameDevice)]
+
+
+def _of(cls: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    for attribute, component in cls._sig_attrs.items():  # type: ignore[attr-defined]
+        if issubclass(component.cls, Quantity):
+            yield prefix + component.suffix, not component.kwargs.get("read_only", False)
+        elif not issubclass(component.cls, DriverDevice) and hasattr(component.cls, "_sig_attrs"):
+            yield from _of(component.cls, attribute)  # a collector's quantities begin with its name
