@@ -77,17 +77,17 @@ class FrameStore:
         known = (self._streams or {}).get(stream)
         return known.count if known else 0
 
-    def ready(self, name: str, frame_shape: tuple[int, ...]) -> _Stream:
+    def ready(self, name: str, frame_shape: Callable[[], tuple[int, ...]]) -> _Stream:
         """The stream, with its file made when it is new."""
         if self._streams is None:
             raise RuntimeError(f"{self.key}: stage the detector before it takes frames")
         if name not in self._streams:
-            self._streams[name] = self._new_stream(name, frame_shape)
+            self._streams[name] = self._new_stream(name, frame_shape())
         return self._streams[name]
 
     def append(self, name: str, frame: NDArray[Any] | HeldCounts) -> None:
         """Put a frame on disk and compose its stream datum."""
-        stream = self.ready(name, frame.shape)
+        stream = self.ready(name, lambda: frame.shape)
         index = stream.writer.append(frame)
         stream.count = index + 1
         stream.unsaved = {i: doc for i, doc in stream.unsaved.items() if not doc["descriptor"]}
@@ -159,7 +159,7 @@ class FrameDevice(DriverDevice, ABC):
                 f"{self.store.count(slot.stream)} frames"
             )
         if self.store.is_open:
-            self.store.ready(slot.stream, self.frame_shape())
+            self.store.ready(slot.stream, self.frame_shape)
         self._prepared = self._slot = slot
         return done(self)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
+from bluesky.utils import Msg
 
 from plans.metadata import link_to, start_md
 from plans.preflight import Estimate
@@ -290,15 +291,18 @@ def _views(
 
 
 def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
-    """One frame, one checkpoint. The index tells a rewound plan's frame from a new one."""
-    yield from bps.prepare(scope.widepix, (stream, index), group="ready")
+    """One frame, one checkpoint. The index tells a rewound plan's frame from a new one.
+
+    Bare messages: each stub of bluesky's writes down the whole call stack, and ten of those take longer than the rest.
+    """
+    yield Msg("prepare", scope.widepix, (stream, index), group="ready")
     if angle_deg is not None:
-        yield from bps.abs_set(scope.rotation.angle_deg, angle_deg, group="ready")
-    yield from bps.wait("ready")
-    yield from bps.trigger(scope.widepix, group="frame")
-    yield from bps.wait("frame")
-    yield from bps.create(stream)
-    yield from bps.read(scope.widepix)
-    yield from bps.read(scope.rotation)
-    yield from bps.save()
-    yield from bps.checkpoint()
+        yield Msg("set", scope.rotation.angle_deg, angle_deg, group="ready")
+    yield Msg("wait", None, group="ready")
+    yield Msg("trigger", scope.widepix, group="frame")
+    yield Msg("wait", None, group="frame")
+    yield Msg("create", name=stream)
+    yield Msg("read", scope.widepix)
+    yield Msg("read", scope.rotation)
+    yield Msg("save")
+    yield Msg("checkpoint")

@@ -10,6 +10,7 @@ import time
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import reduction
 from pathlib import Path
@@ -26,10 +27,10 @@ from xrm_sims.data.parts import find_parts
 from xrm_sims.settings import Settings
 from xrm_sims.twin.store import Store
 
-START_S = 120.0  # more than any process takes; it is killed then, and the night is not done
+START_S = 120.0  # more than any process takes; it is killed then
 ROUNDING = 1e-9
-_forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(["tests.safety.night"])
+forking = multiprocessing.get_context("forkserver")
+forking.set_forkserver_preload(["tests.safety.night"])
 
 
 @dataclass
@@ -49,6 +50,11 @@ class Told:
             phase = rest[0] if what == "phase" else phase
             words[phase] += 1
         return {phase: steps for phase, steps in self.of("steps")}, dict(words)
+
+    @property
+    def sentence(self) -> str:
+        """What a person would have read at the end."""
+        return "".join(sentence for (sentence,) in self.of("sentence"))
 
     @property
     def phase(self) -> str:
@@ -85,23 +91,38 @@ class Night:
         self.data.mkdir(parents=True)
         (self.data / "settings.toml").write_text(SETTINGS)
 
-    def run(self, moment: Moment | None = None) -> Told:
-        """One process of it, killed at a moment or not at all."""
+    def run(
+        self,
+        moment: Moment | None = None,
+        *,
+        signals: Sequence[int] = (signal.SIGKILL,),
+        trap: Callable[[str], None] | None = None,
+        code: int = -signal.SIGKILL,
+    ) -> Told:
+        """One process of it, to the end or until it is ended at a moment.
+
+        Parameters
+        ----------
+        signals : it is sent, one after the other, when the moment is one after words.
+        trap : called in the process with each phase that it reaches, in place of a moment.
+        code : exit code expected when it does not come to its end.
+        """
         before = self.left()
         reading, writing = os.pipe()
-        at_step = moment if isinstance(moment, AtStep) else None
-        process = _forking.Process(target=nights.process, args=(self.data, reduction.DupFd(writing), at_step))
+        inside = trap or (moment if isinstance(moment, AtStep) else None)
+        process = forking.Process(target=nights.process, args=(self.data, reduction.DupFd(writing), inside))
         process.start()
         os.close(writing)
         words: list[list[Any]] = []
         deadline = time.monotonic() + START_S
         due = Counter[str]()
-        phase, unread, over = "", b"", False
+        phase, unread, over, sent = "", b"", False, False
         with open(reading, "rb", buffering=0) as pipe:
             while not over:
-                over = not select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]
-                if over:
-                    os.kill(process.pid, signal.SIGKILL)
+                if not select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    for number in (signal.SIGKILL,) if sent else signals:
+                        os.kill(process.pid, number)
+                    deadline, sent = time.monotonic() + START_S, True
                 piece = pipe.read(1 << 16)
                 over = not piece
                 *lines, unread = (unread + piece).split(b"\n")
@@ -116,7 +137,7 @@ class Night:
         self.told.append(told)
         self._check_recovery(before, told)
         if not told.done:
-            assert told.exit_code == -signal.SIGKILL, (self.data / "said.txt").read_text()
+            assert told.exit_code == code, (self.data / "said.txt").read_text()
             self.kills[self.where()] += 1
         return told
 
@@ -171,7 +192,8 @@ class Night:
         """Both beams are blanked, and from the kill on the specimen got what an open beam gave, and nothing else."""
         for when_s, state in told.of("recovered"):
             assert state["beams blanked"]
-            assert state["target_x_um"] == Settings().target.park_x_um
+            if before.ions_on or before.electrons_on:
+                assert state["target_x_um"] == Settings().target.park_x_um
             scanned_nc = state["scan_dose_nc"] - before.scan_dose_nc
             assert abs(scanned_nc - before.drawing_nc) < ROUNDING
             away_s = when_s - before.wall_s

@@ -17,10 +17,12 @@ from typing import Any
 from bluesky.preprocessors import inject_md_wrapper
 
 import plans
-import xrm_sims.data.server  # noqa: F401 (slow to import, and once for all processes that are forked from here)
-from tests.safety.moments import AtStep, Trap
+import xrm_sims.data.server  # slow to import, and once for all processes that are forked from here
+from tests.safety.moments import Trap
+from xrm_sims.app.errors import root_cause, sentence
 from xrm_sims.app.resuming import resume_run
 from xrm_sims.app.session import Session, open_session
+from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
 from xrm_sims.data import documents
 from xrm_sims.data.journal import encode, journal_paths, read_journal, read_start
 from xrm_sims.patterns import Raster, Rectangle
@@ -54,13 +56,29 @@ STEPS: dict[str, Callable[..., Any]] = {
 PHASES = ("opening", *STEPS, "closing")
 
 
-def process(data: Path, pipe: Any, moment: AtStep | None) -> None:
-    """What is forked: a night with a trap in it; ``pipe`` is a descriptor on its way between processes."""
+def process(data: Path, pipe: Any, trap: Any) -> None:
+    """What is forked: a night with a trap in it, that ends as a command does; ``pipe`` is a descriptor on its way
+    between processes, ``trap`` a moment at which to be killed or something else to be called with the phase."""
     witness = Witness(pipe.detach())
     said = os.open(data / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(said, stream)
-    night(data, witness, Trap(moment, witness).reached)
+    on_stop_signals(stop_here)
+    try:
+        night(data, witness, trap if callable(trap) else Trap(trap, witness).reached)
+    except Interrupted as interruption:
+        witness("sentence", str(interruption))
+        os._exit(130)
+    except Exception as error:
+        witness("sentence", sentence(error))
+        if isinstance(root_cause(error), AssertionError):
+            raise
+        os._exit(1)
+
+
+def serve(data: Path) -> None:
+    """Another process that is forked: the Tiled server of a data root."""
+    xrm_sims.data.server.TiledServer(data).run()
 
 
 class Witness:

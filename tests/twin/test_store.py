@@ -75,7 +75,7 @@ def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
     # and the next write is not disturbed by what the crash left behind
     reopened.save_surface(kept, {"heights_um": np.full((4, 4), 2.0, np.float32)})
     np.testing.assert_array_equal(reopened.load_surface(reopened.load())["heights_um"], 2.0)
-    assert len(list(tmp_path.glob("surface-*"))) == 1
+    assert len(list(tmp_path.glob("surface-*"))) == 2
     reopened.close()
 
 

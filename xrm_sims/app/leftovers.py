@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plans.stubs import make_safe
 from xrm_sims.data.journal import interrupted_runs, read_journal
+from xrm_sims.data.recorder import not_taken
 
 if TYPE_CHECKING:
     from xrm_sims.app.session import Session
@@ -57,9 +58,12 @@ def beams_on(session: Session) -> list[str]:
 
 def found(session: Session) -> str:
     """What somebody has to put in order, in one line; empty when there is nothing."""
-    lost = [path.stem for path in interrupted_runs(session.recorder.layout.journal)]
+    journal = session.recorder.layout.journal
+    lost = [path.stem for path in interrupted_runs(journal)]
     runs = [f"run {lost[0]} never ended" if len(lost) == 1 else f"{len(lost)} runs never ended"] if lost else []
-    return ", ".join([*(f"the {name} was left on" for name in beams_on(session)), *runs])
+    lacking = len(not_taken(journal)) - len(lost)
+    behind = [f"the catalogue has not confirmed {lacking} run{'s' if lacking > 1 else ''}"] if lacking > 0 else []
+    return ", ".join([*(f"the {name} was left on" for name in beams_on(session)), *runs, *behind])
 
 
 def recover(session: Session) -> list[str]:

@@ -20,6 +20,8 @@ from xrm_sims.data.layout import Layout, api_key
 
 Data = str | os.PathLike[str] | None
 _ALIVE_TIMEOUT_S = 2.0
+# Tiled asks a server that is gone ten times, 45 s long; everything is in the journal, so three will do
+os.environ.setdefault("TILED_RETRY_ATTEMPTS", "3")
 _in_process: dict[Path, Any] = {}
 _recorders: dict[Path, Callable[[], object]] = {}
 _lock = threading.Lock()

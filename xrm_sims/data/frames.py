@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 MIMETYPE = "application/x-hdf5"
 _HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames for its index and to close a file in order
+_STRIDE_BYTES = 1 << 21  # room taken at a time: a file that keeps its length is synchronised in half the time
 _SUPERBLOCK = struct.Struct("<8s4B3Q")  # version 3: signature, version, sizes, flags, base, extension, end of file
 
 
@@ -93,7 +94,7 @@ class FrameWriter:
             self._data.resize(index + 1, axis=0)
             self._data[index] = frame
             self._data.flush()
-            os.fsync(self._file.id.get_vfd_handle())
+            os.fdatasync(self._file.id.get_vfd_handle())
         except (OSError, RuntimeError) as error:
             self._failed = True
             raise RuntimeError(
@@ -123,15 +124,17 @@ class FrameWriter:
         descriptor = self._file.id.get_vfd_handle()
         frame_bytes = self.dtype.itemsize * int(np.prod(self.frame_shape))
         end = os.fstat(descriptor).st_size
-        missing = self._file.id.get_filesize() + frame_bytes + _HEADROOM_BYTES - end
+        needed = self._file.id.get_filesize() + frame_bytes + _HEADROOM_BYTES
+        wanted = needed + _STRIDE_BYTES if end < needed else end
         try:
-            while missing > 0:
-                written = os.pwrite(descriptor, bytes(missing), end)
-                end, missing = end + written, missing - written
+            while end < wanted:
+                end += os.pwrite(descriptor, bytes(wanted - end), end)
         except OSError as error:
-            raise RuntimeError(
-                f"frames file {self.path}: no room for frame {index} ({_reason(error)}); free space on the disk"
-            ) from error
+            if end < needed:
+                raise RuntimeError(
+                    f"frames file {self.path}: no room for frame {index} ({_reason(error)}); free space on the disk"
+                ) from error
+            os.ftruncate(descriptor, needed)  # what is left of the disk others need too
 
 
 def resource_path(resource: Mapping[str, Any]) -> Path:

@@ -28,6 +28,9 @@ _TAIL_BYTES = 1 << 16
 class Journal:
     """A callback ``(name, doc)`` for the RunEngine. It returns when the document is on disk.
 
+    What a save says of a frame just before its event (stream resource and datum) has been written when it returns,
+    which outlives this process, and is on disk together with that event, which outlives a power cut.
+
     Raises RuntimeError naming the file when the disk refuses, which ends the plan: a run that cannot be kept must
     not go on.
     """
@@ -37,6 +40,7 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, io.FileIO] = {}
         self._run_of: dict[str, str] = {}
+        self._with_event: set[str] = set()  # external keys, and resources, whose frames come with an event
 
     @property
     def open_runs(self) -> set[str]:
@@ -51,13 +55,14 @@ class Journal:
             if name == "start":
                 self._files[run] = open(journal_path(self.folder, run), "xb", buffering=0)  # noqa: SIM115
                 _sync_folder(self.folder)
-            _append(self._files[run], line)
+            _append(self._files[run], line, sync=not self._event_follows(name, doc))
         except OSError as error:
             raise RuntimeError(
                 f"journal {journal_path(self.folder, run)}: the {name} document could not be written ({error.strerror})"
             ) from error
         finally:
             if name == "stop":
+                self._with_event.clear()
                 self._files.pop(run).close()
                 self._run_of = {child: parent for child, parent in self._run_of.items() if parent != run}
         return run, line
@@ -68,6 +73,15 @@ class Journal:
             file.close()
         self._files.clear()
         self._run_of.clear()
+
+    def _event_follows(self, name: str, doc: Mapping[str, Any]) -> bool:
+        if name == "descriptor":
+            external = {key for key, about in doc["data_keys"].items() if "external" in about}
+            self._with_event |= external if len(external) < len(doc["data_keys"]) else set()
+        elif name == "stream_resource" and doc["data_key"] in self._with_event:
+            self._with_event.add(doc["uid"])
+            return True
+        return name == "stream_datum" and doc["stream_resource"] in self._with_event
 
     def _run(self, name: str, doc: Mapping[str, Any]) -> str:
         if name == "start":
@@ -253,14 +267,16 @@ class _Told:
                 }
 
 
-def _append(file: io.FileIO, line: bytes) -> None:
-    """Returns when the line is on disk; a line that finds no room leaves nothing behind that the next would follow."""
+def _append(file: io.FileIO, line: bytes, sync: bool) -> None:
+    """Returns when the line is written, and on disk if so asked. One that finds no room leaves nothing behind that the
+    next would follow."""
     end = file.tell()
     try:
         written = 0
         while written < len(line):  # a disk that fills up takes a part and refuses the rest
             written += file.write(line[written:]) or 0
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     except OSError:
         file.truncate(end)
         file.seek(end)

@@ -10,7 +10,10 @@ import logging
 import os
 import queue
 import threading
+import time
+from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ from xrm_sims.data.layout import Layout
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 200
+RETRY_S = 30.0
+TAKEN = "taken.txt"  # beside the journals: uids of the runs that the catalogue has
 _REPLAY_BATCH = 10_000
 
 
@@ -39,15 +44,23 @@ class Recorder:
     data : the data root.
     batch_size : events the catalogue takes at a time. Large is cheap when events come fast; 1 shows each event at
         once and suits exposures of seconds.
+    retry_s : after the catalogue failed it is left alone for so long, then given the run anew from the journal, also
+        while the run goes on.
     """
 
-    def __init__(self, data: str | os.PathLike[str] | None = None, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(
+        self, data: str | os.PathLike[str] | None = None, batch_size: int = BATCH_SIZE, retry_s: float = RETRY_S
+    ) -> None:
         self.layout = Layout.of(data)
         self.journal = Journal(self.layout.journal)
         self.batch_size = batch_size
-        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
+        self.retry_s = retry_s
+        self._queue: queue.Queue[tuple[str, int, bytes] | None] = queue.Queue()
+        self._written: Counter[str] = Counter()  # lines of each open run in its journal
+        self._brought: dict[str, int] = {}  # of them, those that the catalogue got from there
         self._writers: dict[str, Any] = {}
         self._behind: set[str] = set()
+        self._failed_s = 0.0
         self._thread: threading.Thread | None = None
         note_recorder(self.layout.root, self.flush)
 
@@ -57,11 +70,14 @@ class Recorder:
         return set(self._behind)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        entry = self.journal(name, doc)
+        run, line = self.journal(name, doc)
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="catalogue-writer", daemon=True)
             self._thread.start()
-        self._queue.put(entry)
+        self._queue.put((run, self._written[run], line))
+        self._written[run] += 1
+        if name == "stop":
+            del self._written[run]
 
     def flush(self) -> set[str]:
         """Wait until the catalogue has every run that has ended; the runs it would not take, if any."""
@@ -88,13 +104,14 @@ class Recorder:
 
     def _work(self) -> None:
         while (entry := self._queue.get()) is not None:
-            run, line = entry
+            run, number, line = entry
             name, doc = decode(line)
             try:
-                if run not in self._behind:
+                if run in self._behind:
+                    if name == "stop" or time.monotonic() - self._failed_s >= self.retry_s:
+                        self._catch_up(run)
+                elif number >= self._brought.get(run, 0):
                     self._write(run, name, doc)
-                elif name == "stop":
-                    self._catch_up(run)
             except Exception as error:  # whatever happens to the catalogue, acquisition goes on
                 self._fall_behind(run, error)
             finally:
@@ -107,10 +124,19 @@ class Recorder:
         self._writers[run](name, doc)
         if name == "stop":
             del self._writers[run]
+            self._brought.pop(run, None)
+            _note_taken(self.layout.journal, run)
 
     def _catch_up(self, run: str) -> None:
+        """Write the run anew from its journal as far as it goes; the documents in hand that this includes are skipped
+        as they come."""
         try:
-            _bring_in(journal_path(self.layout.journal, run), open_catalog(self.layout.root))
+            writer = _writer(open_catalog(self.layout.root), self.batch_size)
+            told = _bring_in(journal_path(self.layout.journal, run), open_catalog(self.layout.root), writer)
+            if told[-1:] == ["stop"]:
+                self._brought.pop(run, None)
+            else:
+                self._writers[run], self._brought[run] = writer, len(told)
             self._behind.discard(run)
         except Exception as error:
             self._fall_behind(run, error)
@@ -118,6 +144,7 @@ class Recorder:
     def _fall_behind(self, run: str, error: Exception) -> None:
         self._writers.pop(run, None)
         self._behind.add(run)
+        self._failed_s = time.monotonic()
         logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", run, error)
 
 
@@ -139,8 +166,31 @@ def replay(
         if path.stem not in running:
             close_interrupted(path, state=state if [path] == newest else None)
     whole = _whole_runs(catalog)
-    missing = [path for path in journal_paths(folder) if path.stem not in whole and path.stem not in running]
-    return [path.stem for path in missing if _bring_in(path, catalog)]
+    brought = []
+    for path in journal_paths(folder):
+        if path.stem in running:
+            continue
+        if path.stem in whole:
+            _note_taken(folder, path.stem)
+        elif _bring_in(path, catalog, _writer(catalog, _REPLAY_BATCH)):
+            brought.append(path.stem)
+    return brought
+
+
+def not_taken(journal_folder: str | os.PathLike[str]) -> list[Path]:
+    """Journals of runs that the catalogue may lack, oldest first: it has not said that it has them. It is not asked."""
+    folder = Path(journal_folder)
+    try:
+        taken = set((folder / TAKEN).read_text().split())
+    except FileNotFoundError:
+        taken = set()
+    return [path for path in journal_paths(folder) if path.stem not in taken]
+
+
+def _note_taken(folder: Path, run: str) -> None:
+    """A line that is lost costs another look at the catalogue, no more."""
+    with suppress(OSError), open(folder / TAKEN, "a") as file:
+        file.write(f"{run}\n")
 
 
 def _whole_runs(catalog: Any) -> set[str]:
@@ -150,16 +200,17 @@ def _whole_runs(catalog: Any) -> set[str]:
     return set(catalog.search(KeyPresent("stop.uid")))
 
 
-def _bring_in(path: Path, catalog: Any) -> bool:
-    """Write one run anew from its journal; False for a journal without a run. Frame files are never touched."""
+def _bring_in(path: Path, catalog: Any, writer: Any) -> list[str]:
+    """Write one run anew from its journal; the names of its documents. Frame files are never touched."""
     if path.stem in catalog:
         catalog[path.stem].delete(recursive=True, external_only=False)
-    writer = _writer(catalog, _REPLAY_BATCH)
-    anything = False
+    told = []
     for name, doc in read_journal(path):
         writer(name, doc)
-        anything = True
-    return anything
+        told.append(name)
+    if told[-1:] == ["stop"]:
+        _note_taken(path.parent, path.stem)
+    return told
 
 
 def _writer(catalog: Any, batch_size: int) -> Any:

@@ -280,9 +280,16 @@ class Machine:
     def _save(self) -> None:
         try:
             if self._surface_changed:
-                self.store.save_surface(self.state, self.surface.arrays())
-                self._surface_changed = False
+                self._save_surface()
             else:
                 self.store.save(self.state)
         except OSError as error:
             raise RuntimeError(f"instrument {self.store.root}: state cannot be written ({error.strerror})") from error
+
+    def _save_surface(self) -> None:
+        try:
+            self.store.save_surface(self.state, self.surface.arrays())
+        except OSError:
+            self.store.save(self.state)  # needs no room: a beam that was blanked stays so
+            raise
+        self._surface_changed = False

@@ -1,8 +1,7 @@
 """The twin's memory: one small record, the specimen's surface beside it, and the lock that says whose it is.
 
 After a kill at any moment the record is the one before or the one after. It names the folder of the surface that
-belongs to it; that folder is complete before the record that names it and is removed only after one that no longer
-does.
+belongs to it, one of two: a surface is complete in the other one before a record names that.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from xrm_sims.twin.record import Record, sync_folder
 
 Value = float | int | str | bool
 _STATE, _LOCK = "state", "lock"
+_SLOTS = ("surface-0", "surface-1")
 
 
 class InstrumentInUse(RuntimeError):  # noqa: N818 (it is a state of the instrument, named as people say it)
@@ -79,22 +79,32 @@ class Store:
         self._record.write(json.dumps(vars(state)).encode())
 
     def save_surface(self, state: State, arrays: dict[str, NDArray[Any]]) -> None:
-        """The surface and the state that belongs to it, together or not at all."""
-        state.counters["surface"] = state.counters.get("surface", 0) + 1
-        state.surface = f"surface-{state.counters['surface']}"
-        folder = self.root / state.surface
-        if folder.exists():  # left by a process killed between surface and state
-            shutil.rmtree(folder)
-        folder.mkdir()
+        """The surface and the state that belongs to it, together or not at all.
+
+        Two folders are overwritten in turn, both made at the first time: a disk that is full later on does not matter.
+        """
+        free = [slot for slot in _SLOTS if slot != state.surface]
+        for slot in [slot for slot in free[1:] if not (self.root / slot).exists()] + free[:1]:
+            self._write_surface(self.root / slot, arrays)
+        before, state.surface = state.surface, free[0]
+        try:
+            self.save(state)
+        except BaseException:
+            state.surface = before
+            raise
+
+    def _write_surface(self, folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
+        made = not folder.exists()
+        folder.mkdir(exist_ok=True)
         for name, array in arrays.items():
-            with open(folder / f"{name}.npy", "wb") as file:
+            with open(os.open(folder / f"{name}.npy", os.O_RDWR | os.O_CREAT), "r+b") as file:
                 np.save(file, array)
+                file.truncate()
                 file.flush()
-                os.fsync(file.fileno())
-        sync_folder(folder)
-        sync_folder(self.root)
-        self.save(state)
-        self.remove_stale_surfaces(state)
+                os.fdatasync(file.fileno())
+        if made:
+            sync_folder(folder)
+            sync_folder(self.root)
 
     def load_surface(self, state: State) -> dict[str, NDArray[Any]] | None:
         """The arrays of :meth:`save_surface`, or None while the specimen is untouched."""
@@ -103,9 +113,9 @@ class Store:
         return {path.stem: np.load(path) for path in sorted((self.root / state.surface).glob("*.npy"))}
 
     def remove_stale_surfaces(self, state: State | None) -> None:
-        """Surfaces that no state names any more."""
+        """Surfaces that no state names any more, nor will."""
         for folder in self.root.glob("surface-*"):
-            if state is None or folder.name != state.surface:
+            if state is None or folder.name not in (state.surface, *_SLOTS):
                 shutil.rmtree(folder)
 
     def clear(self) -> None:
