@@ -140,10 +140,8 @@ def ioc(
     """
     from xrm_sims.app.ioc import serve_twin
 
-    try:
-        serve_twin(data, prefix, announce=typer.echo, seed=seed, sample=sample, fresh=fresh, clock=clock)
-    except Interrupted:
-        typer.echo("stopped; the instrument stays as it is", err=True)  # the usual end
+    serve_twin(data, prefix, announce=typer.echo, seed=seed, sample=sample, fresh=fresh, clock=clock)
+    typer.echo("stopped; the instrument stays as it is", err=True)  # the usual end
 
 
 @app.command()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,10 +28,14 @@ from xrm_sims.epics.names import FAILED, OWN, REFUSED, TEXT_BYTES, TRUTH
 
 Act = Callable[[], Status | None]
 _POST_S = 1.0
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(scope: Instrument, prefix: str, *, ready: Callable[[int], None]) -> None:
-    """Serve until stopped, on the interfaces of EPICS_CAS_INTF_ADDR_LIST; ``ready`` is told the number of PVs."""
+    """Serve until a signal ends it, on the interfaces of EPICS_CAS_INTF_ADDR_LIST; ``ready`` is told the number of PVs.
+
+    The event loop hears the signals itself: what a handler raises could end in whatever task is running, and be lost.
+    """
     server = Server(scope, prefix)
 
     async def begin(library: Any) -> None:
@@ -38,9 +44,19 @@ def serve(scope: Instrument, prefix: str, *, ready: Callable[[int], None]) -> No
             await library.library.sleep(_POST_S)
             await server.post()
 
+    async def until_stopped() -> None:
+        serving = asyncio.ensure_future(start_server(server.table, startup_hook=begin))
+        for number in _STOPS:
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        with suppress(asyncio.CancelledError):
+            await serving
+
+    before = {number: signal.getsignal(number) for number in _STOPS}
     try:
-        asyncio.run(start_server(server.table, startup_hook=begin))
+        asyncio.run(until_stopped())
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         server.close()
 
 
