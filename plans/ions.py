@@ -195,7 +195,7 @@ def resume_sims_raster(
     frames = [index for index in range(sims.frames) if index not in gone]
     if not frames:
         lost = f", {len(lost_indices)} of them without being kept" if lost_indices else ""
-        raise ValueError(f"done_indices: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
+        raise ValueError(f"resume: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
     link = link_to(start_doc) | {"lost_indices": sorted(int(index) for index in lost_indices)}
     return (yield from _rasters(scope, sims, frames, "resume_sims_raster", link, md))
 

@@ -147,7 +147,7 @@ def draw(
     passes_done = milling.passes_in(max(0.0, dose_done_nc), scope.settings)
     passes = passes_left(pattern, passes_done)
     if not passes:
-        raise ValueError(f"dose_done_nc: all {pattern.passes} passes are drawn, nothing is left to resume")
+        raise ValueError(f"resume: all {pattern.passes} passes are drawn, nothing is left to resume")
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")

@@ -199,7 +199,7 @@ def resume_tomography(
     taken = {int(index) for index in done_indices}
     views = [view for view in scan.view_order() if view not in taken]
     if not views:
-        raise ValueError(f"done_indices: all {scan.num} views are there, nothing is left to resume")
+        raise ValueError(f"resume: all {scan.num} views are there, nothing is left to resume")
     return (yield from _scan(scope, scan, views, "resume_tomography", link_to(start_doc), md))
 
 
