@@ -81,8 +81,14 @@ class Rays:
         return columns_view(flat, (len(self), self.columns), self.rows)
 
 
-def trace(geometry: Geometry, support: NDArray[np.bool_] | None = None, margin: tuple[int, int] = (0, 0)) -> Rays:
-    """The rays of a geometry; ``support`` (y, x) limits them, ``margin`` adds (rows, columns) of pixels all round."""
+def trace(
+    geometry: Geometry,
+    support: NDArray[np.bool_] | None = None,
+    margin: tuple[int, int] = (0, 0),
+    like: Rays | None = None,
+) -> Rays:
+    """The rays of a geometry; ``support`` (y, x) limits them, or that of ``like`` in the same volume; ``margin`` adds
+    (rows, columns) of pixels all round."""
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     angles = np.radians(geometry.angles_deg)
@@ -106,8 +112,8 @@ def trace(geometry: Geometry, support: NDArray[np.bool_] | None = None, margin: 
     return Rays(
         views=views,
         along_x=np.abs(np.cos(fan)) >= np.abs(np.sin(fan)),
-        span_x=_spans(inside.T),
-        span_y=_spans(inside),
+        span_x=_spans(inside.T) if like is None else like.span_x,
+        span_y=_spans(inside) if like is None else like.span_y,
         volume_shape=geometry.volume_shape,
         columns=columns,
         rows=rows,

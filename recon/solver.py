@@ -100,7 +100,7 @@ class Solver:
         -------
         The :class:`Misfit` of the volume before the update.
         """
-        rays = trace(geometry, self.inside)
+        rays = trace(geometry, like=self._rays)
         trusted = np.ones(p.shape, np.float32) if weights is None else weights.astype(np.float32, copy=False)
         measured, trust = rays.packed(upright(p, geometry)), rays.packed(upright(trusted, geometry))
         out, sums = rays.empty_projections(), np.zeros((len(rays) * rays.columns, 2))
