@@ -26,13 +26,13 @@ from recon.total_variation import memory_of_denoising
 from xrm_sims.geometry import Geometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-VIEWS_PER_SUBSET = 10  # one barrier per subset; more views save little time and converge slower
+VIEWS_PER_SUBSET = 4  # fewer converge faster, until one barrier per subset costs more than it brings
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 1  # at most, unless told: from filtered back projection one takes the edges to what the data hold
 QUARTERS = 4  # of a sweep: after each of them, but the first, the stopping rule looks at it and the one before
 SETTLED = 0.07  # a quarter that lowered the shared misfit by a smaller share than this was the last
-WHITE = 0.03  # share of the squared misfit that neighbouring rays have in common where the rest is noise
+WHITE = 0.04  # share of the squared misfit that neighbouring rays have in common where the rest is noise
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
 
@@ -120,7 +120,7 @@ def sart(
         (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
         nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
         22 (2013) 2751), or hardly less than a quarter of a sweep before.
-    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default ten views each, 15 at least.
+    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default four views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
     tv : total-variation denoising of the start and after each sweep, in units of the standard deviation of the volume's
         own noise, so that it follows exposure, voxel size and number of views; 0 for none.
