@@ -120,12 +120,15 @@ def test_an_exception_leaves_both_beams_blanked_and_the_target_parked(session):
 def failing(plan, after: int):
     """The plan, with an exception of the user's own at its exposure number ``after``."""
     exposures = 0
-    answer = None
+    go_on, with_what = plan.send, None
     while True:
         try:
-            message = plan.send(answer)
+            message = go_on(with_what)
             if message.command == "trigger" and (exposures := exposures + 1) == after:
                 message = plan.throw(KeyError("something in the user's own code"))
         except StopIteration:
             return
-        answer = yield message
+        try:
+            go_on, with_what = plan.send, (yield message)
+        except Exception as error:  # what the RunEngine answers to a message is the plan's to hear
+            go_on, with_what = plan.throw, error
