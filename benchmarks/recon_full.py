@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 import recon
-from recon.sart import VIEWS_PER_SUBSET, subset_order
+from recon.sart import default_subsets, subset_order
 from xrm_sims.geometry import ConeGeometry, scan_angles
 
 VIEWS, ROWS, COLUMNS, VOXEL_UM = 1200, 256, 1280, 0.05
@@ -44,13 +44,15 @@ def measure(views: int, radius_um: float | None) -> dict[str, float]:
     p = np.empty((VIEWS, ROWS, COLUMNS), np.float32)
     for view in p:
         view[...] = rng.random((ROWS, COLUMNS), np.float32)
-    order = subset_order(geometry, VIEWS // VIEWS_PER_SUBSET)
+    subsets = default_subsets(geometry)
+    order = subset_order(geometry, subsets)
     solver = recon.Solver(geometry, support=radius_um)
     solver.update(p[order[0][:1]], geometry.only(order[0][:1]))  # compiles
     began = time.perf_counter()
-    for chosen in order[1 : 1 + views // VIEWS_PER_SUBSET]:
+    some = order[1 : 1 + views * subsets // VIEWS]
+    for chosen in some:
         solver.update(p[chosen], geometry.only(chosen))
-    sweep_s = (time.perf_counter() - began) * VIEWS / (views // VIEWS_PER_SUBSET * VIEWS_PER_SUBSET)
+    sweep_s = (time.perf_counter() - began) * VIEWS / sum(map(len, some))
     began = time.perf_counter()
     solver.smooth(1.0)
     smooth_s = time.perf_counter() - began

@@ -12,12 +12,13 @@ from recon.alignment import correct_geometry, source_height_um
 from recon.beam_hardening import BeamHardening, beam_hardening_correction
 from recon.moments import specimen_radius_um
 from recon.rings import ring_errors
-from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, VIEWS_PER_SUBSET, subset_order
+from recon.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION, subset_order
 from recon.solver import Solver
 from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from recon.tracking import Moments, Track
 from xrm_sims.geometry import ConeGeometry
 
+VIEWS_PER_SUBSET = 10
 SWEEPS = 2  # the first, view by view, has no geometry to rely on yet
 LEAST_ALIGNED = 24  # views; fewer do not tell a geometry
 ALIGN_SHARE = 0.25  # of the time that the scan still takes: as long may a correction keep from the views

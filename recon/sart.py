@@ -26,7 +26,8 @@ from recon.total_variation import memory_of_denoising
 from xrm_sims.geometry import Geometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-VIEWS_PER_SUBSET = 4  # fewer converge faster, until one barrier per subset costs more than it brings
+VIEWS_PER_SUBSET = 4, 10  # fewest, where detail asks for many updates, and most: fewer cost more barriers
+COLUMNS_PER_UPDATE = 6  # fine detail takes more updates of a sweep to settle
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 1  # at most, unless told: from filtered back projection one takes the edges to what the data hold
@@ -53,8 +54,11 @@ def subset_order(geometry: Geometry, subsets: int) -> list[NDArray[np.int64]]:
     return [by_angle[first::subsets] for first in np.argsort(order, kind="stable")]
 
 
-def default_subsets(views: int) -> int:
-    return min(views, max(views // VIEWS_PER_SUBSET, LEAST_SUBSETS))
+def default_subsets(geometry: Geometry) -> int:
+    """As many as there is detail to settle: one for every few columns of the detector."""
+    views, (fewest, most) = geometry.num_views, VIEWS_PER_SUBSET
+    wanted = min(max(geometry.detector_shape[1] // COLUMNS_PER_UPDATE, views // most), views // fewest)
+    return min(views, max(wanted, LEAST_SUBSETS))
 
 
 def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> float:
@@ -91,7 +95,7 @@ def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
     nz, ny, nx = geometry.volume_shape
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     volume = 4 * (nx + 2) * (ny + 2) * (nz + PAD)
-    at_once = max(math.ceil(n / default_subsets(n)), VIEWS_AT_ONCE)
+    at_once = max(math.ceil(n / default_subsets(geometry)), VIEWS_AT_ONCE)
     return volume + 6 * 4 * at_once * 2 * columns * (rows + PAD) + (memory_of_denoising((nx, ny, nz)) if tv else 0)
 
 
@@ -120,7 +124,8 @@ def sart(
         (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
         nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
         22 (2013) 2751), or hardly less than a quarter of a sweep before.
-    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default four views each, 15 at least.
+    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default one for every six columns of the
+        detector, with four to ten views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
     tv : total-variation denoising of the start and after each sweep, in units of the standard deviation of the volume's
         own noise, so that it follows exposure, voxel size and number of views; 0 for none.
@@ -138,7 +143,7 @@ def sart(
     """
     started = time.perf_counter()
     n = geometry.num_views
-    subsets = default_subsets(n) if subsets is None else subsets
+    subsets = default_subsets(geometry) if subsets is None else subsets
     if not 1 <= subsets <= n:
         raise ValueError(f"subsets: needs 1 to {n} (one view per subset), got {subsets}")
     if sweeps is not None and sweeps < 1:
