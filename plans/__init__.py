@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from plans.correlative import Aim, Correlative, correlative, weigh_correlative
-from plans.deposition import deposit, deposition_request, resume_deposit
+from plans.deposition import Deposition, deposit, resume_deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import resume_sims_raster, sims_raster, sims_request
-from plans.milling import mill, milling_request, resume_mill
+from plans.milling import Milling, mill, resume_mill
 from plans.night import Night, Outcome, check_sheet, night
 from plans.preflight import Estimate, Preflight, Request, weigh
 from plans.sheet import Sheet, SheetError, read_sheet
@@ -19,8 +19,8 @@ from plans.tomography import TomographyScan, resume_tomography, tomography
 _REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
     tomography: lambda settings, **scan: TomographyScan(**scan),
     sims_raster: sims_request,
-    mill: milling_request,
-    deposit: deposition_request,
+    mill: Milling.requested,
+    deposit: Deposition.requested,
     se_image: se_request,
     eds_map: eds_request,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from plans.imaging import se_image, se_request
 from plans.ions import sims_raster, sims_request
 from plans.metadata import check_md
-from plans.milling import mill, milling_request
+from plans.milling import Milling, mill
 from plans.preflight import Preflight, Request, together, weigh
 from plans.stubs import Plan, in_background
 from plans.tomography import TomographyScan, tomography
@@ -65,7 +65,7 @@ def _requests(
     return {
         "tomography": lambda: TomographyScan(**(tomography_args or {})),
         "se": lambda: se_request(settings, **_image(settings, se_args)),
-        "mill": lambda: milling_request(settings, anywhere.mill, **(mill_args or {})),
+        "mill": lambda: Milling.requested(settings, anywhere.mill, **(mill_args or {})),
         "sims": lambda: sims_request(settings, **{"fov_um": anywhere.fov_um, **(sims_args or {})}),
     }
 
@@ -144,7 +144,7 @@ def correlative(
     result.aim = aim
     field_of_aim = {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **sims}
     sims_request(settings, **field_of_aim).check(scope)  # nothing is dug that cannot be mapped
-    milling_request(settings, aim.mill, **mills).check(scope)
+    Milling.requested(settings, aim.mill, **mills).check(scope)
     result.uids["milling"] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", "se_before"))
     close_up = {**image, "fov_um": CLOSE_UP * aim.fov_um, "centre_um": aim.centre_um}
     result.uids["se_after"] = yield from se_image(scope, **close_up, md=linked("tomography", "milling"))

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from plans.metadata import link_to
 from plans.milling import Milling, draw, told_before
-from plans.preflight import Estimate
 from plans.stubs import Plan
 from xrm_sims.patterns import Milled, Pattern, check_deposition
 from xrm_sims.settings import Settings
@@ -33,35 +32,10 @@ class Deposition(Milling):
         super().check(scope)
         check_deposition(self.pattern, self.current_pa, scope.settings)
 
-    def estimate(self, settings: Settings) -> Estimate:
-        rate = self.rate_um3_per_nc(settings)
-        return Estimate(
-            time_s=self.pattern.estimated_s(self.current_pa, rate),
-            dose_nc=self.pattern.dose_nc(rate),
-            dose_on="specimen",
-            deposited_nm=1e3 * self.pattern.depth_um,
-            disk_bytes=0,
-        )
-
-
-def deposition_request(
-    settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
-) -> Deposition:
-    """The arguments of :func:`deposit` with the usual current density and voltage filled in.
-
-    ValueError when the pattern is none that deposits.
-    """
-    if not isinstance(pattern, Milled):
-        raise ValueError(
-            f"pattern: deposition needs a Rectangle, Polygon, Annulus or CrossSection, got {type(pattern).__name__}"
-        )
-    low_pa, high_pa = settings.ion.current_limits_pa
-    usual_pa = min(max(settings.deposition.pa_per_um2 * pattern.area_um2, low_pa), high_pa)
-    return Deposition(
-        pattern,
-        usual_pa if current_pa is None else current_pa,
-        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
-    )
+    @staticmethod
+    def usual_current_pa(settings: Settings, pattern: Milled) -> float:
+        low_pa, high_pa = settings.ion.current_limits_pa
+        return min(max(settings.deposition.pa_per_um2 * pattern.area_um2, low_pa), high_pa)
 
 
 def deposit(
@@ -88,7 +62,7 @@ def deposit(
     -------
     >>> RE(deposit(scope, Rectangle(size_um=(10.0, 10.0), depth_um=1.0)))
     """
-    deposition = deposition_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
+    deposition = Deposition.requested(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     return (yield from draw(scope, deposition, "deposit", md))
 
 
@@ -96,7 +70,7 @@ def resume_deposit(
     scope: Any, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
     """Put down what an interrupted deposition has left; as :func:`~plans.milling.resume_mill`."""
-    deposition = deposition_request(scope.settings, **told_before(start_doc, Deposition.scan_type))
+    deposition = Deposition.requested(scope.settings, **told_before(start_doc, Deposition.scan_type))
     return (
         yield from draw(scope, deposition, "resume_deposit", md, dose_done_nc=dose_done_nc, link=link_to(start_doc))
     )

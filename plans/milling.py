@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import bluesky.plan_stubs as bps
 
@@ -27,6 +27,27 @@ class Milling:
     pattern: Milled
     current_pa: float
     voltage_kv: float
+
+    @classmethod
+    def requested(
+        cls, settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
+    ) -> Self:
+        """The arguments of its plan with the usual current and voltage filled in.
+
+        ValueError when the pattern is none that mills.
+        """
+        if not isinstance(pattern, Milled):
+            needed = "a Rectangle, Polygon, Annulus or CrossSection"
+            raise ValueError(f"pattern: {cls.scan_type} needs {needed}, got {type(pattern).__name__}")
+        return cls(
+            pattern,
+            cls.usual_current_pa(settings, pattern) if current_pa is None else current_pa,
+            settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
+        )
+
+    @staticmethod
+    def usual_current_pa(settings: Settings, pattern: Milled) -> float:
+        return settings.ion.milling_current_pa
 
     def optics(self, scope: Any) -> dict[Any, Any]:
         """What the instrument is set to before the first pass."""
@@ -56,27 +77,9 @@ class Milling:
             time_s=self.pattern.estimated_s(self.current_pa, rate),
             dose_nc=self.pattern.dose_nc(rate),
             dose_on="specimen",
-            eroded_nm=1e3 * self.pattern.depth_um,
             disk_bytes=0,
+            **{"deposited_nm" if self.deposits else "eroded_nm": 1e3 * self.pattern.depth_um},
         )
-
-
-def milling_request(
-    settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
-) -> Milling:
-    """The arguments of :func:`mill` with the instrument's milling current and voltage filled in.
-
-    ValueError when the pattern is none that mills.
-    """
-    if not isinstance(pattern, Milled):
-        raise ValueError(
-            f"pattern: milling needs a Rectangle, Polygon, Annulus or CrossSection, got {type(pattern).__name__}"
-        )
-    return Milling(
-        pattern,
-        settings.ion.milling_current_pa if current_pa is None else current_pa,
-        settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
-    )
 
 
 def mill(
@@ -102,7 +105,7 @@ def mill(
     -------
     >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
     """
-    milling = milling_request(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
+    milling = Milling.requested(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     return (yield from draw(scope, milling, "mill", md))
 
 
@@ -119,7 +122,7 @@ def resume_mill(
 
     Raises ValueError when the document is not a milling's or nothing is left.
     """
-    milling = milling_request(scope.settings, **told_before(start_doc, "milling"))
+    milling = Milling.requested(scope.settings, **told_before(start_doc, "milling"))
     return (yield from draw(scope, milling, "resume_mill", md, dose_done_nc=dose_done_nc, link=link_to(start_doc)))
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
-from plans.deposition import deposit, deposition_request
+from plans.deposition import Deposition, deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import sims_raster, sims_request
-from plans.milling import mill, milling_request
+from plans.milling import Milling, mill
 from plans.preflight import Preflight, weigh
 from plans.sheet import Step
 from plans.stubs import Plan, in_background
@@ -271,8 +271,8 @@ KINDS: dict[str, Kind] = {
     "reconstruct": Kind(_reconstruct, _weigh_computing, needs=("tomography",), makes=("volume",)),
     "find_rois": Kind(_find_rois, _weigh_computing, needs=("volume",), makes=("roi",)),
     "align": Kind(_align, _weigh_align, needs=("roi",)),
-    "mill": Kind(_mill, _weigh_pattern(mill, milling_request), makes=("milling",), at_roi=True, repeatable=False),
-    "deposit": Kind(_deposit, _weigh_pattern(deposit, deposition_request), repeatable=False),
+    "mill": Kind(_mill, _weigh_pattern(mill, Milling.requested), makes=("milling",), at_roi=True, repeatable=False),
+    "deposit": Kind(_deposit, _weigh_pattern(deposit, Deposition.requested), repeatable=False),
     "sims_raster": Kind(_sims, _weigh(sims_raster, sims_request), makes=("sims",), at_roi=True),
     "se_image": Kind(_se, _weigh(se_image, se_request), at_roi=True),
     "eds_map": Kind(_eds, _weigh(eds_map, eds_request)),

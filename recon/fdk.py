@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from recon.checks import checked_scan
 from recon.columns import PAD
 from recon.differences import turned
-from recon.projector import TILE, smear, trace
+from recon.projector import TILE, smear
+from recon.rays import trace
 from recon.redundancy import covered_deg, view_weights
 from recon.support import support_mask
 from xrm_sims.geometry import Geometry
@@ -67,9 +68,8 @@ def fdk(
     rays = trace(geometry, inside)
     flat = rays.empty_volume()
     fdk_into(flat, data, geometry, inside, window=window)
-    columns = rays.volume_view(flat)
-    out = np.empty(geometry.volume_shape, np.float32)
-    _unpack(out, columns, np.ascontiguousarray(inside.T), np.float32(0.0 if nonnegative else -np.inf))
+    out = rays.unpacked_volume(flat)
+    _cut_out(out, inside, np.float32(0.0 if nonnegative else -np.inf))
     return out
 
 
@@ -98,7 +98,7 @@ def fdk_into(
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
         straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
-        # unlike the zeros of projector.upright, edges carried on outwards are no edges to the ramp
+        # unlike the zeros of roll.upright, edges carried on outwards are no edges to the ramp
         straight = turned(straight, few.centres[:, ::-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
@@ -195,16 +195,15 @@ def _smear(volume, data, views, span_x, size):
         smear(volume, data, views, size, i, low, high, float32(1.0), True)
         for j in range(low, high):
             begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
-            for k in range(nz, nz + PAD):
-                volume[begin + k] = 0.0
+            for k in range(nz, nz + -nz % 16):
+                volume[begin + k] = 0.0  # what the last run of the kernel overwrote
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _unpack(out, columns, inside, floor):
-    """(z, y, x) from (x, y, z), zero outside, clipped at floor."""
-    nx, ny, nz = columns.shape
-    for j in prange(ny):
-        for k in range(nz):
+def _cut_out(volume, inside, floor):
+    """Zero outside, clipped at floor."""
+    nz, ny, nx = volume.shape
+    for k in prange(nz):
+        for j in range(ny):
             for i in range(nx):
-                value = columns[i, j, k]
-                out[k, j, i] = max(value, floor) if inside[i, j] else float32(0.0)
+                volume[k, j, i] = max(volume[k, j, i], floor) if inside[j, i] else float32(0.0)

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.projector import trace
+from recon.rays import trace
 from xrm_sims.geometry import Geometry
 
 OPENING = 3.0  # gaps between views beyond this many median steps are left to the rays from the other side

@@ -31,7 +31,7 @@ COLUMNS_PER_UPDATE = 6  # fine detail takes more updates of a sweep to settle
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 1  # at most, unless told: from filtered back projection one takes the edges to what the data hold
-QUARTERS = 4  # of a sweep: after each of them, but the first, the stopping rule looks at it and the one before
+QUARTERS = 4  # of a sweep: after each of them the stopping rule looks at it and the one before
 SETTLED = 0.07  # a quarter that lowered the shared misfit by a smaller share than this was the last
 WHITE = 0.04  # share of the squared misfit that neighbouring rays have in common where the rest is noise
 SAMPLED_VIEWS = 16
@@ -78,16 +78,19 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 
 
 def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -> bool:
-    """Whether the last quarter of a sweep left no more than noise, or gained little on the quarter before.
+    """Whether the last quarter of a sweep found no more than noise, or gained little on the quarter before.
 
     ``misfits`` of all subsets until now, ``trust`` (subsets of a sweep,) the sum of their weights.
     """
     quarter, done = math.ceil(len(trust) / QUARTERS), len(misfits)
-    if done < 2 * quarter or done % len(trust) % quarter:
+    if done % len(trust) % quarter:
         return False
-    found = np.array(misfits[-2 * quarter :]) / trust[np.arange(done - 2 * quarter, done) % len(trust), None]
-    (_, before), (square, shared) = found[:quarter].mean(axis=0), found[quarter:].mean(axis=0)
-    return bool(square <= noise**2 or shared <= WHITE * square or shared >= (1 - SETTLED) * before)
+    first = max(done - 2 * quarter, 0)
+    found = np.array(misfits[first:]) / trust[np.arange(first, done) % len(trust), None]
+    square, shared = found[-quarter:].mean(axis=0)
+    if square <= noise**2 or shared <= WHITE * square:
+        return True
+    return len(found) == 2 * quarter and bool(shared >= (1 - SETTLED) * found[:quarter, 1].mean())
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:

@@ -17,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from recon.columns import PAD
 from recon.fdk import fdk_into
-from recon.projector import BLOCK, TILE, Rays, checked, smear, step_length, sum_planes, trace, upright
+from recon.projector import TILE, checked, smear, step_length, sum_planes
+from recon.rays import BLOCK, Rays, trace
+from recon.roll import upright
 from recon.support import support_mask
 from recon.total_variation import denoise, noise_level
 from xrm_sims.geometry import Geometry
@@ -190,8 +192,8 @@ def _update(volume, data, views, span_x, inside, size, relaxation, floor):
             keep = float32(1.0) if inside[i, j] else float32(0.0)
             for k in range(nz):
                 volume[begin + k] = keep * max(volume[begin + k], floor)
-            for k in range(nz, nz + PAD):
-                volume[begin + k] = 0.0
+            for k in range(nz, nz + -nz % 16):
+                volume[begin + k] = 0.0  # what the last run of the kernel overwrote
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xrm_sims.app import services
 from xrm_sims.app.errors import keep_log, sentence
 from xrm_sims.app.options import Clock, Data, ExistingData, Fresh, Hardware, Operator, Preflight, Sample, Seed
 from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
@@ -119,46 +120,6 @@ def console(
     from xrm_sims.app.console import start_console
 
     start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator, hardware=hardware)
-
-
-@app.command()
-def ioc(
-    prefix: Annotated[str, typer.Option("--prefix", help="What the names of all process variables begin with.")] = (
-        "XRM:"
-    ),
-    seed: Seed = None,
-    sample: Sample = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    data: Data = None,
-) -> None:
-    """Serve the twin over EPICS Channel Access, on the loopback interface unless EPICS_CAS_INTF_ADDR_LIST says more.
-
-    Another terminal drives it: xrm-sims console --data ~/nanoct --hardware epics:XRM:
-
-    Example: xrm-sims ioc --data ~/twin --prefix XRM:
-    """
-    from xrm_sims.app.ioc import serve_twin
-
-    serve_twin(data, prefix, announce=typer.echo, seed=seed, sample=sample, fresh=fresh, clock=clock)
-    typer.echo("stopped; the instrument stays as it is", err=True)  # the usual end
-
-
-@app.command()
-def serve(
-    data: ExistingData = None,
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8000,
-) -> None:
-    """Serve the catalogue with Tiled; the browser finds it at /ui/.
-
-    Example: xrm-sims serve --data demo/data
-    """
-    from xrm_sims.data.server import serve_forever
-
-    try:
-        serve_forever(data, port=port, announce=typer.echo)
-    except Interrupted:
-        typer.echo("stopped", err=True)  # the usual end
 
 
 @app.command()
@@ -282,21 +243,6 @@ def resume(
 
 
 @app.command()
-def queue(
-    redis: Annotated[str, typer.Option("--redis", help="Address of the Redis server.")] = "127.0.0.1:6379",
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface that clients talk to.")] = 60615,
-    data: Data = None,
-) -> None:
-    """Run bluesky's queue server on this data root until Ctrl-C; docs/queue.md says how to use it.
-
-    Example: xrm-sims queue --redis 127.0.0.1:6379
-    """
-    from xrm_sims.app.queue import start_manager
-
-    start_manager(data, redis, port)
-
-
-@app.command()
 def reconstruct(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
     sweeps: Annotated[
@@ -350,39 +296,6 @@ def resolution(
 
 
 @app.command()
-def live(
-    run: Annotated[str, typer.Argument(help="Uid of a run or its first characters; latest: the one going on.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the picture.")] = Path("live"),
-    every_s: Annotated[float, typer.Option("--every-s", help="Least time between two pictures.")] = 2.0,
-    data: ExistingData = None,
-) -> None:
-    """Watch a scan that another process takes: its central slice as a picture that grows sharp, progress, time left.
-
-    Example: xrm-sims live latest --data demo/data --out live
-    """
-    from xrm_sims.app.live import watch
-
-    typer.echo(watch(run, data, out, every_s=every_s, announce=lambda line: typer.echo(line, err=True)))
-
-
-@app.command()
-def watch(
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8001,
-    data: ExistingData = None,
-) -> None:
-    """Serve a page that shows how far the scan or the night is, with its last image; read only, asks nothing of it.
-
-    Example: xrm-sims watch --data demo/data --port 8001
-    """
-    from xrm_sims.app.status_page import serve_status
-
-    try:
-        serve_status(data, port, typer.echo)
-    except Interrupted:
-        typer.echo("stopped", err=True)  # the usual end
-
-
-@app.command()
 def recover(data: ExistingData = None) -> None:
     """After a crash: blank both beams, park the target, bring the journal into the catalogue.
 
@@ -408,6 +321,9 @@ def doctor(data: Data = None) -> None:
         typer.echo(str(finding))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+app.add_typer(services.app)
 
 
 def main() -> None:
