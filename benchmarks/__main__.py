@@ -15,6 +15,7 @@ from benchmarks import (
     orchestration,
     recon_alignment,
     recon_full,
+    recon_live,
     recon_regularised,
     recon_sart,
     recon_scaling,
@@ -128,6 +129,16 @@ def alignment() -> Iterator[Row]:
         yield Row(f"blind correction, {name}", f"{value:.3f}", "", "")
 
 
+def live() -> Iterator[Row]:
+    found = recon_live.run()
+    yield Row(
+        "volume of a scan that is going on, demo scale, after its last projection",
+        f"{found['late_s']:.1f} s ({found['flats_s']:.1f} s of it the last flats), RMSE {found['rmse']:.4f}",
+        f"made afterwards {found['offline_s']:.1f} s, RMSE {found['offline_rmse']:.4f}",
+        f"error {found['rmse'] / found['offline_rmse']:.3f}",
+    )
+
+
 def cost_of_a_projection() -> Iterator[Row]:
     cost = orchestration.run()
     yield Row(
@@ -159,6 +170,7 @@ PARTS = (
     regularised,
     full_size,
     alignment,
+    live,
     cost_of_a_projection,
     simulated_scan,
 )

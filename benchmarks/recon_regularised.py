@@ -21,7 +21,7 @@ from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.xray import XrayModel
 
-ROWS, VIEWS, BINNING = 96, 600, 2  # physical rows; what edge_resolution needs to see the pillar's outline
+ROWS, VIEWS, BINNING = 192, 600, 2  # physical rows; in fewer an edge is known to 5 % at best
 EXPOSURE_S = 90.0  # of the unbinned pixel; binned ones count as much in a shorter time
 SUPPORT_UM = 20.5
 SHARP_SWEEPS = 5
@@ -65,7 +65,7 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
         volume_shape=(rows, columns, columns),
         voxel_um=voxel_um,
     )
-    solid = _solid(specimen, geometry)
+    solid = share_of_active(specimen, geometry)
     spot = recon.FocalSpot.from_dict(settings.source.focal_spot)
     seen = np.zeros_like(solid)
     for share, sigma_um in zip(spot.shares, spot.sigma_um, strict=True):
@@ -76,7 +76,7 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
     return PillarScan(p, weights, geometry, solid, seen, spot)
 
 
-def _solid(specimen: CathodePillar, geometry: ConeGeometry) -> Images:
+def share_of_active(specimen: CathodePillar, geometry: ConeGeometry) -> Images:
     """Share of each voxel (z, y, x) that is active material: all that absorbs, and nearly alike."""
     z, y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in geometry.volume_shape)
     inside = np.hypot(y[:, None], x) < SUPPORT_UM
@@ -125,7 +125,7 @@ def run(seed: int = 5, **options: Any) -> dict[str, float]:
     result = measured("", recon.sart(scan.p, scan.geometry, **common).volume)
     recon.sharpen(scan.p, scan.geometry, scan.spot)
     sharp = measured("sharp_", recon.sart(scan.p, scan.geometry, sweeps=SHARP_SWEEPS, **common).volume)
-    return result | sharp | min(plain, key=lambda found: found["plain_rmse"])
+    return result | sharp | min(plain, key=lambda found: found["plain_seen_rmse"])
 
 
 if __name__ == "__main__":

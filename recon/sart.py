@@ -30,10 +30,12 @@ VIEWS_PER_SUBSET = 4, 10  # fewest, where detail asks for many updates, and most
 COLUMNS_PER_UPDATE = 6  # fine detail takes more updates of a sweep to settle
 LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
-SWEEPS = 1  # at most, unless told: from filtered back projection one takes the edges to what the data hold
+SWEEPS = 2  # at most, unless told: from filtered back projection they take the edges to what the data hold
 QUARTERS = 4  # of a sweep: after each of them the stopping rule looks at it and the one before
-SETTLED = 0.07  # a quarter that lowered the shared misfit by a smaller share than this was the last
-WHITE = 0.04  # share of the squared misfit that neighbouring rays have in common where the rest is noise
+SETTLED = 0.005  # a quarter that lowered the shared misfit by a smaller share than this was the last
+MISFIT_OF_MODEL = 4.0  # times the squared noise: what voxels cannot say is left then, a second sweep would only fit it
+WHITE = 0.04  # share of the squared misfit that neighbours have in common where a million rays see no more than noise
+MILLION = 1e6  # the more rays, the finer what can be told from noise: as one over the square root
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
 
@@ -78,17 +80,21 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 
 
 def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -> bool:
-    """Whether the last quarter of a sweep found no more than noise, or gained little on the quarter before.
+    """Whether the last quarter of a sweep found no more than noise, or gained little on the quarter before, or a whole
+    sweep has left far more than noise.
 
     ``misfits`` of all subsets until now, ``trust`` (subsets of a sweep,) the sum of their weights.
     """
     quarter, done = math.ceil(len(trust) / QUARTERS), len(misfits)
     if done % len(trust) % quarter:
         return False
-    first = max(done - 2 * quarter, 0)
-    found = np.array(misfits[first:]) / trust[np.arange(first, done) % len(trust), None]
+    last = np.arange(max(done - 2 * quarter, 0), done)
+    rays = trust[last % len(trust)]
+    found = np.array(misfits)[last] / rays[:, None]
     square, shared = found[-quarter:].mean(axis=0)
-    if square <= noise**2 or shared <= WHITE * square:
+    if square <= noise**2 or shared <= WHITE * square * math.sqrt(MILLION / rays[-quarter:].sum()):
+        return True
+    if done >= len(trust) and square > MISFIT_OF_MODEL * noise**2:
         return True
     return len(found) == 2 * quarter and bool(shared >= (1 - SETTLED) * found[:quarter, 1].mean())
 
@@ -123,10 +129,10 @@ def sart(
     ----------
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
-    sweeps : passes over all views; None for at most one, which ends where the residual is down to the noise of the data
+    sweeps : passes over all views; None for at most two, which end where the residual is down to the noise of the data
         (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
         nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
-        22 (2013) 2751), or hardly less than a quarter of a sweep before.
+        22 (2013) 2751), or hardly less than a quarter of a sweep before, or after one that left far more than noise.
     subsets : subsets per sweep; ``len(angles)`` is one view per subset; default one for every six columns of the
         detector, with four to ten views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
