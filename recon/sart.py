@@ -32,7 +32,7 @@ LEAST_SUBSETS = 15  # so that few views still make enough updates
 RELAXATION = 1.0
 SWEEPS = 2  # at most, unless told: from filtered back projection they take the edges to what the data hold
 QUARTERS = 4  # of a sweep: after each of them the stopping rule looks at it and the one before
-SETTLED = 0.005  # a quarter that lowered the shared misfit by a smaller share than this was the last
+RISEN = 0.02  # a quarter that raised the shared misfit by more than this share was the last: by less it is chance
 MISFIT_OF_MODEL = 4.0  # times the squared noise: what voxels cannot say is left then, a second sweep would only fit it
 WHITE = 0.04  # share of the squared misfit that neighbours have in common where a million rays see no more than noise
 MILLION = 1e6  # the more rays, the finer what can be told from noise: as one over the square root
@@ -80,8 +80,8 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 
 
 def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -> bool:
-    """Whether the last quarter of a sweep found no more than noise, or gained little on the quarter before, or a whole
-    sweep has left far more than noise.
+    """Whether the last quarter of a sweep found no more than noise, or lost on the quarter before, or a whole sweep has
+    left far more than noise.
 
     ``misfits`` of all subsets until now, ``trust`` (subsets of a sweep,) the sum of their weights.
     """
@@ -96,7 +96,7 @@ def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -
         return True
     if done >= len(trust) and square > MISFIT_OF_MODEL * noise**2:
         return True
-    return len(found) == 2 * quarter and bool(shared >= (1 - SETTLED) * found[:quarter, 1].mean())
+    return len(found) == 2 * quarter and bool(shared > (1 + RISEN) * found[:quarter, 1].mean())
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
@@ -132,7 +132,7 @@ def sart(
     sweeps : passes over all views; None for at most two, which end where the residual is down to the noise of the data
         (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
         nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
-        22 (2013) 2751), or hardly less than a quarter of a sweep before, or after one that left far more than noise.
+        22 (2013) 2751), or more than a quarter of a sweep before, or after one that left far more than noise.
     subsets : subsets per sweep; ``len(angles)`` is one view per subset; default one for every six columns of the
         detector, with four to ten views each, 15 at least.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
