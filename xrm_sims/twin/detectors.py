@@ -127,6 +127,7 @@ class WidePix(Driver):
             threshold_kev=self.values["threshold_kev"],
             probe_nm=float(beam["probe_nm"]),
             binning=self.values["binning"],
+            carved=machine.carved,
         )
 
 

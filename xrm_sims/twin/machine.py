@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from xrm_sims.geometry import apply_affine, rotation_z
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
+from xrm_sims.twin.carving import UNTOUCHED, Carving, carving
 from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.detector import Detector
 from xrm_sims.twin.ions import Scan
@@ -61,6 +62,7 @@ class Machine:
         self._given_specimen = specimen
         self._lock = threading.RLock()
         self._surface_changed = False
+        self._carved: tuple[tuple[float, float], Carving] | None = None
 
     @cached_property
     def specimen(self) -> Any:
@@ -72,6 +74,20 @@ class Machine:
     def surface(self) -> Surface:
         arrays = self.store.load_surface(self.state)
         return Surface.fresh(self.specimen, self.settings) if arrays is None else Surface.from_arrays(arrays)
+
+    @cached_property
+    def _fresh_surface(self) -> Surface:
+        return Surface.fresh(self.specimen, self.settings)
+
+    @property
+    def carved(self) -> Carving:
+        """What X-rays see of all that ions did to the specimen, worked out anew when a volume has changed."""
+        if self.state.surface is None and "surface" not in self.__dict__:
+            return UNTOUCHED
+        volumes_um3 = float(self.surface.removed_um3.sum()), self.surface.deposited_um3
+        if self._carved is None or self._carved[0] != volumes_um3:
+            self._carved = volumes_um3, carving(self.surface, self._fresh_surface) if any(volumes_um3) else UNTOUCHED
+        return self._carved[1]
 
     @cached_property
     def xray(self) -> XrayModel:
@@ -196,7 +212,8 @@ class Machine:
         """Another specimen, untouched, in place of the one that is mounted."""
         self.state.sample, self.state.surface, self._given_specimen = sample, None, None
         self._surface_changed = False
-        for what_belonged_to_it in ("specimen", "surface", "xray"):
+        self._carved = None
+        for what_belonged_to_it in ("specimen", "surface", "_fresh_surface", "xray"):
             self.__dict__.pop(what_belonged_to_it, None)
         for total in ("fib_dose_nc", "specimen_electron_charge_c"):
             self.state.totals.pop(total, None)

@@ -18,6 +18,7 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um
 from xrm_sims.specimen.pillar import CathodePillar
 from xrm_sims.specimen.tracing import Solids, cylinder_chord, push, sort_crossings, sweep
+from xrm_sims.twin.carving import UNTOUCHED, Carving, carve
 from xrm_sims.twin.charge_sharing import CrossTalk, sharing
 from xrm_sims.twin.phase import edge_contrast, refractive_decrement
 from xrm_sims.twin.spectrum import absorbed_fraction, detection_efficiency, pixel_rate
@@ -64,6 +65,7 @@ class XrayModel:
         threshold_kev: float = 4.0,
         probe_nm: float | None = None,
         binning: int = 1,
+        carved: Carving = UNTOUCHED,
     ) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel, before the detector's own faults.
 
@@ -78,6 +80,7 @@ class XrayModel:
         material, voltage_kv, current_na, probe_nm : target and electron beam; its usual probe when None.
         binning : detector pixels gathered into one along rows and columns. Rays go to the centres of
             ``settings.xray.rays_per_pixel_edge``² equal parts of a binned pixel, or to each of its physical pixels.
+        carved : what ions have taken from the specimen and put on it.
 
         Raises
         ------
@@ -108,6 +111,7 @@ class XrayModel:
         seen_from = np.ascontiguousarray(turn @ (source - origin))
         image, refraction_um = _project(
             self._solids,
+            carved,
             _shadows(self._solids.centre, self._spread, seen_from, frame, (rows, columns)),
             seen_from,
             frame,
@@ -212,6 +216,7 @@ def _shadows(
 @njit(cache=True, parallel=True)
 def _project(
     solids: Solids,
+    carved: Carving,
     shadows: NDArray[np.int32],
     source: NDArray[np.float64],
     frame: NDArray[np.float64],
@@ -232,12 +237,12 @@ def _project(
         # the loop variable is unsigned inside a parallel loop and would have everything below compiled twice
         here = np.int64(row)
         beam = weight, attenuation, decrement, reach
-        _project_row(solids, shadows, source, frame, here, beam, image[here], refraction_um[here])
+        _project_row(solids, carved, shadows, source, frame, here, beam, image[here], refraction_um[here])
     return image, refraction_um
 
 
 @njit(cache=True)
-def _project_row(solids, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore[no-untyped-def]
+def _project_row(solids, carved, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore
     columns = len(counts)
     num_cylinders = len(solids.cylinders)
     # how many crossings each column can have at most, hence where its list begins
@@ -266,7 +271,7 @@ def _project_row(solids, shadows, source, frame, row, beam, counts, refraction_u
     for i in range(len(shadows)):
         if shadows[i, 0] <= row <= shadows[i, 1]:
             _splat(solids, i, source, frame, row, shadows[i], low, high, first, used, t, code)
-    _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refraction_um)
+    _attenuate_row(solids, carved, source, frame, row, (first, used, t, code), beam, counts, refraction_um)
 
 
 @njit(cache=True, inline="always")
@@ -303,9 +308,10 @@ def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, cod
 
 
 @njit(cache=True)
-def _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refraction_um):  # type: ignore[no-untyped-def]
+def _attenuate_row(solids, carved, source, frame, row, crossings, beam, counts, refraction_um):  # type: ignore
     """Beer-Lambert over all energies, and refraction, along every ray of one row."""
     weight, attenuation, decrement, reach = beam
+    first, used, t, code = crossings
     longest = used.max()
     active = np.empty(longest, np.int32)
     t_in, t_out = np.empty(longest), np.empty(longest)
@@ -314,13 +320,14 @@ def _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refra
     path_um = np.empty(len(attenuation), np.float32)
     d = np.empty(3)
     in_the_open = weight.sum()
+    touched = carved.top_um.size > 0
     for c in range(len(counts)):
         _direction(frame, row, c, d)
         length = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         here, codes = t[first[c] :], code[first[c] :]
         sort_crossings(here, codes, used[c])
         n = sweep(here, codes, used[c], solids.material, active, t_in, t_out, kind)
-        if n == 0:
+        if n == 0 and not touched:
             refraction_um[c] = 0.0
             counts[c] = np.float32(reach / (length * length * length)) * in_the_open
             continue
@@ -328,6 +335,8 @@ def _attenuate_row(solids, frame, row, first, used, t, code, beam, counts, refra
             path_um[m] = 0.0
         for k in range(n):
             path_um[kind[k]] += np.float32((t_out[k] - t_in[k]) * length)
+        if touched:
+            carve(carved, source, d, t_in, t_out, kind, n, path_um)
         for e in range(len(weight)):
             exponent[e] = 0.0
         refraction_um[c] = 0.0
