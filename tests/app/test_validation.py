@@ -28,7 +28,9 @@ from xrm_sims.app.validation.rows import (
     share_with_sigma,
     two_means,
 )
+from xrm_sims.app.validation.xrays import Voxels, overlap_of, told_apart
 from xrm_sims.patterns import Raster
+from xrm_sims.specimen import Material
 
 ROW = Row("width", "width of the edge", 224.31, 6.7, (201.0, 247.0), "nm", "measured somehow")
 
@@ -108,6 +110,24 @@ def test_shares_means_and_thresholds():
     assert norm.cdf(critical, limit, math.sqrt(limit + background)) == pytest.approx(0.05, abs=0.01)
 
 
+def test_voxels_that_overlap_can_still_name_their_particle():
+    """Forty particles of 400 voxels, the phases 0.4 standard deviations of a voxel apart, 8 of a particle's mean."""
+    rng = np.random.default_rng(5)
+    particle = np.repeat(np.arange(40), 400)
+    material = np.where(particle % 2, Material.NCA, Material.LCO).astype(np.uint8)
+    raw = rng.normal(np.where(material == Material.LCO, 1.4, 1.0), 1.0)
+    voxels = Voxels(raw, np.where(material == Material.LCO, 1.4, 1.0), material, particle)
+    figure, sigma, regularised = overlap_of(voxels)
+    assert figure == pytest.approx(100 * 2 * norm.cdf(-0.2), abs=100 * math.sqrt(80 / 8000))
+    assert 0 < sigma < 3
+    assert regularised == 0
+    assert told_apart(voxels) == (40, 40)
+    alike = replace(voxels, raw=rng.normal(1.0, 1.0, len(raw)))
+    right, total = told_apart(alike)
+    assert total == 40
+    assert abs(right - 20) < 4 * math.sqrt(40) / 2
+
+
 def test_the_report_is_a_table_with_verdicts():
     failing = replace(ROW, name="a|b", figure=300.0)
     text = markdown([ROW, failing], 7, 12.3, [Path("somewhere/edge.png")])
@@ -127,7 +147,8 @@ def test_a_hole_of_the_map_is_found_beside_that_of_the_tomogram(shift_um):
     away = np.sqrt((z[:, None, None] * voxel_um) ** 2 + (y[:, None] * voxel_um) ** 2 + (x * voxel_um) ** 2)
     share = 1 / (1 + np.exp((radius_um - away) / 0.07))
     geometry = SimpleNamespace(voxel_um=voxel_um)
-    tomogram = Tomogram((0.06 * share).astype(np.float32), geometry, 0.0)
+    volume = (0.06 * share).astype(np.float32)
+    tomogram = Tomogram(volume, volume, geometry, 0.0)
     raster = Raster((96, 96), 4.0, 0.55)
     at = (np.arange(96) - 47.5) * raster.pixel_um
     points = np.stack([*np.meshgrid(at, at), np.zeros((96, 96))], axis=-1)
@@ -138,6 +159,7 @@ def test_a_hole_of_the_map_is_found_beside_that_of_the_tomogram(shift_um):
     seen = compare(field, tomogram, np.zeros(3), 2 * radius_um)
     assert seen.shift_um == pytest.approx(shift_um, abs=0.01)
     assert seen.likeness > 0.95
+    assert seen.left == pytest.approx(250 / 450, abs=0.03)
 
 
 def test_an_unknown_row_is_refused_before_anything_is_measured(command, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,35 +17,37 @@ from scipy.ndimage import map_coordinates
 
 import plans
 import recon
+from recon.prepared import straighten
+from recon.runs import reconstruct
 from xrm_sims.app.progress import stages
 from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate import drawing
 from xrm_sims.data import open_catalog
 from xrm_sims.geometry import ConeGeometry
-from xrm_sims.settings import Detector, Settings
+from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.microscope import Microscope, Truth
 
 T = TypeVar("T")
 ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
-FINE_ROWS, FINE_VIEWS = 128, 300  # of single pixels, in full columns
-FINE_TOP_UM = 1.6  # height of the pillar's top above the middle of those rows
-FINE: dict[str, Any] = {
-    "sweeps": 2,
-    "subsets": FINE_VIEWS,
-    "tv": 0.5,
-}  # what it takes to resolve what the focal spot allows; see the row ``edge``
-COARSE_BINNING, COARSE_VIEWS = 4, 400
+PAPER_VIEWS, PAPER_ROWS = 1200, 80  # the paper's scan in single pixels and full columns, of fewer rows
+PAPER_TOP_UM = 1.6  # height of the pillar's top above the middle of those rows
+TARGET_VIEWS, TARGET_BINNING = 400, 2  # of the scans that compare target materials
 FIELD_UM = 42.0  # side of the square that is reconstructed
 _SAMPLES = 40_000
 
 
 @dataclass(frozen=True, eq=False)
 class Tomogram:
-    """A reconstructed scan. ``raised_um``: how much higher the specimen stands in the volume than in its own frame."""
+    """A scan with its motion corrected from the data, reconstructed twice.
+
+    volume (z, y, x) in 1/um with the default arguments, so regularised; raw (z, y, x) by filtered back projection, so
+    with all the noise of the data; raised_um : how much higher the specimen stands in both than in its own frame.
+    """
 
     volume: NDArray[np.float32]
+    raw: NDArray[np.float32]
     geometry: ConeGeometry
     raised_um: float
 
@@ -63,9 +65,9 @@ class Tomogram:
         """(3, n) places (z, y, x) in voxels of (n, 3) points (x, y, z) of the specimen."""
         return _indices(self.volume, self.voxel_um, points_um, self.raised_um)
 
-    def at(self, points_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values (n,) of the voxels nearest to points of the specimen."""
-        return np.asarray(map_coordinates(self.volume, self.indices(points_um), order=0, mode="nearest"), float)
+    def at(self, points_um: NDArray[np.float64], volume: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Values (n,) of one of its volumes in the voxels nearest to points of the specimen."""
+        return np.asarray(map_coordinates(volume, self.indices(points_um), order=0, mode="nearest"), float)
 
 
 class Laboratory:
@@ -99,39 +101,41 @@ class Laboratory:
         self.pictures.append(drawing.save(figure, self.out / f"{name}.png"))
 
     @cached_property
-    def fine(self) -> Tomogram:
-        """Tungsten, single pixels of 50 nm in full columns, 90 s, default motion corrected from the data."""
+    def paper(self) -> Tomogram:
+        """The paper's scan of the pillar's top: tungsten, 1,200 views of 90 s, pixels of 50 nm in full columns."""
         settings = self.settings.model_copy(
-            update={"detector": self.settings.detector.model_copy(update={"rows": FINE_ROWS})}
+            update={"detector": self.settings.detector.model_copy(update={"rows": PAPER_ROWS})}
         )
-        with self.session("fine", settings) as session:
-            session.RE(bps.mv(session.scope.stage.z_um, FINE_TOP_UM - settings.specimen.top_um))
-            return self._tomogram(session, {"num": FINE_VIEWS}, FINE)
+        with self.session("paper", settings) as session:
+            session.RE(bps.mv(session.scope.stage.z_um, PAPER_TOP_UM - settings.specimen.top_um))
+            return self._tomogram(session, num=PAPER_VIEWS)
 
     @cached_property
     def tungsten(self) -> Tomogram:
-        """The whole window in voxels of 200 nm, tungsten target."""
+        """The whole window in voxels of 100 nm, tungsten target."""
         with self.session("tungsten") as session:
-            return self._tomogram(session, {"num": COARSE_VIEWS, "binning": COARSE_BINNING}, {})
+            return self._tomogram(session, num=TARGET_VIEWS, binning=TARGET_BINNING)
 
     @cached_property
     def copper(self) -> Tomogram:
         """The same scan with a copper target."""
         with self.session("copper") as session:
-            return self._tomogram(session, {"num": COARSE_VIEWS, "binning": COARSE_BINNING, "target": "Cu"}, {})
+            return self._tomogram(session, num=TARGET_VIEWS, binning=TARGET_BINNING, target="Cu")
 
-    def _tomogram(self, session: Session, scan: dict[str, Any], options: dict[str, Any]) -> Tomogram:
-        uid = session.run(plans.tomography(session.scope, step_deg=360.0 / scan["num"], **scan))
+    def _tomogram(self, session: Session, *, num: int, binning: int = 1, **scan: Any) -> Tomogram:
+        """Take a scan and do what ``recon.from_run`` does by default, and filtered back projection beside it."""
+        uid = session.run(plans.tomography(session.scope, num=num, step_deg=360.0 / num, binning=binning, **scan))
         run = open_catalog(session.data).v1[uid]
-        detector: Detector = session.settings.detector
-        binning = scan.get("binning", 1)
         side = round(FIELD_UM / (session.settings.voxel_um * binning))
+        shape = (session.settings.detector.rows // binning, side, side)
         with stages() as progress:
-            done = recon.from_run(
-                run, volume_shape=(detector.rows // binning, side, side), progress=progress, **options
-            )
+            prepared = recon.prepare_run(run, progress)
+            prepared = replace(prepared, geometry=recon.correct_run(prepared, progress))
+            straighten(prepared)
+            done = reconstruct(prepared, correct=False, volume_shape=shape, progress=progress)
         volume = np.ascontiguousarray(done.volume)
-        return Tomogram(volume, done.geometry, height_in(volume, done.geometry.voxel_um, self.specimen))
+        raw = recon.fdk(prepared.p, done.geometry, support=0.5 * FIELD_UM)
+        return Tomogram(volume, raw, done.geometry, height_in(volume, done.geometry.voxel_um, self.specimen))
 
 
 def truth_of(session: Session) -> Truth:

@@ -18,7 +18,6 @@ from xrm_sims.correlate.defects import find_defects
 from xrm_sims.geometry import apply_affine, invert_affine
 
 PORES = 6  # looked at
-LARGEST_UM = 1.0  # closed pores; wider holes are voids between particles, of any outline
 DEPTHS_UM = (0.8, 5.0)  # of pores, below the pillar's top
 WITHIN_UM = 15.0  # of the axis
 BOX_UM, FIELD_UM, SHAPE = 8.0, 4.0, (192, 192)
@@ -31,7 +30,8 @@ BLUR_UM = 0.15  # of the tomogram, which the map lacks
 class Seen:
     """A pore on the plane through its middle, as lithium map and as tomogram on the same pixels (row, column).
 
-    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation.
+    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation;
+    left : lithium in the middle of the hole over that around it.
     """
 
     field: Field
@@ -40,24 +40,24 @@ class Seen:
     diameter_um: float
     shift_um: NDArray[np.float64]
     likeness: float
+    left: float
 
 
 def pores(lab: Laboratory) -> list[Seen]:
     """Find pores in the tomogram, dig down to the middle of each and map it, the uppermost first."""
-    tomogram = lab.tungsten
+    tomogram, s = lab.tungsten, lab.specimen.settings
     found = find_defects(tomogram.volume, tomogram.voxel_um)
     places = [(np.array(d.centre_um) - [0.0, 0.0, tomogram.raised_um], d) for d in found if d.kind == "pore"]
-    top_um = lab.specimen.settings.top_um
     reachable = [
         (place, defect.diameter_um)
         for place, defect in places
-        if DEPTHS_UM[0] < top_um - place[2] < DEPTHS_UM[1]
+        if DEPTHS_UM[0] < s.top_um - place[2] < DEPTHS_UM[1]
         and np.hypot(*place[:2]) < WITHIN_UM
-        and defect.diameter_um <= LARGEST_UM
+        and defect.diameter_um <= s.pore_diameter_um[1]
     ][:PORES]
     seen = []
     with lab.session("pores") as session:
-        mill(session, (1.0, 1.0), (0.0, 0.0), top_um)  # a scratch: the mode changes, and with it the scan's frame
+        mill(session, (1.0, 1.0), (0.0, 0.0), s.top_um)  # a scratch: the mode changes, and with it the scan's frame
         for place, diameter_um in sorted(reachable, key=lambda entry: -entry[0][2]):
             centre = _in_scan(session, place)
             mill(session, (BOX_UM, BOX_UM), centre, float(place[2]))
@@ -89,7 +89,11 @@ def compare(field: Field, tomogram: Tomogram, place_um: NDArray[np.float64], dia
         return -float(np.corrcoef(slice_at(shift_um)[disk], lithium[disk])[0, 1])
 
     best = minimize(unlike, np.zeros(2), method="Nelder-Mead", options={"initial_simplex": _simplex(), "xatol": 1e-3})
-    return Seen(field, slice_at(np.zeros(2)), place_um[:2], diameter_um, np.asarray(best.x), -float(best.fun))
+    away = np.hypot(*np.moveaxis(xy - place_um[:2] - best.x, -1, 0)) - 0.5 * diameter_um
+    middle, around = away < -0.25 * diameter_um, (away > 0.5 * AROUND_UM) & (away < AROUND_UM)
+    counts = field.channel("7Li")
+    left = float(counts[middle].mean() / np.median(counts[around]))
+    return Seen(field, slice_at(np.zeros(2)), place_um[:2], diameter_um, np.asarray(best.x), -float(best.fun), left)
 
 
 def _simplex() -> NDArray[np.float64]:
@@ -103,10 +107,12 @@ def pore_and_signal(lab: Laboratory) -> Row:
         lab.picture("pores", pictures.pores_figure(seen))
     shifts = 1e3 * np.array([entry.shift_um for entry in seen]).reshape(-1, 2)
     said = "; ".join(
-        f"{entry.diameter_um:.2f} um: {shift[0]:+.0f}, {shift[1]:+.0f} nm (likeness {entry.likeness:.2f})"
+        f"{entry.diameter_um:.2f} um: {shift[0]:+.0f}, {shift[1]:+.0f} nm ({entry.left:.0%} of the lithium around is "
+        f"left, likeness {entry.likeness:.2f})"
         for entry, shift in zip(seen, shifts, strict=True)
     )
     figure, sigma = median_with_sigma(np.hypot(*shifts.T))
+    largest_um = lab.specimen.settings.pore_diameter_um[1]
     together = np.hypot(*shifts.mean(axis=0)) if len(seen) else float("nan")
     return Row(
         "pore_and_signal",
@@ -115,7 +121,7 @@ def pore_and_signal(lab: Laboratory) -> Row:
         sigma,
         at_most(50.0),
         "nm",
-        f"{len(seen)} pores up to {LARGEST_UM:g} um found in the tomogram of {1e3 * lab.tungsten.voxel_um:.0f} nm "
-        "voxels, milled to their middles, placed by the scan frame's truth, none left out; uncertainty of the median "
-        f"by resampling; the mean of all lies {together:.0f} nm away. {said}",
+        f"{len(seen)} pores up to {largest_um:g} um, the specimen's own largest, found in the tomogram of "
+        f"{1e3 * lab.tungsten.voxel_um:.0f} nm voxels, milled to their middles, placed by the scan frame's truth, none "
+        f"left out; uncertainty of the median by resampling; the mean of all lies {together:.0f} nm away. {said}",
     )

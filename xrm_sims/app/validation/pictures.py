@@ -53,7 +53,7 @@ def edge_figure(tomogram: Tomogram, width: recon.EdgeResolution) -> Figure:
     """A slice of the volume, the edge response and its line spread."""
     figure = new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
-    _slice(left, tomogram, "nanoCT")
+    _slice(left, tomogram, tomogram.volume, "nanoCT")
     curves = width.curves
     right.plot(curves.distance_um, curves.edge_response, ".", ms=2, color="0.5", label="edge response")
     right.plot(
@@ -67,10 +67,10 @@ def edge_figure(tomogram: Tomogram, width: recon.EdgeResolution) -> Figure:
 
 
 def grey_figure(tomogram: Tomogram, voxels: Voxels, target: str) -> Figure:
-    """A slice, and the grey values of both active materials."""
+    """A slice by filtered back projection, and the grey values in it of both active materials."""
     figure = new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
-    _slice(left, tomogram, f"{target} target")
+    _slice(left, tomogram, tomogram.raw, f"{target} target")
     both = np.concatenate([voxels.of(Material.LCO), voxels.of(Material.NCA)])
     edges = np.linspace(np.quantile(both, 0.001), np.quantile(both, 0.999), 80)
     for material, colour in ((Material.LCO, LCO), (Material.NCA, NCA)):
@@ -147,10 +147,10 @@ def pores_figure(seen: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _slice(axes: Axes, tomogram: Tomogram, said: str) -> None:
-    """A horizontal slice below the middle of the specimen in the volume."""
-    k = len(tomogram.volume) // 3
-    image = tomogram.volume[k]
+def _slice(axes: Axes, tomogram: Tomogram, volume: NDArray[np.float32], said: str) -> None:
+    """A horizontal slice of one of its volumes below the middle."""
+    k = len(volume) // 3
+    image = volume[k]
     side = tomogram.voxel_um * np.array(image.shape)
     image_in(axes, image, _extent(side[1], side[0]), "gray", (0.0, float(np.percentile(image, 99.8))))
     caption(axes, "a", f"{said}, z = {tomogram.z_um[k]:.2f} µm, voxels of {1e3 * tomogram.voxel_um:.0f} nm")

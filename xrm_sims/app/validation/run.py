@@ -16,10 +16,10 @@ from xrm_sims.app.validation.rows import Row
 ROWS: dict[str, tuple[Callable[[Laboratory], Row], float]] = {
     "open_beam": (xrays.open_beam, 15),
     "transmission": (xrays.transmission, 5),
-    "edge": (xrays.edge, 180),
-    "grey_tungsten": (xrays.grey_tungsten, 5),
+    "edge": (xrays.edge, 240),
+    "grey_tungsten": (xrays.grey_tungsten, 60),
     "binder_in_ct": (xrays.binder_in_ct, 1),
-    "grey_copper": (xrays.grey_copper, 80),
+    "grey_copper": (xrays.grey_copper, 60),
     "copper_particles": (xrays.copper_particles, 1),
     "binder_in_se": (surface.binder_in_se, 10),
     "grey_se": (surface.grey_se, 1),
