@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from xrm_sims.app.sheets import SheetFile
 from xrm_sims.data.layout import Layout
@@ -22,6 +24,7 @@ CONSOLE_AFTER = 10  # the console's output is published that many ports further 
 ADDRESS = "QSERVER_ZMQ_CONTROL_ADDRESS"  # the qserver client's own name for it
 USER_GROUP = "primary"
 _ANSWER_MS = 5000
+_LOOK_S, _MISSES = 1.0, 3  # how often Redis is looked for, and how often in vain before it counts as gone
 
 
 def manager_command(data: Path | None, redis: str, port: int = PORT) -> list[str]:
@@ -48,17 +51,36 @@ def queue_name(layout: Layout) -> str:
     return f"xrm_sims_{zlib.crc32(str(layout.root).encode()):08x}"
 
 
-def start_manager(data: Path | None, redis: str, port: int = PORT) -> NoReturn:
-    """Become the queue server's manager, until Ctrl-C. RuntimeError when it or Redis is not there."""
+def run_manager(data: Path | None, redis: str, port: int = PORT) -> int:
+    """The queue server's manager, until Ctrl-C; its exit code.
+
+    The manager does not get over the loss of its Redis, and says so to nobody: it is looked after here. RuntimeError
+    when it or Redis is not there, and when Redis goes away: a plan under way comes to its end first.
+    """
     layout = Layout.of(data)
     command = manager_command(layout.root, redis, port)
     if not Path(command[0]).exists():
         raise RuntimeError("the queue server is not installed; run: pip install 'xrm-sims[queue]'")
     check_redis(redis)
     layout.queue.mkdir(parents=True, exist_ok=True)
-    os.environ["XRM_SIMS_DATA"] = str(layout.root)
-    sys.stdout.flush()
-    os.execv(command[0], command)
+    os.environ |= {"XRM_SIMS_DATA": str(layout.root), ADDRESS: f"tcp://127.0.0.1:{port}"}
+    manager = subprocess.Popen(command)
+    missed = 0
+    try:
+        while missed < _MISSES or _executing():
+            with suppress(subprocess.TimeoutExpired):
+                return manager.wait(_LOOK_S)
+            missed = missed + 1 if missed >= _MISSES or not _answers(redis) else 0
+            if missed == _MISSES:
+                print(f"xrm-sims: Redis at {redis} is gone; a plan under way goes on to its end", file=sys.stderr)
+    finally:
+        if manager.poll() is None:
+            manager.terminate()
+            manager.wait()
+    raise RuntimeError(
+        f"Redis at {redis} is gone, so the queue server has ended; start Redis, then xrm-sims queue: what was still to "
+        "come is in the queue, and the last plan's own record says how it ended"
+    )
 
 
 def spell_out(plan: Callable[..., Any]) -> None:
@@ -81,16 +103,32 @@ def _spelled(hint: Any) -> str:
 
 def check_redis(address: str) -> None:
     """RuntimeError naming the address and how to start it when no Redis answers there."""
+    if not _answers(address):
+        port = address.partition(":")[2] or 6379
+        raise RuntimeError(
+            f"Redis at {address} does not answer; start it with: redis-server --port {port} --bind 127.0.0.1 "
+            "--appendonly yes"
+        )
+
+
+def _answers(address: str) -> bool:
     import redis
 
     host, _, port = address.partition(":")
     try:
-        redis.Redis(host, int(port or 6379), socket_connect_timeout=2.0, socket_timeout=2.0).ping()
+        with redis.Redis(host, int(port or 6379), socket_connect_timeout=2.0, socket_timeout=2.0) as client:
+            client.ping()
     except (OSError, redis.RedisError, ValueError):
-        raise RuntimeError(
-            f"Redis at {address} does not answer; start it with: redis-server --port {port or 6379} --bind 127.0.0.1 "
-            "--appendonly yes"
-        ) from None
+        return False
+    return True
+
+
+def _executing() -> bool:
+    """Whether the manager's worker runs a plan; this it knows without Redis."""
+    try:
+        return str(ask("status")["worker_environment_state"]).startswith("executing")
+    except RuntimeError:  # nobody is there
+        return False
 
 
 def submit(file: SheetFile) -> str:

@@ -63,9 +63,13 @@ def queue(
 
     Example: xrm-sims queue --redis 127.0.0.1:6379
     """
-    from xrm_sims.app.queue import start_manager
+    from xrm_sims.app.queue import run_manager
 
-    start_manager(data, redis, port)
+    try:
+        if code := run_manager(data, redis, port):
+            raise typer.Exit(code)
+    except Interrupted:
+        typer.echo("stopped", err=True)  # the usual end
 
 
 @app.command()
