@@ -27,7 +27,7 @@ from xrm_sims.data.parts import find_parts
 from xrm_sims.settings import Settings
 from xrm_sims.twin.store import Store
 
-START_S = 120.0  # more than any process takes; it is killed then
+SILENT_S = 300.0  # a process that tells nothing for so long hangs
 ROUNDING = 1e-9
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(["tests.safety.night"])
@@ -114,15 +114,17 @@ class Night:
         process.start()
         os.close(writing)
         words: list[list[Any]] = []
-        deadline = time.monotonic() + START_S
+        due_s: float | None = None
         due = Counter[str]()
-        phase, unread, over, sent = "", b"", False, False
+        phase, unread, over, hangs = "", b"", False, False
         with open(reading, "rb", buffering=0) as pipe:
             while not over:
-                if not select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    for number in (signal.SIGKILL,) if sent else signals:
+                patience_s = SILENT_S if due_s is None else max(0.0, due_s - time.monotonic())
+                if not select([pipe], [], [], patience_s)[0]:
+                    hangs = due_s is None
+                    for number in (signal.SIGKILL,) if hangs else signals:
                         os.kill(process.pid, number)
-                    deadline, sent = time.monotonic() + START_S, True
+                    due_s = None
                 piece = pipe.read(1 << 16)
                 over = not piece
                 *lines, unread = (unread + piece).split(b"\n")
@@ -131,8 +133,9 @@ class Night:
                     phase = words[-1][1] if words[-1][0] == "phase" else phase
                     due[phase] += 1
                 if isinstance(moment, AfterWords) and due[moment.phase] > moment.words:
-                    deadline, moment = time.monotonic() + moment.seconds, None
+                    due_s, moment = time.monotonic() + moment.seconds, None
         process.join()
+        assert not hangs, f"nothing was heard for {SILENT_S:g} s after {words[-3:]}"
         told = Told(words, process.exitcode)
         self.told.append(told)
         self._check_recovery(before, told)
