@@ -145,7 +145,7 @@ def cost_of_a_projection() -> Iterator[Row]:
         "1,200 projections, 320 x 64, per projection",
         f"{cost['recorded_ms']:.1f} ms with journal and Tiled",
         f"RunEngine, device and file alone {cost['device_ms']:.1f} ms",
-        "limit 15 ms",
+        "limit 10 ms",
     )
 
 

@@ -91,7 +91,8 @@ class FrameStore:
         index = stream.writer.append(frame)
         stream.count = index + 1
         stream.unsaved = {i: doc for i, doc in stream.unsaved.items() if not doc["descriptor"]}
-        stream.unsaved[index] = stream.bundle.compose_stream_datum(StreamRange(start=index, stop=index + 1))
+        span = StreamRange(start=index, stop=index + 1)
+        stream.unsaved[index] = stream.bundle.compose_stream_datum(span, validate=False)  # nothing in it can be amiss
 
     def documents(self, slot: Slot) -> Iterator[tuple[str, Any]]:
         """What the run does not know yet of this frame. The RunEngine fills in ``run_start`` and ``descriptor`` as it
