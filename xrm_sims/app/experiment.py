@@ -19,7 +19,7 @@ from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.defects import Defect, DefectRule, choose_defect, find_defects
 from xrm_sims.correlate.register import Registration, register_sims_to_ct
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
-from xrm_sims.data import read_counts, results
+from xrm_sims.data import read_counts, read_raster, results
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Raster, Rectangle
 from xrm_sims.settings import Settings
@@ -94,7 +94,7 @@ class Analysis:
         """Where the SIMS raster lies in the CT volume."""
         assert result.aim is not None
         found: Findings = result.aim.about
-        counts, start = read_counts(result.uids["sims"], "sector_counts", self.data)
+        counts, start = read_raster(result.uids["sims"], self.data)
         with timed("registration", self.seconds):
             registration = register_sims_to_ct(
                 counts,
@@ -106,7 +106,7 @@ class Analysis:
             )
         about = {**registration.as_dict(), "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.uids["milling"]]
-        results.save(self.data, result.uids["sims"], "registration", metadata=about, parents=parents)
+        results.save(self.data, start["uid"], "registration", metadata=about, parents=parents)
         return registration
 
     def _aim(self, found: Findings) -> Aim:

@@ -10,7 +10,7 @@ from xrm_sims.app.experiment import Findings, raster_of
 from xrm_sims.app.reconstruction import Tomogram, pillar_of
 from xrm_sims.app.sharpness import Sharpness
 from xrm_sims.correlate import drawing, figures, tomogram_figures
-from xrm_sims.data import read_counts
+from xrm_sims.data import read_counts, read_raster
 
 
 def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
@@ -18,7 +18,7 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     assert result.aim is not None
     found: Findings = result.aim.about
     tomogram, registration = found.tomogram, result.registration
-    counts, start = read_counts(result.uids["sims"], "sector_counts", data)
+    counts, start = read_raster(result.uids["sims"], data)
     after, close_up = read_counts(result.uids["se_after"], "se_image", data)
     before, top = read_counts(result.uids["se_before"], "se_image", data)
     labels = [channel["label"] for channel in start["channels"]]

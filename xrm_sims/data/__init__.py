@@ -8,6 +8,16 @@ from xrm_sims.data.catalog import (
     open_experiment,
     open_results,
     read_counts,
+    read_raster,
 )
 
-__all__ = ["Experiment", "documents", "find_run", "open_catalog", "open_experiment", "open_results", "read_counts"]
+__all__ = [
+    "Experiment",
+    "documents",
+    "find_run",
+    "open_catalog",
+    "open_experiment",
+    "open_results",
+    "read_counts",
+    "read_raster",
+]

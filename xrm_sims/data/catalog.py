@@ -192,6 +192,33 @@ def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -
     return np.concatenate(blocks), start
 
 
+def read_raster(uid: str, data: Any = None) -> tuple[NDArray[Any], dict[str, Any]]:
+    """All frames of a SIMS raster, gathered from all its parts when it was interrupted and resumed.
+
+    ``uid`` is that of any part. Counts (frame, channel, row, column), from the original surface down, and the start
+    document of the first part, whose ``frame_indices`` are now those of the frames that are there.
+
+    Raises ValueError as :func:`read_counts` does.
+    """
+    frames: dict[int, NDArray[Any]] = {}
+    starts: list[dict[str, Any]] = []
+    empty: ValueError | None = None
+    for part in parts_of(find_run(uid, data)):
+        starts.append(dict(part.start))
+        try:
+            counts, _ = read_counts(part.start["uid"], "sector_counts", data)
+        except ValueError as error:
+            if part.stop.get("num_events", {}).get("primary"):
+                raise
+            empty = error  # it was interrupted before its first frame
+        else:
+            frames |= dict(zip(part.start.get("frame_indices", range(len(counts))), counts, strict=False))
+    if not frames:
+        raise empty or ValueError(f"run {uid}: has no frames")
+    order = sorted(frames)
+    return np.stack([frames[index] for index in order]), starts[0] | {"frame_indices": order}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Runs that belong together, oldest first, and the results kept for them."""
