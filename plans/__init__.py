@@ -10,7 +10,8 @@ from plans.deposition import Deposition, deposit, resume_deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import resume_sims_raster, sims_raster, sims_request
 from plans.milling import Milling, mill, resume_mill
-from plans.night import Night, Outcome, check_sheet, night
+from plans.night import check_sheet, night
+from plans.night_record import Night, Outcome, Unfinished
 from plans.preflight import Estimate, Preflight, Request, weigh
 from plans.sheet import Sheet, SheetError, read_sheet
 from plans.steps import Bench, Computed
@@ -52,6 +53,7 @@ __all__ = [
     "Preflight",
     "Sheet",
     "SheetError",
+    "Unfinished",
     "check_sheet",
     "correlative",
     "deposit",

@@ -11,7 +11,7 @@ import bluesky.preprocessors as bpp
 
 from plans.metadata import check_md, link_to, start_md
 from plans.preflight import Estimate
-from plans.stubs import Plan, apply, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
 from plans.validation import count, pair, positive
 from xrm_sims.patterns import Raster, check_within_field
 from xrm_sims.settings import Settings
@@ -186,7 +186,7 @@ def resume_sims_raster(
     lost_indices : frames that the beam has drawn, wholly or in part, and that are not on disk: the specimen cannot
         give them again, they are left out and named in the start document.
 
-    Raises ValueError when the document is not a raster's or nothing is left.
+    Raises ValueError when the document is not a raster's, NothingLeftError when nothing is left.
     """
     if start_doc.get("scan_type") != "sims_raster" or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a sims_raster, got {start_doc.get('scan_type')!r}")
@@ -195,7 +195,7 @@ def resume_sims_raster(
     frames = [index for index in range(sims.frames) if index not in gone]
     if not frames:
         lost = f", {len(lost_indices)} of them without being kept" if lost_indices else ""
-        raise ValueError(f"resume: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
+        raise NothingLeftError(f"resume: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
     link = link_to(start_doc) | {"lost_indices": sorted(int(index) for index in lost_indices)}
     return (yield from _rasters(scope, sims, frames, "resume_sims_raster", link, md))
 

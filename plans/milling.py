@@ -10,7 +10,7 @@ import bluesky.plan_stubs as bps
 
 from plans.metadata import check_md, link_to, start_md
 from plans.preflight import Estimate
-from plans.stubs import Plan, apply, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
 from plans.validation import positive
 from xrm_sims.patterns import Milled, Pattern, check_within_field, pattern_from_dict
 from xrm_sims.settings import Settings
@@ -120,7 +120,7 @@ def resume_mill(
     dose_done_nc : what all parts together have brought onto the pattern. A pass that was cut short is finished, not
         repeated.
 
-    Raises ValueError when the document is not a milling's or nothing is left.
+    Raises ValueError when the document is not a milling's, NothingLeftError when nothing is left.
     """
     milling = Milling.requested(scope.settings, **told_before(start_doc, "milling"))
     return (yield from draw(scope, milling, "resume_mill", md, dose_done_nc=dose_done_nc, link=link_to(start_doc)))
@@ -150,7 +150,7 @@ def draw(
     passes_done = milling.passes_in(max(0.0, dose_done_nc), scope.settings)
     passes = passes_left(pattern, passes_done)
     if not passes:
-        raise ValueError(f"resume: all {pattern.passes} passes are drawn, nothing is left to resume")
+        raise NothingLeftError(f"resume: all {pattern.passes} passes are drawn, nothing is left to resume")
 
     def setup() -> Plan[None]:
         yield from enter_mode(scope, "fib")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -14,6 +14,7 @@ from bluesky.utils import Msg, RunEngineControlException
 
 from plans.correlative import Correlative
 from plans.metadata import check_md
+from plans.night_record import Night, Outcome, Unfinished
 from plans.preflight import Estimate, Preflight, free_bytes, together
 from plans.sheet import Sample, Sheet, SheetError, Step, Where, place, read_sheet
 from plans.steps import KINDS, Bench, NothingFoundError, Task, makers
@@ -21,50 +22,6 @@ from plans.stubs import Plan, exchange_specimen, make_safe
 from plans.validation import did_you_mean
 
 EXCHANGE = "exchange"
-
-
-@dataclass
-class Outcome:
-    """What came of one step: ``status`` is waiting, running, done, failed, skipped or interrupted."""
-
-    sample: str
-    do: str
-    where: str = ""
-    status: str = "waiting"
-    attempts: int = 0
-    uids: list[str] = field(default_factory=list)
-    said: str = ""
-    began_s: float | None = None
-    ended_s: float | None = None
-    instrument_s: float = 0.0
-
-
-@dataclass
-class Night:
-    """The record of a night: ``state`` is running, done, stopped (as the sheet asked for) or interrupted.
-
-    Times are seconds since the epoch, ``instrument_s`` seconds on the instrument's own clock.
-    """
-
-    uid: str
-    title: str
-    outcomes: list[Outcome]
-    state: str = "running"
-    why: str = ""
-    safe: bool | None = None
-    began_s: float = field(default_factory=time.time)
-    ended_s: float | None = None
-
-    def count(self, status: str) -> int:
-        return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def now(self) -> Outcome | None:
-        """The step that is under way."""
-        return next((outcome for outcome in self.outcomes if outcome.status == "running"), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _NextSampleError(Exception):
@@ -155,6 +112,7 @@ def night(
     keep: Keep = lambda night: None,
     in_words: InWords = str,
     check_specimen: Callable[[str], object] = str,
+    unfinished: Unfinished | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[Night]:
     """Everything on a night sheet, in its order; what fails is tried again, left out or ends the night, as it says.
@@ -166,7 +124,10 @@ def night(
     keep : told of the record after every change, and at the end, however it comes; it must not raise.
     in_words : an error as one sentence, for the record.
     check_specimen : ValueError for a specimen that the instrument cannot be given.
-    md : goes into every start document, with ``night_uid``, ``sample_name`` and ``experiment_uid``.
+    unfinished : the same sheet's night that was interrupted: it goes on with the first step that was not done, and a
+        measurement that was begun is finished, not repeated. Its record is the one that is kept.
+    md : goes into every start document, with ``night_uid``, ``night_step`` (the number of the step's outcome),
+        ``sample_name`` and ``experiment_uid``.
 
     Returns the record. SheetError before anything moves. Whatever happens, an abort included, both beams end blanked
     and the target parked, and the record says so.
@@ -174,16 +135,22 @@ def night(
     sheet = read_sheet(sheet)
     check_md(md)
     check_sheet(scope, sheet, bench, check_specimen)
-    record = Night(str(uuid.uuid4()), sheet.title, list(_waiting(sheet)))
+    if unfinished is None:
+        experiments = [str(uuid.uuid4()) for _ in sheet.samples]
+        record = Night(str(uuid.uuid4()), sheet.title, list(_waiting(sheet)), experiments=experiments)
+    else:
+        record = unfinished.record
+        record.reopen()
     words = {**({"operator": sheet.operator} if sheet.operator else {}), **(md or {}), "night_uid": record.uid}
-    outcomes = iter(record.outcomes)
+    numbers = iter(range(len(record.outcomes)))
 
     def everything() -> Plan[None]:
-        for sample in sheet.samples:
-            steps = sheet.steps_of(sample)
-            mine = [next(outcomes) for _ in range(len(steps) + (sample.specimen is not None))]
+        for sample, experiment in zip(sheet.samples, record.experiments, strict=True):
+            mine = [next(numbers) for _ in range(len(sheet.steps_of(sample)) + (sample.specimen is not None))]
+            so_far = Correlative(experiment)
+            turn = _Specimen(scope, sheet, sample, mine, bench, record, keep, in_words, words, unfinished, so_far)
             try:
-                yield from _Specimen(scope, sheet, sample, mine, bench, record, keep, in_words, words).all_steps()
+                yield from turn.all_steps()
             except _NextSampleError:
                 continue
 
@@ -198,15 +165,13 @@ def night(
         keep(record)
         try:
             yield from bpp.finalize_wrapper(everything(), safe_end)
-            record.state = "done"
+            record.close("done")
         except _StopError as stop:
-            record.state, record.why = "stopped", str(stop)
+            record.close("stopped", str(stop))
         except BaseException as error:
-            record.state, record.why = "interrupted", in_words(error) or type(error).__name__
+            record.close("interrupted", in_words(error) or type(error).__name__)
             raise
         finally:
-            record.ended_s = time.time()
-            _close(record)
             keep(record)
 
     yield from with_record()
@@ -221,64 +186,114 @@ def _waiting(sheet: Sheet) -> Iterator[Outcome]:
             yield Outcome(sample.name, step.do, place(sheet.where(number, index)))
 
 
-def _close(record: Night) -> None:
-    """What the end of the night leaves of steps that did not come to their own."""
-    for outcome in record.outcomes:
-        if outcome.status == "running":
-            outcome.status, outcome.said, outcome.ended_s = "interrupted", record.why, record.ended_s
-        elif outcome.status == "waiting":
-            outcome.status, outcome.said = "skipped", outcome.said or f"the night was {record.state} before"
-
-
 @dataclass
 class _Specimen:
-    """One specimen's turn."""
+    """One specimen's turn; ``numbers`` are those of its outcomes in the record."""
 
     scope: Any
     sheet: Sheet
     sample: Sample
-    outcomes: list[Outcome]
+    numbers: list[int]
     bench: Bench
     record: Night
     keep: Keep
     in_words: InWords
     words: Mapping[str, Any]
-    so_far: Correlative = field(default_factory=lambda: Correlative(str(uuid.uuid4())))
+    unfinished: Unfinished | None
+    so_far: Correlative
     there: set[str] = field(default_factory=set)
 
-    def all_steps(self) -> Plan[None]:
-        outcomes = list(self.outcomes)
-        if self.sample.specimen is not None:
-            exchange = exchange_specimen(self.scope, self.sample.specimen)
-            failure = yield from self._attempt(outcomes.pop(0), lambda: exchange)
-            if failure is not None:  # everything after it would be done to the wrong specimen
-                self._go_on("next_sample" if self.sheet.on_failure != "stop" else "stop", failure, outcomes)
-        for step, outcome in zip(self.sheet.steps_of(self.sample), outcomes, strict=True):
-            yield from self._one(step, outcome)
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [self.record.outcomes[number] for number in self.numbers]
 
-    def _one(self, step: Step, outcome: Outcome) -> Plan[None]:
+    def all_steps(self) -> Plan[None]:
+        steps, numbers = self.sheet.steps_of(self.sample), list(self.numbers)
+        if self.sample.specimen is not None:
+            yield from self._exchange(self.record.outcomes[numbers.pop(0)], self.sample.specimen)
+        recalled = self._wanted(dict(zip(numbers, steps, strict=True)))
+        for number, step in zip(numbers, steps, strict=True):
+            outcome = self.record.outcomes[number]
+            if outcome.status == "waiting":
+                yield from self._one(step, number)
+            elif outcome.status == "failed":
+                self._failed(step, outcome, outcome.said)
+            elif outcome.status == "done":
+                yield from self._recall(step, number, compute=number in recalled)
+
+    def _exchange(self, outcome: Outcome, specimen: str) -> Plan[None]:
+        left = any(outcome.status == "waiting" for outcome in self.outcomes)
+        mounted = yield from bps.rd(self.scope.specimen)
+        if not left or (outcome.status == "done" and mounted == specimen):
+            return
+        failure = yield from self._attempt(outcome, lambda: exchange_specimen(self.scope, specimen))
+        if failure is not None:  # everything after it would be done to the wrong specimen
+            self._go_on("next_sample" if self.sheet.on_failure != "stop" else "stop", failure, self.outcomes)
+
+    def _one(self, step: Step, number: int) -> Plan[None]:
+        outcome = self.record.outcomes[number]
         if obstacle := self._obstacle(step):
             outcome.status, outcome.said = "skipped", obstacle
             self.keep(self.record)
             return
-        kind = KINDS[step.do]
-        task = Task(self.scope, self.bench, self.so_far, step, self._md())
+        kind, task = KINDS[step.do], self._task(step, number)
         failure: str | None = ""
         for _ in range(1 + self.sheet.retries_of(step, kind.repeatable)):
             failure = yield from self._attempt(outcome, lambda: kind.run(task))
             if failure is None:
                 self.there.update(kind.makes)
                 return
-        self.there.difference_update(kind.makes)
+        self._failed(step, outcome, failure or "")
+
+    def _task(self, step: Step, number: int) -> Task:
+        task = Task(self.scope, self.bench, self.so_far, step, self._md(number))
+        if self.unfinished is None or number not in self.unfinished.begun:
+            return task
+        return replace(task, begun=self.unfinished.begun[number], finish=self.unfinished.finish)
+
+    def _wanted(self, steps: Mapping[int, Step]) -> set[int]:
+        """Numbers of the computations done before an interruption that those still to be done rest on."""
+        found: set[int] = set()
+        products: set[str] = set()
+        for number, step in reversed(list(steps.items())):
+            kind, status = KINDS[step.do], self.record.outcomes[number].status
+            if status == "done" and kind.computes in products:
+                found.add(number)
+            if status == "waiting" or number in found:
+                products |= {*kind.needs_of(step), *(["roi"] if step.when == "roi_found" else [])}
+        return found
+
+    def _recall(self, step: Step, number: int, compute: bool) -> Plan[None]:
+        """What a step that was done before an interruption has made. Nothing is measured: runs are looked up, what
+        only the process knew is computed again."""
+        kind, outcome, task = KINDS[step.do], self.record.outcomes[number], self._task(step, number)
+        if not kind.resumable:
+            return
+        if kind.measures and task.begun is not None:
+            self.so_far.uids[kind.measures] = task.begun
+        try:
+            if compute:
+                yield from kind.run(replace(task, finish=None))
+            self.there.update(kind.makes)
+        except RunEngineControlException:
+            raise
+        except Exception as error:
+            outcome.status, outcome.said = "failed", self.in_words(error) or type(error).__name__
+            self.keep(self.record)
+            self._failed(step, outcome, outcome.said)
+
+    def _failed(self, step: Step, outcome: Outcome, failure: str) -> None:
+        self.there.difference_update(KINDS[step.do].makes)
         rest = self.outcomes[self.outcomes.index(outcome) + 1 :]
-        self._go_on(self.sheet.on_failure_of(step), failure or "", rest)
+        self._go_on(self.sheet.on_failure_of(step), failure, rest)
 
     def _go_on(self, policy: str, failure: str, rest: list[Outcome]) -> None:
         if policy == "stop":
             raise _StopError(failure)
         if policy == "next_sample":
             for outcome in rest:
-                outcome.status, outcome.said = "skipped", "an earlier step failed on this specimen"
+                if outcome.status == "waiting":
+                    outcome.status, outcome.said = "skipped", "an earlier step failed on this specimen"
             self.keep(self.record)
             raise _NextSampleError
 
@@ -317,10 +332,10 @@ class _Specimen:
             return "no ROI was found"
         return ""
 
-    def _md(self) -> dict[str, Any]:
+    def _md(self, number: int) -> dict[str, Any]:
         parents = [self.so_far.uids[name] for name in ("tomography", "milling") if name in self.so_far.uids]
         named = {"sample_name": self.sample.name, "experiment_uid": self.so_far.experiment_uid}
-        return {**named, **self.words, "parent_uids": parents}
+        return {**named, **self.words, "night_step": number, "parent_uids": parents}
 
 
 def _noting_runs(plan: Plan[Any], uids: list[str]) -> Plan[Any]:

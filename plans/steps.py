@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import bluesky.preprocessors as bpp
+
 from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
 from plans.deposition import Deposition, deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
@@ -20,6 +22,7 @@ from xrm_sims.patterns import Annulus, CrossSection, Milled, Polygon, Rectangle,
 from xrm_sims.settings import Settings
 
 Arguments = dict[str, Any]
+Finish = Callable[[str], Plan[str | None]]  # uid of any part -> uid of the first one; None: nothing of it can be used
 MILLED: dict[str, type[Milled]] = {shape.kind: shape for shape in (Rectangle, Polygon, Annulus, CrossSection)}
 NOT_ON_A_SHEET = ("scope", "md", "enough")
 _COLUMN = ("current_pa", "voltage_kv")
@@ -61,13 +64,19 @@ class Bench(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A step, on which instrument, after what has been done to the same specimen."""
+    """A step, on which instrument, after what has been done to the same specimen.
+
+    ``begun`` is the run that an interrupted night had of it already: ``finish`` takes what that one is missing, and is
+    None where nothing is missing any more.
+    """
 
     scope: Any
     bench: Bench
     so_far: Correlative
     step: Step
     md: Mapping[str, Any]
+    begun: str | None = None
+    finish: Finish | None = None
 
     @property
     def arguments(self) -> Arguments:
@@ -76,7 +85,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Kind:
-    """``needs`` and ``makes`` name what has to be there before and is there after. ``weigh`` checks and estimates."""
+    """``needs`` and ``makes`` name what has to be there before and is there after. ``weigh`` checks and estimates.
+
+    ``measures`` is the name under which its run is noted, ``computes`` what only the process knows of what it made.
+    ``resumable``: an interrupted night goes on with it.
+    """
 
     run: Callable[[Task], Plan[str]]
     weigh: Callable[[Any, Bench, Step], Preflight | None]
@@ -84,13 +97,27 @@ class Kind:
     makes: tuple[str, ...] = ()
     at_roi: bool = False
     repeatable: bool = True
+    measures: str = ""
+    computes: str = ""
+    resumable: bool = True
 
     def needs_of(self, step: Step) -> tuple[str, ...]:
         return (*self.needs, "roi") if step.at == "roi" else self.needs
 
 
+def _measure(task: Task, plan: Plan[str]) -> Plan[str]:
+    """The plan, or what an interrupted night left of it; its uid is noted. Returns the uid."""
+    uid = task.begun
+    if uid is not None and task.finish is not None:
+        uid = yield from bpp.inject_md_wrapper(task.finish(uid), dict(task.md))
+    if uid is None:
+        uid = yield from plan
+    task.so_far.uids[KINDS[task.step.do].measures] = uid
+    return uid
+
+
 def _tomography(task: Task) -> Plan[str]:
-    task.so_far.uids["tomography"] = yield from tomography(task.scope, **task.arguments, md=task.md)
+    yield from _measure(task, tomography(task.scope, **task.arguments, md=task.md))
     return ""
 
 
@@ -108,37 +135,37 @@ def _find_rois(task: Task) -> Plan[str]:
 
 def _align(task: Task) -> Plan[str]:
     image = _whole_pillar(task.scope.settings) | task.arguments
-    task.so_far.uids["se_before"] = uid = yield from se_image(task.scope, **image, md=task.md)
+    uid = yield from _measure(task, se_image(task.scope, **image, md=task.md))
     task.so_far.aim, said = yield from in_background(task.bench.align, task.so_far.aim, uid)
     return said
 
 
 def _mill(task: Task) -> Plan[str]:
     pattern, column = _milling(task.arguments, task.so_far.aim if task.step.at else None)
-    task.so_far.uids["milling"] = yield from mill(task.scope, pattern, **column, md=task.md)
+    yield from _measure(task, mill(task.scope, pattern, **column, md=task.md))
     return ""
 
 
 def _deposit(task: Task) -> Plan[str]:
     pattern, column = _milling(task.arguments, None)
-    task.so_far.uids["deposition"] = yield from deposit(task.scope, pattern, **column, md=task.md)
+    yield from _measure(task, deposit(task.scope, pattern, **column, md=task.md))
     return ""
 
 
 def _sims(task: Task) -> Plan[str]:
     field = _field(task.step, task.so_far.aim)
-    task.so_far.uids["sims"] = yield from sims_raster(task.scope, **field, md=task.md)
+    yield from _measure(task, sims_raster(task.scope, **field, md=task.md))
     return ""
 
 
 def _se(task: Task) -> Plan[str]:
     field = _field(task.step, task.so_far.aim)
-    task.so_far.uids["se_image"] = yield from se_image(task.scope, **field, md=task.md)
+    yield from _measure(task, se_image(task.scope, **field, md=task.md))
     return ""
 
 
 def _eds(task: Task) -> Plan[str]:
-    task.so_far.uids["eds_map"] = yield from eds_map(task.scope, **task.arguments, md=task.md)
+    yield from _measure(task, eds_map(task.scope, **task.arguments, md=task.md))
     return ""
 
 
@@ -152,6 +179,11 @@ class NothingFoundError(ValueError):
 
 
 def _correlative(task: Task) -> Plan[str]:
+    if task.begun is not None:
+        raise ValueError(
+            "correlative: was interrupted after it had begun to measure, and mills, so it is not done twice; "
+            "with its steps one by one on the sheet an interrupted night goes on with them"
+        )
     said: list[str] = []
 
     def heard(computed: Computed) -> Any:
@@ -267,18 +299,34 @@ def _weigh_register(scope: Any, bench: Bench, step: Step) -> None:
 
 
 KINDS: dict[str, Kind] = {
-    "tomography": Kind(_tomography, _weigh(tomography, TomographyScan, with_settings=False), makes=("tomography",)),
-    "reconstruct": Kind(_reconstruct, _weigh_computing, needs=("tomography",), makes=("volume",)),
-    "find_rois": Kind(_find_rois, _weigh_computing, needs=("volume",), makes=("roi",)),
-    "align": Kind(_align, _weigh_align, needs=("roi",)),
-    "mill": Kind(_mill, _weigh_pattern(mill, Milling.requested), makes=("milling",), at_roi=True, repeatable=False),
-    "deposit": Kind(_deposit, _weigh_pattern(deposit, Deposition.requested), repeatable=False),
-    "sims_raster": Kind(_sims, _weigh(sims_raster, sims_request), makes=("sims",), at_roi=True),
-    "se_image": Kind(_se, _weigh(se_image, se_request), at_roi=True),
-    "eds_map": Kind(_eds, _weigh(eds_map, eds_request)),
+    "tomography": Kind(
+        _tomography,
+        _weigh(tomography, TomographyScan, with_settings=False),
+        makes=("tomography",),
+        measures="tomography",
+    ),
+    "reconstruct": Kind(_reconstruct, _weigh_computing, needs=("tomography",), makes=("volume",), computes="volume"),
+    "find_rois": Kind(_find_rois, _weigh_computing, needs=("volume",), makes=("roi",), computes="roi"),
+    "align": Kind(_align, _weigh_align, needs=("roi",), measures="se_before", computes="roi"),
+    "mill": Kind(
+        _mill,
+        _weigh_pattern(mill, Milling.requested),
+        makes=("milling",),
+        at_roi=True,
+        repeatable=False,
+        measures="milling",
+    ),
+    "deposit": Kind(_deposit, _weigh_pattern(deposit, Deposition.requested), repeatable=False, measures="deposition"),
+    "sims_raster": Kind(_sims, _weigh(sims_raster, sims_request), makes=("sims",), at_roi=True, measures="sims"),
+    "se_image": Kind(_se, _weigh(se_image, se_request), at_roi=True, measures="se_image"),
+    "eds_map": Kind(_eds, _weigh(eds_map, eds_request), measures="eds_map"),
     "register": Kind(_register, _weigh_register, needs=("roi", "milling", "sims")),
     "correlative": Kind(
-        _correlative, _weigh_correlative, makes=("tomography", "volume", "roi", "milling", "sims"), repeatable=False
+        _correlative,
+        _weigh_correlative,
+        makes=("tomography", "volume", "roi", "milling", "sims"),
+        repeatable=False,
+        resumable=False,
     ),
 }
 

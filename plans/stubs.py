@@ -18,6 +18,10 @@ Plan = Generator[Msg, Any, T]
 _background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="between-steps")
 
 
+class NothingLeftError(ValueError):
+    """A measurement that is to be resumed is missing nothing that could still be taken."""
+
+
 def blank(scope: Any) -> Plan[None]:
     """Both beams off."""
     yield from bps.mv(scope.beam.blanked, True, scope.fib.blanked, True)

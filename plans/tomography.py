@@ -13,7 +13,7 @@ from bluesky.utils import Msg
 
 from plans.metadata import link_to, start_md
 from plans.preflight import Estimate
-from plans.stubs import Plan, apply, bring_target_in, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, apply, bring_target_in, check_values, enter_mode, record
 from plans.validation import choice, count, finite, positive
 from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.geometry import ConeGeometry, scan_angles
@@ -190,7 +190,7 @@ def resume_tomography(
     start_doc : start document of the first part (or of any part).
     done_indices : view numbers that exist already, in all parts together; view i stands at start_deg + i * step_deg.
 
-    Raises ValueError when the document is not a tomography's or nothing is missing.
+    Raises ValueError when the document is not a tomography's, NothingLeftError when nothing is missing.
     """
     if start_doc.get("scan_type") != "tomography" or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a tomography, got {start_doc.get('scan_type')!r}")
@@ -199,7 +199,7 @@ def resume_tomography(
     taken = {int(index) for index in done_indices}
     views = [view for view in scan.view_order() if view not in taken]
     if not views:
-        raise ValueError(f"resume: all {scan.num} views are there, nothing is left to resume")
+        raise NothingLeftError(f"resume: all {scan.num} views are there, nothing is left to resume")
     return (yield from _scan(scope, scan, views, "resume_tomography", link_to(start_doc), md))
 
 

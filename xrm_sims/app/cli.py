@@ -199,6 +199,9 @@ def night(
     sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Check it and hand it to the queue server.")] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Begin again, also when the last night was this sheet's and was interrupted.")
+    ] = False,
     seed: Seed = None,
     fresh: Fresh = False,
     clock: Clock = "fast",
@@ -206,6 +209,8 @@ def night(
     data: Data = None,
 ) -> None:
     """Do everything on a night sheet, unattended; leave a log and a morning summary. Exit code 1 when a step failed.
+
+    The same command again goes on with a night that was interrupted or killed, and repeats nothing of it.
 
     Example: xrm-sims night sheet.toml --dry-run
     """
@@ -219,7 +224,9 @@ def night(
             from xrm_sims.app.queue import submit
 
             typer.echo(submit(file))
-    elif not run_night(sheet, data, announce=typer.echo, seed=seed, fresh=fresh, clock=clock, operator=operator):
+    elif not run_night(
+        sheet, data, anew=anew, announce=typer.echo, seed=seed, fresh=fresh, clock=clock, operator=operator
+    ):
         raise typer.Exit(1)
 
 

@@ -179,12 +179,13 @@ def namespace(session: Session) -> dict[str, Any]:
 def _night_of(session: Session) -> Callable[..., Any]:
     """The plan :func:`plans.night` with everything filled in that a person does not want to say."""
 
-    def night(scope: Any, sheet: str | dict[str, Any]) -> Any:
+    def night(scope: Any, sheet: str | dict[str, Any], anew: bool = False) -> Any:
         """A night sheet, specimen by specimen, step by step: docs/night.md says what it holds.
 
         Parameters
         ----------
         sheet : path of the TOML file, or its content as a table.
+        anew : begin again, also when the last night was this sheet's and was interrupted; it goes on otherwise.
 
         Example
         -------
@@ -192,7 +193,7 @@ def _night_of(session: Session) -> Callable[..., Any]:
         """
         from xrm_sims.app.night import night_plan
 
-        return (yield from night_plan(session, Path(sheet) if isinstance(sheet, str) else sheet))
+        return (yield from night_plan(session, Path(sheet) if isinstance(sheet, str) else sheet, anew=anew))
 
     return night
 

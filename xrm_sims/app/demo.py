@@ -17,7 +17,8 @@ from xrm_sims.app.pictures import draw
 from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.register import Registration
-from xrm_sims.data import find_run, read_counts
+from xrm_sims.data import find_run, read_raster
+from xrm_sims.data.layout import write_whole
 from xrm_sims.geometry import apply_affine
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
@@ -43,7 +44,7 @@ def run_demo(
     summary["seed"] = seed
     summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
     summary["pictures"] = [path.name for path in pictures]
-    write_json(out / "summary.json", summary)
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     for path in pictures:
         print(path)
     print(f"summary: {out / 'summary.json'}")
@@ -71,7 +72,7 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
     assert result.aim is not None
     found: Findings = result.aim.about
     registration: Registration = result.registration
-    counts, start = read_counts(result.uids["sims"], "sector_counts", session.data)
+    counts, start = read_raster(result.uids["sims"], session.data)
     rows, columns = start["shape"]
     middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
     resolution = found.tomogram.resolution
@@ -97,14 +98,3 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
 def _duration_s(run: Any) -> float:
     """Seconds on the wall between a run's start and stop documents."""
     return round(run.metadata["stop"]["time"] - run.metadata["start"]["time"], 1)
-
-
-def write_json(path: Path, table: dict[str, Any]) -> None:
-    """The whole file or none of it."""
-    beside = path.with_suffix(".new")
-    with open(beside, "w") as file:
-        json.dump(table, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plans.stubs import make_safe
+from xrm_sims.app.night_record import close_lost_night, lost_night
 from xrm_sims.data.journal import interrupted_runs, read_journal
 from xrm_sims.data.recorder import not_taken
 
@@ -63,11 +64,13 @@ def found(session: Session) -> str:
     runs = [f"run {lost[0]} never ended" if len(lost) == 1 else f"{len(lost)} runs never ended"] if lost else []
     lacking = len(not_taken(journal)) - len(lost)
     behind = [f"the catalogue has not confirmed {lacking} run{'s' if lacking > 1 else ''}"] if lacking > 0 else []
-    return ", ".join([*(f"the {name} was left on" for name in beams_on(session)), *runs, *behind])
+    nights = ["a night never ended"] if lost_night(session.recorder.layout) else []
+    return ", ".join([*(f"the {name} was left on" for name in beams_on(session)), *runs, *nights, *behind])
 
 
 def recover(session: Session) -> list[str]:
-    """Blank both beams, park the target, close interrupted runs, complete the catalogue; a line for each thing done."""
+    """Blank both beams, park the target, close interrupted runs and nights, complete the catalogue; a line for each
+    thing done."""
     lost = [lost_run(path) for path in interrupted_runs(session.recorder.layout.journal)]
     on, at_um = beams_on(session), session.scope.target.x_um.get()
     session.scope.make_safe()
@@ -80,6 +83,8 @@ def recover(session: Session) -> list[str]:
     done.append(f"target: {stood} parked at x = {parked_um:g} um")
     brought = session.recorder.replay(session.scope.read())
     done += [f"run closed as interrupted, what it took is kept: {run}" for run in lost]
+    if night := close_lost_night(session.recorder.layout, safe=not beams_on(session)):
+        done.append(f"night closed as interrupted, the same sheet goes on with it: {night}")
     done.append(f"catalogue: {len(brought)} runs brought in from the journal" if brought else "catalogue: complete")
     return done
 

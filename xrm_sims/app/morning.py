@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plans import Night, Outcome
 from plans.preflight import duration
+from xrm_sims.data.layout import write_whole
 
 MARKDOWN, HTML = "summary.md", "summary.html"
 _HEAD = ("Specimen", "Step", "Outcome", "Began", "On the wall", "Instrument", "Runs", "What came of it")
@@ -28,8 +29,8 @@ def write_summary(night: Night, folder: Path, pictures: Mapping[str, Sequence[Pa
 
     ``pictures`` belong to runs, by uid.
     """
-    _write(folder / MARKDOWN, _markdown(night, folder, pictures))
-    return _write(folder / HTML, _page(night, pictures))
+    write_whole(folder / MARKDOWN, _markdown(night, folder, pictures))
+    return write_whole(folder / HTML, _page(night, pictures))
 
 
 def verdict(night: Night) -> str:
@@ -79,7 +80,9 @@ def _rows(night: Night) -> Iterator[tuple[Outcome, tuple[str, ...]]]:
 def _span(night: Night) -> str:
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime(night.began_s))
     ended = "" if night.ended_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(night.ended_s))
-    return f"{began} to {ended or '…'}"
+    resumed = [time.strftime("%Y-%m-%d %H:%M", time.localtime(when_s)) for when_s in night.resumed_s]
+    again = f"; interrupted, went on {' and '.join(resumed)}" if resumed else ""
+    return f"{began} to {ended or '…'}{again}"
 
 
 def _markdown(night: Night, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> str:
@@ -137,14 +140,3 @@ def _pictures(night: Night, pictures: Mapping[str, Sequence[Path]]) -> Iterator[
         for uid in outcome.uids:
             for path in pictures.get(uid, ()):
                 yield outcome, path
-
-
-def _write(path: Path, text: str) -> Path:
-    """The whole file or none of it."""
-    beside = path.with_name(f".{path.name}.new")
-    with open(beside, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    return path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import plans
-from plans.stubs import Plan
+from plans.stubs import NothingLeftError, Plan
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
 
@@ -23,8 +24,8 @@ def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     run : uid of any part of it, or the first characters of it.
     announce : hears what is there, and what the specimen has lost without its being kept.
 
-    Raises ValueError for an unknown run, one that still goes on, one that cannot be resumed, and when nothing is
-    missing.
+    Raises ValueError for an unknown run, one that still goes on and one that cannot be resumed; the plan raises
+    NothingLeftError when nothing is missing.
     """
     parts = find_parts(Layout.of(data).journal, run)
     start = parts[0].start
@@ -38,6 +39,23 @@ def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     if kind not in _RESUMES:
         raise ValueError(f"run {parts[0].uid}: is a {kind}, which is taken in one go; take it again")
     return _RESUMES[kind](scope, parts, announce)
+
+
+def finish_run(scope: Any, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str | None]:
+    """What an interrupted night wants: the measurement whole, whatever was there of it already.
+
+    Returns the uid of its first part; None for a measurement that is taken in one go and is not there. Raises
+    ValueError as :func:`resume_run` does, and when the specimen has lost all of a raster.
+    """
+    first, *_ = find_parts(Layout.of(data).journal, run)
+    if first.start.get("scan_type") not in _RESUMES:
+        return first.uid if len(first.taken) >= first.start["num_points"] else None
+    with suppress(NothingLeftError):
+        yield from resume_run(scope, run, data, announce)
+    whole = find_parts(Layout.of(data).journal, run)
+    if first.start["scan_type"] == "sims_raster" and not any(part.taken for part in whole):
+        raise ValueError(f"raster {first.uid[:8]}: the specimen has lost every frame without its being kept")
+    return first.uid
 
 
 def _tomography(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:

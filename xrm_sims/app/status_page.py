@@ -21,6 +21,7 @@ from typing import Any
 from plans.preflight import duration
 from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.glance import LastFrame, png_of
+from xrm_sims.app.night_record import newest
 from xrm_sims.app.progress import Tally
 from xrm_sims.data.journal import journal_paths, read_journal
 from xrm_sims.data.layout import HOST, Layout
@@ -51,7 +52,7 @@ def status_of(data: Path | None = None) -> dict[str, Any]:
         "time": time.time(),
         "holder": holder,
         "run": run,
-        "night": _night(layout),
+        "night": newest(layout),
     }
 
 
@@ -97,12 +98,6 @@ def _run(layout: Layout) -> dict[str, Any] | None:
         "instrument_left_s": instrument_s,
         "exit_status": None if tally.stop is None else tally.stop["exit_status"],
     }
-
-
-def _night(layout: Layout) -> dict[str, Any] | None:
-    """The record of the newest night."""
-    paths = sorted(layout.nights.glob("*/night.json"), key=lambda path: path.stat().st_mtime_ns)
-    return json.loads(paths[-1].read_text()) if paths else None
 
 
 def picture_of(data: Path | None = None) -> bytes | None:

@@ -85,6 +85,17 @@ def api_key(layout: Layout) -> str:
     return path.read_text()
 
 
+def write_whole(path: Path, text: str) -> Path:
+    """The whole file or none of it, whenever the power goes; the path."""
+    beside = path.with_name(f".{path.name}.new")
+    with open(beside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    return path
+
+
 def publish(beside: Path, path: Path) -> None:
     """Give a finished file its name, unless another process was first."""
     with contextlib.suppress(FileExistsError):
