@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recon.reports import listed, report
 from xrm_sims.data.frames import read_block
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry, geometry_from_dict
 
 IMAGE_KEY = "widepix_image"
 STREAMS = ("dark", "flat", "primary", "reference")
@@ -69,7 +69,7 @@ class TomographyScan:
     """
 
     start: dict[str, Any]
-    geometry: ConeGeometry
+    geometry: Geometry
     projections: FrameSet
     flats: FrameSet
     darks: FrameSet
@@ -152,12 +152,12 @@ class TomographyConsumer(DocumentRouter):
         if start.get("scan_type") != "tomography":
             raise ValueError(f"run {uid}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography")
         if "geometry" not in start:
-            raise ValueError(f"run {uid}: its start document has no geometry, needs the fields of ConeGeometry")
+            raise ValueError(f"run {uid}: its start document has no geometry, needs what ConeGeometry holds")
         try:
-            geometry = ConeGeometry.from_dict(start["geometry"])
+            geometry = geometry_from_dict(start["geometry"])
         except ValueError as error:
             raise ValueError(f"run {uid}: {error}") from error
-        sets = {name: self._frames(name) for name in STREAMS}
+        sets = {name: self.frames(name) for name in STREAMS}
         if not len(sets["primary"]):
             raise ValueError(f"run {uid}: no projections, needs at least one frame with its event")
         if not len(sets["flat"]):
@@ -186,8 +186,11 @@ class TomographyConsumer(DocumentRouter):
         taken = stop.get("num_events", {}).get("primary", 0)
         return angles_deg[:taken] if taken and stop.get("exit_status") == "success" else angles_deg
 
-    def _frames(self, stream: str) -> FrameSet:
-        """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame."""
+    def frames(self, stream: str) -> FrameSet:
+        """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame.
+
+        Warns of events without a frame and frames without an event.
+        """
         assert self.start_doc is not None
         places: dict[int, tuple[dict[str, Any], int]] = {}
         for datum in self._datums:

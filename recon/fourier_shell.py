@@ -20,7 +20,7 @@ from scipy import fft
 
 from recon.prepared import Prepared, Progress
 from recon.runs import reconstruct
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 EDGE = 0.1  # share of the mask's radius and height over which it fades
 LEAST_VOXELS = 8
@@ -190,7 +190,7 @@ def _fading(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def half_volumes(
     prepared: Prepared,
-    geometry: ConeGeometry | None = None,
+    geometry: Geometry | None = None,
     *,
     progress: Progress | None = None,
     **options: Any,

@@ -30,7 +30,7 @@ from recon.preparation import FlatField, Float, level_air, trust
 from recon.reports import listed, report
 from recon.rings import remove_rings
 from recon.screening import Screening
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 Progress = Callable[[str, float], None]
 STAGES = ("reading", "alignment", "reconstruction")
@@ -40,7 +40,7 @@ STAGES = ("reading", "alignment", "reconstruction")
 class Prepared:
     """Line integrals of one scan by angle, with what is known of each view; weights are trust from 0 to 1."""
 
-    geometry: ConeGeometry
+    geometry: Geometry
     p: NDArray[np.float32]
     weights: NDArray[np.floating]
     times_s: NDArray[np.float64]

@@ -16,7 +16,7 @@ from recon.prepared import STAGES, Prepared, Progress, prepare, straighten, unbl
 from recon.sart import sart
 from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from xrm_sims.data.catalog import parts_of
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Reconstruction:
     """volume (z, y, x) in 1/um in the geometry (with its view shifts) that it was made with; times_s of the views."""
 
     volume: NDArray[np.float32]
-    geometry: ConeGeometry
+    geometry: Geometry
     residuals: NDArray[np.float64]
     times_s: NDArray[np.float64]
     seconds: float
@@ -116,7 +116,7 @@ def _parts(run: Any) -> list[Any]:
     return parts_of(run) if hasattr(run, "documents") else [run]
 
 
-def correct_run(prepared: Prepared, progress: Progress | None = None) -> ConeGeometry:
+def correct_run(prepared: Prepared, progress: Progress | None = None) -> Geometry:
     """The geometry that the views themselves and the reference images tell (:func:`recon.correct_geometry`)."""
     return correct_geometry(
         prepared.p,

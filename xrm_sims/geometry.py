@@ -306,6 +306,14 @@ class ParallelGeometry(_Scan):
 Geometry = ConeGeometry | ParallelGeometry
 
 
+def geometry_from_dict(table: dict[str, Any]) -> Geometry:
+    """The geometry of a start document. Only a parallel beam's pixel is given as seen at the specimen, in micrometres.
+
+    Raises ValueError naming the field that is missing, unknown or impossible.
+    """
+    return ParallelGeometry.from_dict(table) if "pixel_um" in table else ConeGeometry.from_dict(table)
+
+
 def rotation_z(angle_deg: float) -> NDArray[np.float64]:
     """3 x 3 matrix that turns vectors counter-clockwise seen from +z."""
     c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))

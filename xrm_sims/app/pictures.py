@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from plans import Correlative
 from recon.fourier_shell import FIXED_THRESHOLDS
 from xrm_sims.app.experiment import Findings, raster_of
@@ -60,8 +62,8 @@ def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:
 
 
 def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:
-    """The shifts that were corrected, over the instrument's time."""
-    if tomogram.geometry.view_shifts_px is None:
+    """The shifts that were corrected, over the instrument's time; nothing where nobody knows when views were taken."""
+    if tomogram.geometry.view_shifts_px is None or not np.isfinite(tomogram.times_s).all():
         return []
     return [drawing.save(tomogram_figures.drift_figure(tomogram.geometry, tomogram.times_s), out / "drift.png")]
 

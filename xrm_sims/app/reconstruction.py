@@ -20,7 +20,7 @@ from xrm_sims.app.progress import stages
 from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry, geometry_from_dict
 
 ENOUGH_SLICES = 64  # for an outline
 
@@ -31,7 +31,7 @@ class Tomogram:
 
     uid: str
     volume: NDArray[np.float32]
-    geometry: ConeGeometry
+    geometry: Geometry
     residuals: NDArray[np.float64]
     times_s: NDArray[np.float64]
     resolution: EdgeResolution | None
@@ -60,7 +60,7 @@ def reconstruct_tomogram(
     start = parts[0].start
     grid = {} if voxel_um is None or "geometry" not in start else _grid(start["geometry"], voxel_um)
     if "geometry" in start:
-        said = memory_said(ConeGeometry.from_dict(start["geometry"] | grid))
+        said = memory_said(geometry_from_dict(start["geometry"] | grid))
         if announce is not None:
             announce(said)
     with stages() as progress:
@@ -71,7 +71,7 @@ def reconstruct_tomogram(
     return tomogram
 
 
-def memory_said(geometry: ConeGeometry) -> str:
+def memory_said(geometry: Geometry) -> str:
     """How much a reconstruction takes, at most (the specimen's support may take less).
 
     Raises ValueError when the machine has not got that much.
@@ -114,7 +114,7 @@ def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None
     keep_drift(tomogram.uid, data, tomogram.geometry, tomogram.times_s)
 
 
-def keep_drift(uid: str, data: Path | None, geometry: ConeGeometry, times_s: NDArray[np.float64]) -> None:
+def keep_drift(uid: str, data: Path | None, geometry: Geometry, times_s: NDArray[np.float64]) -> None:
     """What the correction found, as the run's result ``drift``; nothing where nothing was corrected."""
     if geometry.view_shifts_px is None:
         return

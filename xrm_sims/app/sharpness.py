@@ -14,7 +14,7 @@ from xrm_sims.app.progress import stages
 from xrm_sims.app.reconstruction import edge_of, keep_drift, pillar_of
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry, geometry_from_dict
 
 INSIDE = 0.9  # of the pillar's radius: the correlation is of what is in it, not of its outline
 
@@ -62,7 +62,7 @@ def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
     return sharpness
 
 
-def _kept_geometry(uid: str, data: Path | None, built: ConeGeometry) -> ConeGeometry | None:
+def _kept_geometry(uid: str, data: Path | None, built: Geometry) -> Geometry | None:
     """The correction that was kept with the run, None without one or when it is of other views."""
     try:
         kept = results.load(data, uid, "drift")
@@ -70,7 +70,7 @@ def _kept_geometry(uid: str, data: Path | None, built: ConeGeometry) -> ConeGeom
         return None
     if "geometry" not in kept.metadata:
         return None
-    geometry = ConeGeometry.from_dict(kept.metadata["geometry"])
+    geometry = geometry_from_dict(kept.metadata["geometry"])
     if geometry.num_views != built.num_views or geometry.detector_shape != built.detector_shape:
         return None
     return replace(geometry, volume_shape=built.volume_shape, voxel_um=built.voxel_um)

@@ -21,7 +21,7 @@ from xrm_sims.correlate.drawing import (
     scale_bar,
 )
 from xrm_sims.correlate.segment import PillarFit, Volume
-from xrm_sims.geometry import ConeGeometry, apply_affine
+from xrm_sims.geometry import Geometry, apply_affine
 
 COLOURS = "#0072b2", "#d55e00"
 SAMPLES = 2_000_000  # of a volume, from which its grey levels are taken
@@ -81,7 +81,7 @@ def overview_figure(
     return figure
 
 
-def drift_figure(geometry: ConeGeometry, time_s: ArrayLike) -> Figure:
+def drift_figure(geometry: Geometry, time_s: ArrayLike) -> Figure:
     """What the correction found, with pixels on the left and micrometres at the specimen on the right.
 
     Above, the displacement of each image over the instrument's time (n,) and a cubic through it, the slow drift; below,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from numpy.typing import DTypeLike, NDArray
 MIMETYPE = "application/x-hdf5"
 _HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames for its index and to close a file in order
 _STRIDE_BYTES = 1 << 21  # room taken at a time: a file that keeps its length is synchronised in half the time
-_SUPERBLOCK = struct.Struct("<8s4B3Q")  # version 3: signature, version, sizes, flags, base, extension, end of file
+_SUPERBLOCK_BYTES = 64
+_END_AT = {0: 40, 1: 44}  # where superblocks of old versions keep the end of the file; newer ones at 28
 
 
 class FrameWriter:
@@ -109,8 +109,7 @@ class FrameWriter:
             return
         with contextlib.suppress(OSError, RuntimeError) if self._failed else contextlib.nullcontext():
             self._file.close()
-            with open(self.path, "rb+") as file:
-                file.truncate(_recorded_end(file.read(_SUPERBLOCK.size)))
+            trim(self.path)
 
     def __enter__(self) -> FrameWriter:
         return self
@@ -137,6 +136,12 @@ class FrameWriter:
             os.ftruncate(descriptor, needed)  # what is left of the disk others need too
 
 
+def trim(path: str | os.PathLike[str]) -> None:
+    """Give back the room beyond the end of a closed HDF5 file, which was taken in advance."""
+    with open(path, "rb+") as file:
+        file.truncate(_recorded_end(file.read(_SUPERBLOCK_BYTES)))
+
+
 def resource_path(resource: Mapping[str, Any]) -> Path:
     """Local file behind a stream resource. ValueError for anything but a file URI."""
     uri = urlparse(resource["uri"])
@@ -154,11 +159,12 @@ def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[An
     wanted = _span(start, stop)
     if not path.exists():
         raise ValueError(f"frames file {path} is missing: {wanted} cannot be read")
-    if cut := _cut_short(path):
+    if cut := cut_short(path):
         raise ValueError(f"frames file {path} is truncated ({cut}): {wanted} cannot be read")
     try:
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
             data = file[resource["parameters"]["dataset"]]
+            _check_links(path, data)
             if stop > len(data):
                 missing = _span(max(start, len(data)), stop)
                 raise ValueError(f"frames file {path} ends after {len(data)} frames: {missing} missing")
@@ -171,7 +177,7 @@ def count_frames(resource: Mapping[str, Any]) -> int:
     """How many whole frames the file of a stream resource holds; 0 when it is not there or cannot be read."""
     path = resource_path(resource)
     try:
-        if _cut_short(path):
+        if cut_short(path):
             return 0
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
             return len(file[resource["parameters"]["dataset"]])
@@ -197,7 +203,7 @@ def read_frames(
             yield np.arange(low, high) - start + first_seq_num, read_block(resource, low, high)
 
 
-def _cut_short(path: Path) -> str:
+def cut_short(path: Path) -> str:
     """How far a file falls short of the end its superblock records, or ''.
 
     A reader in SWMR mode would wait for the lost bytes for ever (HDF5 retries with growing pauses). The writer moves
@@ -205,8 +211,8 @@ def _cut_short(path: Path) -> str:
     """
     for _ in range(100):
         with open(path, "rb") as file:
-            head = file.read(_SUPERBLOCK.size)
-            if len(head) < _SUPERBLOCK.size:
+            head = file.read(_SUPERBLOCK_BYTES)
+            if len(head) < _SUPERBLOCK_BYTES:
                 return f"{len(head)} bytes"
             end = _recorded_end(head)
             size = os.fstat(file.fileno()).st_size
@@ -215,9 +221,19 @@ def _cut_short(path: Path) -> str:
     return f"{size} of {end} bytes"
 
 
+def _check_links(path: Path, data: h5py.Dataset) -> None:
+    """HDF5 gives zeros where a file that it links to is gone or cut off: ValueError instead."""
+    for linked in {Path(source.file_name) for source in data.virtual_sources()} if data.is_virtual else ():
+        if not linked.is_file():
+            raise ValueError(f"frames file {path} links to {linked}, which is missing; bring it back or import it anew")
+        if cut := cut_short(linked):
+            raise ValueError(f"frames file {path} links to {linked}, which is truncated ({cut})")
+
+
 def _recorded_end(head: bytes) -> int:
     """Length of the file as its superblock has it."""
-    return _SUPERBLOCK.unpack(head)[-1]
+    at = _END_AT.get(head[8], 28)
+    return int.from_bytes(head[at : at + 8], "little")
 
 
 def _span(start: int, stop: int) -> str:

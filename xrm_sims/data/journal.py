@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,29 @@ class Journal:
         if "uid" in doc and name in ("descriptor", "stream_resource", "resource"):
             self._run_of[doc["uid"]] = run
         return run
+
+
+def write_whole(folder: str | os.PathLike[str], documents: Iterable[Document]) -> Path:
+    """The journal of a run that is known whole: it is there, on disk, or it is not. Its path.
+
+    Raises RuntimeError naming the file when the disk refuses.
+    """
+    lines = [(name, doc) for name, doc in documents]
+    path = journal_path(Path(folder), lines[0][1]["uid"])
+    beside = path.with_suffix(f".{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(beside, "wb") as file:
+            file.writelines(encode(name, doc) for name, doc in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RuntimeError(f"journal {path}: cannot be written ({error.strerror})") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
 
 
 def journal_path(folder: Path, run_uid: str) -> Path:

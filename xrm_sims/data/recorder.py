@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from xrm_sims.data.journal import (
     journal_path,
     journal_paths,
     read_journal,
+    write_whole,
 )
 from xrm_sims.data.layout import Layout
 
@@ -146,6 +147,22 @@ class Recorder:
         self._behind.add(run)
         self._failed_s = time.monotonic()
         logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", run, error)
+
+
+def record_whole(data: str | os.PathLike[str] | None, documents: Iterable[tuple[str, dict[str, Any]]]) -> str:
+    """Keep a run that is known whole, such as an imported one: its journal appears at once, then the catalogue gets
+    it; its uid. A catalogue that fails gets it from the journal later.
+
+    Raises RuntimeError when the journal cannot be written: then nothing of the run is there.
+    """
+    layout = Layout.of(data)
+    path = write_whole(layout.journal, documents)
+    try:
+        catalog = open_catalog(layout.root)
+        _bring_in(path, catalog, _writer(catalog, _REPLAY_BATCH))
+    except Exception as error:
+        logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", path.stem, error)
+    return path.stem
 
 
 def replay(

@@ -48,7 +48,7 @@ def save(
     data : data root, or a client of ``/runs``.
     run_uid : the run it was computed from.
     kind : what it is, e.g. ``"volume"``, ``"rois"``, ``"registration"``.
-    arrays : by name; a volume is (z, y, x) and is stored in slabs of z.
+    arrays : by name; a volume is (z, y, x) and is stored in slabs of z, one of dask's in its own chunks.
     metadata : parameters of the computation; numpy's scalars and arrays become numbers and lists.
     parents : uids of the other runs it rests on.
     tables : by name; pandas DataFrames, or lists of dictionaries with the same keys.
@@ -77,7 +77,7 @@ def save(
         of_run[kind].delete(recursive=True, external_only=False)
     node = of_run.create_container(kind, metadata=about)
     for name, array in arrays.items():
-        _write_array(node, name, np.asarray(array))
+        _write_array(node, name, array)
     for name, frame in frames.items():
         node.write_table(frame, key=name)
     node.update_metadata({"complete": True}, drop_revision=True)
@@ -135,9 +135,13 @@ def _frame(name: str, table: Any) -> Any:
     return frame
 
 
-def _write_array(node: Any, name: str, array: NDArray[Any]) -> None:
+def _write_array(node: Any, name: str, array: Any) -> None:
     import dask.array
 
+    if isinstance(array, dask.array.Array):
+        node.write_array(array, key=name)
+        return
+    array = np.asarray(array)
     slab = array[:1].nbytes
     if array.ndim < 2 or array.nbytes <= CHUNK_BYTES:
         node.write_array(array, key=name)

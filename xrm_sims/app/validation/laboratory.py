@@ -23,7 +23,7 @@ from xrm_sims.app.progress import stages
 from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate import drawing
 from xrm_sims.data import open_catalog
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import Geometry
 from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
@@ -48,7 +48,7 @@ class Tomogram:
 
     volume: NDArray[np.float32]
     raw: NDArray[np.float32]
-    geometry: ConeGeometry
+    geometry: Geometry
     raised_um: float
 
     @property

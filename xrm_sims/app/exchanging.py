@@ -1,0 +1,80 @@
+"""The commands export and import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xrm_sims.app.options import Data, ExistingData
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Uid of a run, or its first five characters or more.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="nxtomo or dataexchange (frames of a tomography); ome-tiff, imagej, ome-zarr, raw or gif (its volume, "
+            "or the counts of a raster or image); csv (its tables).",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="File to make; a folder for ome-zarr, raw and csv. Default: named by the uid."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of the data, such as CC-BY-4.0; default: as the run says.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
+    data: ExistingData = None,
+) -> None:
+    """Write a run, or what was computed from it, for other programs: Fiji, Avizo, silx, napari, TomoPy, spreadsheets.
+
+    Example: xrm-sims export 3f2a9 --to ome-tiff --out volume.ome.tif
+    """
+    from xrm_sims.app.progress import stages
+    from xrm_sims.exchange import export_run
+
+    with stages() as progress:
+        path = export_run(run, to, out, data, licence=licence, overwrite=overwrite, progress=progress)
+    typer.echo(path)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="NXtomo, DataExchange, a TIFF, or a folder of TIFFs.")],
+    link: Annotated[
+        bool, typer.Option("--link/--copy", help="Leave the frames of a scan where they are, or copy them here.")
+    ] = False,
+    entry: Annotated[str | None, typer.Option("--entry", help="Which NXtomo, in a file that holds several.")] = None,
+    pixel_um: Annotated[
+        float | None, typer.Option("--pixel-um", help="Pixel as seen at the specimen, in a parallel beam.")
+    ] = None,
+    axis_column: Annotated[
+        float | None, typer.Option("--axis-column", help="Detector column of the rotation axis; default: the middle.")
+    ] = None,
+    sidecar: Annotated[
+        Path | None, typer.Option("--sidecar", help="What describes a TIFF stack; default: its name with .yaml.")
+    ] = None,
+    sample_name: Annotated[str | None, typer.Option("--sample-name", help="Name of the sample.")] = None,
+    operator: Annotated[str | None, typer.Option("--operator", help="Who imports; default: the user.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the data.")] = None,
+    data: Data = None,
+) -> None:
+    """Bring what others measured into the catalogue: scans, CT volumes, SE images, SIMS maps; prints the run's uid.
+
+    Example: xrm-sims import tooth.h5 --pixel-um 1.0 --axis-column 296
+    """
+    from xrm_sims.app.progress import stages
+    from xrm_sims.exchange import import_file
+    from xrm_sims.exchange.importing import Choices
+
+    choices = Choices(link, entry, pixel_um, axis_column, sidecar, sample_name, operator, licence)
+    with stages() as progress:
+        uid = import_file(file, data, choices, progress)
+    typer.echo(uid)

@@ -1,0 +1,114 @@
+"""A scan in somebody else's file: where its frames lie and what is known of them, whatever the format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.exchange.keepsake import READINGS, Keepsake
+from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry, geometry_from_dict
+
+LEAST_MAGNIFICATION = 1.01  # below it the beam is taken for parallel, as a synchrotron's is
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignFrames:
+    """Frames of one stream: the dataset in the file (frame, row, column), which of its frames, readings of each."""
+
+    dataset: str
+    indices: NDArray[np.int64]
+    readings: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a file says of distances; None where it is silent."""
+
+    pixel_mm: float | None = None
+    specimen_pixel_um: float | None = None
+    source_object_mm: float | None = None
+    source_detector_mm: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignScan:
+    """A tomography as a foreign file has it. ``about`` may hold ``sample_name``, ``title``, ``measured``,
+    ``energy_kev``, ``exposure_s``."""
+
+    path: Path
+    format: str
+    entry: str
+    shape: tuple[int, int]
+    frames: dict[str, ForeignFrames]
+    lengths: Lengths
+    about: dict[str, Any] = field(default_factory=dict)
+    kept: Keepsake | None = None
+
+    def geometry(self, pixel_um: float | None = None, axis_column: float | None = None) -> Geometry:
+        """The scan as built, with the volume that the whole detector sees.
+
+        Parameters
+        ----------
+        pixel_um : a pixel as seen at the specimen, over what the file says.
+        axis_column : the detector column, from 0, on which the rotation axis falls; None for the middle.
+
+        Raises ValueError when nobody tells a pixel's size.
+        """
+        angles = self.frames["primary"].readings["rotation_angle_deg"]
+        if self.kept is not None and pixel_um is None and axis_column is None:
+            return geometry_from_dict(self.kept.starts[0]["geometry"] | {"angles_deg": angles.tolist()})
+        rows, columns = self.shape
+        middle = (columns - 1) / 2
+        common: dict[str, Any] = {
+            "detector_shape": self.shape,
+            "angles_deg": angles,
+            "volume_shape": (rows, columns, columns),
+            "detector_offset_px": (0.0, 0.0 if axis_column is None else axis_column - middle),
+        }
+        told = self.lengths
+        if pixel_um is None and told.pixel_mm and told.source_object_mm and told.source_detector_mm:
+            shrink = told.source_object_mm / told.source_detector_mm
+            return ConeGeometry(
+                source_object_mm=told.source_object_mm,
+                source_detector_mm=told.source_detector_mm,
+                pixel_mm=told.pixel_mm,
+                voxel_um=told.pixel_mm * 1e3 * shrink,
+                **common,
+            )
+        pitch_um = pixel_um or told.specimen_pixel_um or (told.pixel_mm and 1e3 * told.pixel_mm)
+        if not pitch_um:
+            raise ValueError(f"{self.path}: tells no pixel size; give it as seen at the specimen with --pixel-um")
+        return ParallelGeometry(pixel_um=pitch_um, voxel_um=pitch_um, **common)
+
+
+def geometry_from_lengths(
+    *,
+    pixel_mm: float | None,
+    specimen_pixel_um: float | None,
+    source_object_mm: float | None,
+    object_detector_mm: float | None,
+    synchrotron: bool = False,
+) -> Lengths:
+    """A cone beam's distances where they magnify, else a parallel beam's pixel as seen at the specimen."""
+    if source_object_mm and object_detector_mm and pixel_mm and not synchrotron:
+        source_detector_mm = source_object_mm + object_detector_mm
+        if source_detector_mm >= LEAST_MAGNIFICATION * source_object_mm:
+            return Lengths(pixel_mm, specimen_pixel_um, source_object_mm, source_detector_mm)
+    return Lengths(pixel_mm, specimen_pixel_um)
+
+
+def readings_of(
+    kept: Keepsake | None, stream: str, angles_deg: NDArray[np.float64], current_na: NDArray[np.float64] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Readings of a stream by data key: as they were kept, else those that the format has, without unknown ones."""
+    if kept is not None and len(kept.readings[stream]["rotation_angle_deg"]) == len(angles_deg):
+        told = kept.readings[stream]
+    else:
+        told = {"rotation_angle_deg": angles_deg}
+        if current_na is not None:
+            told["beam_current_na"] = current_na
+    return {key: told[key] for key in READINGS if key in told and np.isfinite(told[key]).all()}

@@ -1,0 +1,166 @@
+"""Volumes, maps and images as image formats write them: lazily read, with axes, sizes, channels and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data import documents, find_run, results
+from xrm_sims.data.catalog import as_catalog, results_beside
+from xrm_sims.data.frames import read_block
+from xrm_sims.exchange.about import About, about_runs
+
+KEYS = {"sims_raster": "sector_counts", "se_image": "se_image", "eds_map": "eds_counts"}
+BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Channel:
+    """``label`` is an isotope, "7Li", or an element; ``mass_u`` where a mass was selected."""
+
+    label: str
+    mass_u: float | None = None
+
+    @property
+    def words(self) -> str:
+        return self.label if self.mass_u is None else f"{self.label} ({self.mass_u:.4f} u)"
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An array that is read slice by slice along its first axis.
+
+    data : anything with shape, dtype and ``data[start:stop]``.
+    axes : one letter per dimension: t frame, c channel, z y x.
+    pixel_um : edge of a pixel or voxel, the same along z, y and x.
+    centre_um : of the field along x and y (and z, for a volume), in the frame of its scan or specimen.
+    labels : arrays of whole numbers over the spatial axes, by name.
+    """
+
+    data: Any
+    axes: str
+    pixel_um: float
+    units: str
+    about: About
+    channels: tuple[Channel, ...] = ()
+    centre_um: tuple[float, ...] = (0.0, 0.0, 0.0)
+    labels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.data.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Where along the first axis, and the numbers there, a few megabytes at a time."""
+        rows = max(1, BLOCK_BYTES // max(1, self.nbytes // self.shape[0]))
+        for start in range(0, self.shape[0], rows):
+            place = slice(start, min(start + rows, self.shape[0]))
+            yield place, np.asarray(self.data[place])
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """Frames of a run's external key as an array, read when asked for."""
+
+    places: list[tuple[dict[str, Any], int, int]]  # resource, first index, count
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, wanted: slice) -> NDArray[Any]:
+        start, stop, _ = wanted.indices(self.shape[0])
+        pieces, begin = [], 0
+        for resource, first, count in self.places:
+            low, high = max(start - begin, 0), min(stop - begin, count)
+            if low < high:
+                pieces.append(read_block(resource, first + low, first + high))
+            begin += count
+        return np.concatenate(pieces)
+
+
+def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
+    """A tomography's volume (or an imported one); a raster's, an SE image's, an EDS map's counts.
+
+    Raises ValueError when there is no such run, or nothing in it that is an image.
+    """
+    run = find_run(uid, data)
+    start = run.metadata["start"]
+    kind = start.get("scan_type", "")
+    first = start.get("resumes_uid", start["uid"])
+    catalog = as_catalog(data)
+    everything = results_beside(catalog)
+    if kind in KEYS:
+        return _measured(start, data, everything.get(start["uid"], {}), licence)
+    if first not in everything or "volume" not in everything[first]:
+        advice = f"xrm-sims reconstruct {first[:8]} makes one" if kind == "tomography" else "it is no image either"
+        raise ValueError(f"run {first} ({kind or 'run of unknown type'}) has no volume; {advice}")
+    kept = results.find(catalog, first, "volume")
+    volume, about = kept["volume"], dict(kept.metadata)
+    return Image(
+        data=volume,
+        axes="zyx",
+        pixel_um=float(about["voxel_um"]),
+        units=str(about.get("units", "")),
+        about=about_runs([catalog[first].metadata["start"]], "CT volume", licence),
+        labels=_labels(everything[first], tuple(volume.shape)),
+    )
+
+
+def _measured(start: dict[str, Any], data: Any, of_run: Any, licence: str | None) -> Image:
+    frames = _stored(start["uid"], KEYS[start["scan_type"]], data)
+    rows, columns = frames.shape[-2:]
+    if "channels" in start:
+        channels = tuple(Channel(str(one["label"]), one.get("mass_u")) for one in start["channels"])
+    else:
+        channels = tuple(Channel(str(name)) for name in start.get("elements", ()))
+    what = {"sims_raster": "SIMS maps", "se_image": "SE image", "eds_map": "EDS maps"}[start["scan_type"]]
+    return Image(
+        data=frames,
+        axes="tcyx" if len(frames.shape) == 4 else "tyx",
+        pixel_um=float(start["fov_um"]) / columns,
+        units="counts",
+        about=about_runs([start], what, licence),
+        channels=channels,
+        centre_um=tuple(start.get("centre_um", (0.0, 0.0))),
+        labels=_labels(of_run, (rows, columns)),
+    )
+
+
+def _stored(uid: str, key: str, data: Any) -> StoredFrames:
+    streams: dict[str, str] = {}
+    resources: dict[str, dict[str, Any]] = {}
+    places = []
+    for name, doc in documents(uid, data):
+        if name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "stream_resource" and doc["data_key"] == key:
+            resources[doc["uid"]] = doc
+        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == "primary":
+            first, stop = doc["indices"]["start"], doc["indices"]["stop"]
+            places.append((resources[doc["stream_resource"]], first, stop - first))
+    if not places:
+        raise ValueError(f"run {uid}: holds no frame of {key}, there is nothing to export")
+    resource, first, _ = places[0]
+    one = read_block(resource, first, first + 1)
+    return StoredFrames(places, (sum(count for *_, count in places), *one.shape[1:]), one.dtype)
+
+
+def _labels(of_run: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Arrays of whole numbers among a run's results that lie over the image voxel by voxel: phases, particles."""
+    found = {}
+    for kind, result in of_run.items():
+        for name, part in result.items() if result.metadata.get("complete") else ():
+            if part.structure_family == "array" and part.shape == shape and np.dtype(part.dtype).kind in "uib":
+                found[name if name not in found else f"{kind}-{name}"] = part
+    return found

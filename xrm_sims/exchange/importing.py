@@ -1,0 +1,111 @@
+"""Files that others made become entries of the catalogue: scans, volumes, maps, images.
+
+Everything is checked before anything is written; the run appears in journal and catalogue only when all of it is there.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.recorder import record_whole
+from xrm_sims.exchange.dataexchange import holds_dataexchange, read_dataexchange
+from xrm_sims.exchange.foreign import ForeignScan
+from xrm_sims.exchange.nexus import holds_nxtomo, read_nxtomo
+from xrm_sims.exchange.runs import scan_documents
+from xrm_sims.exchange.stacks import import_stack, is_stack
+from xrm_sims.exchange.store import FrameFiles
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person may say over what a file says.
+
+    link : leave the frames where they are, instead of copying them into the data root.
+    entry : the path of the scan in an HDF5 file that holds several.
+    pixel_um : a pixel as seen at the specimen, of a parallel beam.
+    axis_column : the detector column, counted from 0, on which the rotation axis falls.
+    sidecar : description of a TIFF stack; default the file of the same name with .yaml or .json.
+    """
+
+    link: bool = False
+    entry: str | None = None
+    pixel_um: float | None = None
+    axis_column: float | None = None
+    sidecar: Path | None = None
+    sample_name: str | None = None
+    operator: str | None = None
+    licence: str | None = None
+
+    def as_start(self) -> dict[str, Any]:
+        """What goes into the start document over what the file says."""
+        said = {"sample_name": self.sample_name, "licence": self.licence}
+        return {"operator": self.operator or getpass.getuser()} | {key: word for key, word in said.items() if word}
+
+
+def import_file(
+    path: Path, data: Any = None, choices: Choices = Choices(), progress: Progress = lambda stage, share: None
+) -> str:
+    """Bring an NXtomo or DataExchange file, a TIFF or a folder of TIFFs into the catalogue; the uid of the new run.
+
+    Raises
+    ------
+    ValueError in one sentence: a file that is missing, cut off, of another kind, wrongly typed or contradicts itself;
+    RuntimeError when the data root cannot be written. Nothing of it is in the catalogue then.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        raise ValueError(f"{path}: is not there")
+    layout = Layout.of(data)
+    if is_stack(path):
+        return import_stack(path, layout, choices.sidecar, choices.as_start(), progress)
+    scan = _read_scan(path, choices)
+    geometry = scan.geometry(choices.pixel_um, choices.axis_column)
+    with FrameFiles(layout) as files:
+        places = {
+            stream: files.link(scan, stream) if choices.link else files.copy(scan, stream, progress)
+            for stream, frames in scan.frames.items()
+            if len(frames.indices)
+        }
+        uid = record_whole(layout.root, scan_documents(scan, geometry, places, choices.as_start(), choices.link))
+        files.keep()
+    return uid
+
+
+def _read_scan(path: Path, choices: Choices) -> ForeignScan:
+    if path.is_dir() or not h5py.is_hdf5(path):
+        raise ValueError(f"{path}: is neither HDF5 (NXtomo, DataExchange) nor TIFF, which is what can be imported")
+    with _in_one_sentence(path):
+        if holds_dataexchange(path):
+            scan = read_dataexchange(path)
+        elif holds_nxtomo(path):
+            scan = read_nxtomo(path, choices.entry)
+        else:
+            raise ValueError(f"{path}: holds neither an NXtomo entry nor DataExchange's /exchange/data")
+    for stream, what in (("primary", "projections"), ("flat", "flats")):
+        if stream not in scan.frames or not len(scan.frames[stream].indices):
+            raise ValueError(f"{path}: holds no {what}, a scan needs some")
+    return scan
+
+
+@contextmanager
+def _in_one_sentence(path: Path) -> Iterator[None]:
+    """Whatever the library of a format says of a damaged file, as a ValueError with the file's name."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if str(path) in str(error) or "pip install" in str(error):
+            raise
+        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    except (OSError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        told = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+        raise ValueError(f"{path}: is damaged or not what it should be ({told})") from error

@@ -1,0 +1,166 @@
+"""OME-Zarr (OME-NGFF 0.5, Zarr 3): a pyramid of resolutions in chunks, with channels, phases as labels, and units.
+
+Each level is made from the one before, a slab at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.exchange.images import BLOCK_BYTES, Image
+from xrm_sims.exchange.writing import library
+
+VERSION = "0.5"
+SMALLEST = 128  # pixels along the longest edge of the coarsest level, at most
+CHUNK_ZYX = (32, 256, 256)
+COLOURS = ("00FF00", "FF0000", "0000FF", "FFFF00", "FF00FF", "00FFFF")
+CONTRAST = (0.1, 99.9)  # percentiles between which a viewer starts
+_AXES = {"t": {"name": "t", "type": "time"}, "c": {"name": "c", "type": "channel"}} | {
+    axis: {"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"
+}
+Progress = Callable[[str, float], None]
+
+
+def write_ome_zarr(image: Image, path: Path, progress: Progress) -> None:
+    """An image with its pyramid, and one pyramid below ``labels`` for each of its label arrays."""
+    root = library("zarr").create_group(path, zarr_format=3)
+    report = _Shares(progress, 1 + len(image.labels))
+    coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, _halve_mean, report)
+    levels = _levels(image.shape, image.axes)
+    root.attrs["ome"] = {
+        "version": VERSION,
+        "multiscales": [_multiscales(image, image.axes, levels, image.about.title, "mean")],
+        "omero": _omero(image, coarsest),
+    }
+    root.attrs["xrm_sims"] = {
+        **image.about.as_dict(),
+        "units": image.units,
+        "channels": [{"label": one.label, "mass_u": one.mass_u} for one in image.channels],
+    }
+    if image.labels:
+        group = root.create_group("labels")
+        group.attrs["ome"] = {"version": VERSION, "labels": list(image.labels)}
+        axes = "".join(axis for axis in image.axes if axis in "zyx")
+        for name, array in image.labels.items():
+            _write_label(group.create_group(name), name, array, axes, image, report)
+
+
+def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: _Shares) -> None:
+    dtype = np.dtype(np.uint8) if np.dtype(array.dtype).kind == "b" else np.dtype(array.dtype)
+    report.next()
+    _write_pyramid(group, array, axes, dtype, _halve_pick, report)
+    group.attrs["ome"] = {
+        "version": VERSION,
+        "multiscales": [_multiscales(image, axes, _levels(tuple(array.shape), axes), name, "nearest")],
+        "image-label": {"colors": [], "source": {"image": "../../"}},
+    }
+
+
+def _levels(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
+    """Shapes from the finest to the coarsest: spatial axes are halved while the longest is above ``SMALLEST``."""
+    levels = [tuple(shape)]
+    while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "yx") > SMALLEST:
+        levels.append(tuple(-(-n // f) for n, f in zip(levels[-1], _factors(axes), strict=True)))
+    return levels
+
+
+def _factors(axes: str) -> tuple[int, ...]:
+    return tuple(2 if axis in "zyx" else 1 for axis in axes)
+
+
+def _write_pyramid(
+    group: Any, source: Any, axes: str, dtype: np.dtype[Any], halve: Callable[..., NDArray[Any]], report: _Shares
+) -> NDArray[Any]:
+    """All levels; the coarsest one is returned."""
+    levels = _levels(tuple(source.shape), axes)
+    factors = _factors(axes)
+    total = sum(float(np.prod(shape)) for shape in levels)
+    done, above = 0.0, source
+    for number, shape in enumerate(levels):
+        chunks = tuple(
+            min(n, dict(zip("zyx", CHUNK_ZYX, strict=True)).get(axis, 1)) for n, axis in zip(shape, axes, strict=True)
+        )
+        level = group.create_array(str(number), shape=shape, chunks=chunks, dtype=dtype, dimension_names=list(axes))
+        step = 1 if number == 0 else factors[0]
+        for place in _slabs(shape, chunks[0], dtype):
+            slab = np.asarray(above[place.start * step : place.stop * step])
+            level[place] = slab.astype(dtype, copy=False) if number == 0 else halve(slab, factors).astype(dtype)
+            done += float(np.prod((place.stop - place.start, *shape[1:])))
+            report(done / total)
+        above = level
+    return np.asarray(above[...])
+
+
+def _slabs(shape: tuple[int, ...], chunk: int, dtype: np.dtype[Any]) -> Iterator[slice]:
+    """Whole chunks along the first axis, a few megabytes at a time."""
+    layer = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+    rows = chunk * max(1, BLOCK_BYTES // max(1, layer * chunk))
+    for start in range(0, shape[0], rows):
+        yield slice(start, min(start + rows, shape[0]))
+
+
+def _halve_mean(array: NDArray[Any], factors: tuple[int, ...]) -> NDArray[Any]:
+    """Means over two pixels along each axis that is halved; an odd last one stands for itself."""
+    mean = array.astype(np.float32)
+    for axis, factor in enumerate(factors):
+        if factor == 2:
+            odd = mean.shape[axis] % 2
+            if odd:
+                mean = np.concatenate([mean, mean.take([-1], axis)], axis)
+            pairs = (*mean.shape[:axis], mean.shape[axis] // 2, 2, *mean.shape[axis + 1 :])
+            mean = mean.reshape(pairs).mean(axis + 1)
+    return mean if array.dtype.kind == "f" else np.rint(mean)
+
+
+def _halve_pick(array: NDArray[Any], factors: tuple[int, ...]) -> NDArray[Any]:
+    """Every other number: labels have no mean."""
+    return array[tuple(slice(None, None, factor) for factor in factors)]
+
+
+def _multiscales(image: Image, axes: str, levels: list[tuple[int, ...]], name: str, method: str) -> dict[str, Any]:
+    datasets = []
+    for number in range(len(levels)):
+        finer = 2**number if method == "mean" else 1  # a mean lies between its pixels, a picked label on its own
+        scale = [image.pixel_um * 2**number if axis in "zyx" else 1.0 for axis in axes]
+        shift = [_first_um(image, axis) + 0.5 * (finer - 1) * image.pixel_um if axis in "zyx" else 0.0 for axis in axes]
+        transformations = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
+        datasets.append({"path": str(number), "coordinateTransformations": transformations})
+    return {"name": name, "axes": [_AXES[axis] for axis in axes], "datasets": datasets, "type": method}
+
+
+def _first_um(image: Image, axis: str) -> float:
+    """Where the first pixel along an axis is centred."""
+    centre = dict(zip("xyz", (*image.centre_um, 0.0), strict=False))[axis]
+    return centre - 0.5 * (image.shape[image.axes.index(axis)] - 1) * image.pixel_um
+
+
+def _omero(image: Image, coarsest: NDArray[Any]) -> dict[str, Any]:
+    """How a viewer starts: names, colours, contrast of each channel."""
+    names = [one.words for one in image.channels] or [f"{image.about.scan_type} ({image.units})"]
+    axis = image.axes.find("c")
+    shown = []
+    for number, name in enumerate(names):
+        values = coarsest if axis < 0 else coarsest.take(number, axis)
+        low, high = (float(value) for value in np.percentile(values, CONTRAST))
+        window = {"min": float(values.min()), "max": float(values.max()), "start": low, "end": max(high, low + 1e-9)}
+        colour = COLOURS[number % len(COLOURS)] if image.channels else "FFFFFF"
+        shown.append({"label": name, "color": colour, "active": True, "window": window})
+    return {"name": image.about.title, "channels": shown}
+
+
+class _Shares:
+    """Progress of several pyramids as one."""
+
+    def __init__(self, progress: Progress, count: int) -> None:
+        self._progress, self._count, self._before = progress, count, 0
+
+    def next(self) -> None:
+        self._before += 1
+
+    def __call__(self, share: float) -> None:
+        self._progress("OME-Zarr", (self._before + share) / self._count)

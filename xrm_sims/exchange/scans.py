@@ -1,0 +1,93 @@
+"""The raw frames of a tomography, with what was read with each, as scan formats write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.documents import FrameSet, TomographyConsumer
+from xrm_sims.data.catalog import find_run, parts_of
+from xrm_sims.data.frames import read_block
+from xrm_sims.exchange.about import About, about_runs
+from xrm_sims.geometry import Geometry, geometry_from_dict
+
+STREAMS = ("dark", "flat", "reference", "primary")
+
+
+@dataclass(frozen=True, eq=False)
+class RawScan:
+    """All frames of a tomography, of all its parts, in the order they were taken.
+
+    streams : (n,) name of the stream of each frame, one of ``STREAMS``.
+    frames : places, angles, currents and times of all n.
+    starts : the start document of each part.
+    configuration : the detector's, as the descriptor of ``primary`` holds it.
+    """
+
+    starts: tuple[dict[str, Any], ...]
+    geometry: Geometry
+    streams: NDArray[np.str_]
+    frames: FrameSet
+    configuration: dict[str, Any]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    about: About
+
+    def of(self, stream: str) -> FrameSet:
+        """The frames of one stream."""
+        return self.frames.chosen(np.flatnonzero(self.streams == stream))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.frames) * self.dtype.itemsize * int(np.prod(self.shape))
+
+    @property
+    def exposure_s(self) -> float | None:
+        told = self.starts[0].get("exposure_s")
+        return None if told is None else float(told)
+
+
+def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan:
+    """The frames of a tomography and of the runs that resumed it; nothing but its documents is read.
+
+    Raises ValueError when there is no such run, when it is no tomography or holds no projections.
+    """
+    starts, names, sets, configuration = [], [], [], {}
+    for part in parts_of(find_run(uid, data)):
+        consumer = TomographyConsumer()
+        for name, doc in part.documents():
+            consumer(name, doc)
+            if name == "descriptor" and doc["name"] == "primary":
+                configuration = doc["configuration"]
+        start = dict(consumer.start_doc or {})
+        if start.get("scan_type") != "tomography" or "geometry" not in start:
+            raise ValueError(
+                f"run {start.get('uid', uid)}: is a {start.get('scan_type', 'run of unknown type')}, this format "
+                "needs a tomography; choose a format for images"
+            )
+        starts.append(start)
+        for stream in STREAMS:
+            sets.append(consumer.frames(stream))
+            names.append(np.full(len(sets[-1]), stream))
+    streams, frames = np.concatenate(names), _joined(sets)
+    if not (streams == "primary").any():
+        raise ValueError(f"run {starts[0]['uid']}: holds no projections, there is nothing to export")
+    if np.isfinite(frames.time_s).all():
+        order = np.argsort(frames.time_s, kind="stable")
+        streams, frames = streams[order], frames.chosen(order)
+    first = read_block(frames.places[0][0], frames.places[0][1], frames.places[0][1] + 1)
+    geometry = geometry_from_dict(starts[0]["geometry"])
+    about = about_runs(starts, "tomography", licence)
+    return RawScan(tuple(starts), geometry, streams, frames, configuration, first.shape[1:], first.dtype, about)
+
+
+def _joined(sets: list[FrameSet]) -> FrameSet:
+    return FrameSet(
+        [place for one in sets for place in one.places],
+        np.concatenate([one.angle_deg for one in sets]),
+        np.concatenate([one.current_na for one in sets]),
+        np.concatenate([one.time_s for one in sets]),
+    )

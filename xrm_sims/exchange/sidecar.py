@@ -1,0 +1,94 @@
+"""What has to be said of a TIFF stack, which says little of itself: a YAML or JSON file beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from xrm_sims.exchange.writing import library
+
+SUFFIXES = (".yaml", ".yml", ".json")
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Sidecar(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample_name: str
+    instrument: str = ""
+    measured: str = ""
+    licence: str = ""
+    notes: str = ""
+
+
+class VolumeSidecar(_Sidecar):
+    """A reconstructed CT volume, slices (z, y, x) from the bottom up. ``slope`` and ``intercept`` turn grey values into
+    attenuation in 1/um; without them they stay as they are."""
+
+    kind: Literal["ct_volume"]
+    voxel_um: Length
+    slope: float = 1.0
+    intercept: float = 0.0
+    units: str = "grey value"
+
+
+class SeSidecar(_Sidecar):
+    """A secondary-electron image; ``source`` says which beam drew it."""
+
+    kind: Literal["se_image"]
+    fov_um: Length
+    centre_um: tuple[float, float] = (0.0, 0.0)
+    source: Literal["electron", "ion"] = "electron"
+
+
+class ChannelSidecar(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    mass_u: Length
+
+
+class SimsSidecar(_Sidecar):
+    """SIMS maps: pages (frame, channel), the channel running fastest, counts of each pixel."""
+
+    kind: Literal["sims_raster"]
+    fov_um: Length
+    channels: Annotated[tuple[ChannelSidecar, ...], Field(min_length=1)]
+    dwell_ms: Length
+    centre_um: tuple[float, float] = (0.0, 0.0)
+    current_pa: Length | None = None
+    impact_energy_kev: Length | None = None
+
+
+Sidecar = Annotated[VolumeSidecar | SeSidecar | SimsSidecar, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[VolumeSidecar | SeSidecar | SimsSidecar] = TypeAdapter(Sidecar)
+
+
+def find_sidecar(stack: Path, given: Path | None = None) -> Path:
+    """The file given, else the one named like the stack. ValueError saying which names were tried."""
+    stem = stack.name if stack.is_dir() else stack.name.removesuffix(stack.suffix).removesuffix(".ome")
+    tried = [given] if given is not None else [stack.with_name(f"{stem}{suffix}") for suffix in SUFFIXES]
+    for path in tried:
+        if path.is_file():
+            return path
+    names = ", ".join(path.name for path in tried)
+    raise ValueError(f"{stack}: needs a description beside it ({names}); docs/exchange.md shows one")
+
+
+def read_sidecar(path: Path) -> VolumeSidecar | SeSidecar | SimsSidecar:
+    """ValueError naming the file and the field that is missing, unknown or impossible."""
+    yaml = library("yaml")
+    try:
+        told: Any = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: is no YAML or JSON ({' '.join(str(error).split())})") from error
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: needs a table of names and values, such as kind: ct_volume")
+    try:
+        return _ADAPTER.validate_python(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != told.get("kind")) or "kind"
+        raise ValueError(f"{path}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error

@@ -1,0 +1,184 @@
+"""TIFF stacks, one file or a folder of slices: CT volumes, SE images and SIMS maps measured on other instruments."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data import open_results, results
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.recorder import record_whole
+from xrm_sims.exchange.runs import origin, stack_documents
+from xrm_sims.exchange.sidecar import SeSidecar, SimsSidecar, VolumeSidecar, find_sidecar, read_sidecar
+from xrm_sims.exchange.store import FrameFiles, described
+from xrm_sims.exchange.writing import library
+
+ENDINGS = (".tif", ".tiff")
+SLAB_BYTES = 4 << 20
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages of a stack, all of one shape and type; each is read when asked for."""
+
+    files: list[tuple[Path, int]]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """(page, row, column). ValueError naming the file and page that cannot be read or holds no numbers."""
+        tifffile = library("tifffile")
+        pages = np.empty((stop - start, *self.shape), self.dtype)
+        for n, (path, page) in enumerate(self.files[start:stop]):
+            try:
+                pages[n] = tifffile.imread(path, key=page)
+            except Exception as error:  # tifffile raises whatever the damage makes of it
+                raise ValueError(f"{path}: page {page} cannot be read ({_words(error)}); is the file whole?") from error
+        if pages.dtype.kind == "f" and not np.isfinite(pages).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(pages).all(axis=(1, 2)))[0])
+            raise ValueError(f"{self.files[bad][0]}: page {self.files[bad][1]} holds numbers that are not finite")
+        return pages
+
+
+def is_stack(path: Path) -> bool:
+    """A TIFF by its name, or a folder of them."""
+    return path.suffix.lower() in ENDINGS or (path.is_dir() and bool(_slices(path)))
+
+
+def import_stack(path: Path, layout: Layout, sidecar: Path | None, said: Mapping[str, Any], progress: Progress) -> str:
+    """Bring a stack into the catalogue as its description says; the uid of the new run. See ``import_file``."""
+    told = read_sidecar(find_sidecar(path, sidecar))
+    pages = open_pages(path)
+    facts = {key: word for key, word in (("instrument", told.instrument), ("licence", told.licence)) if word}
+    start: dict[str, Any] = {
+        "sample_name": told.sample_name,
+        **facts,
+        **said,
+        "plan_name": "import",
+        "scan_type": told.kind,
+        "imported": {**origin(path.name, "TIFF", False), "measured": told.measured, "notes": told.notes},
+    }
+    if isinstance(told, VolumeSidecar):
+        return _import_volume(pages, told, layout, start, progress)
+    return _import_frames(pages, told, layout, start, progress)
+
+
+def open_pages(path: Path) -> Pages:
+    """What a TIFF or a folder of TIFFs holds. ValueError naming the file that is damaged or unlike the others."""
+    tifffile = library("tifffile")
+    found: list[tuple[Path, int]] = []
+    shapes: dict[tuple[Any, ...], Path] = {}
+    for file in _slices(path) if path.is_dir() else [path]:
+        try:
+            with _complaints() as complaints, tifffile.TiffFile(file) as tiff:
+                described_by = {(page.shape, str(page.dtype)) for page in tiff.pages}
+                count = len(tiff.pages)
+        except Exception as error:  # tifffile raises whatever the damage makes of it
+            raise ValueError(f"{file}: is no TIFF or a damaged one ({_words(error)})") from error
+        if complaints:
+            raise ValueError(f"{file}: is a damaged TIFF ({complaints[0]}); is the file whole?")
+        found += [(file, page) for page in range(count)]
+        shapes |= {one: file for one in described_by if one not in shapes}
+    if len(shapes) != 1:
+        raise ValueError(f"{path}: needs pages of one size and type, got {', '.join(map(str, shapes)) or 'none'}")
+    ((shape, dtype),) = shapes
+    if len(shape) != 2 or np.dtype(dtype).kind not in "uif":
+        raise ValueError(f"{path}: needs grey pages (row, column) of numbers, got {dtype} {shape}")
+    return Pages(found, shape, np.dtype(dtype))
+
+
+def _import_volume(pages: Pages, told: VolumeSidecar, layout: Layout, start: dict[str, Any], progress: Progress) -> str:
+    import dask.array
+
+    depth = len(pages)
+    if min(depth, *pages.shape) < 4:
+        raise ValueError(f"{pages.files[0][0]}: a volume needs 4 voxels each way, got {(depth, *pages.shape)}")
+    rows = max(1, SLAB_BYTES // (4 * int(np.prod(pages.shape))))
+    chunks = tuple(min(rows, depth - begin) for begin in range(0, depth, rows))
+
+    def slab(block_info: Any = None) -> NDArray[np.float32]:
+        begin, end = block_info[None]["array-location"][0]
+        progress("volume", end / depth)
+        return (told.slope * pages.read(begin, end) + told.intercept).astype(np.float32)
+
+    volume = dask.array.map_blocks(
+        slab, chunks=(chunks, (pages.shape[0],), (pages.shape[1],)), dtype=np.float32, meta=np.empty((0, 0, 0), "f4")
+    )
+    uid = str(uuid.uuid4())
+    about = {"units": told.units, "axes": ["z", "y", "x"], "voxel_um": told.voxel_um, "imported": start["imported"]}
+    try:
+        results.save(layout.root, uid, "volume", {"volume": volume}, about)
+        return record_whole(layout.root, stack_documents(uid, {**start, "voxel_um": told.voxel_um}, "", None))
+    except BaseException:
+        everything = open_results(layout.root)
+        if uid in everything:
+            everything[uid].delete(recursive=True, external_only=False)
+        raise
+
+
+def _import_frames(
+    pages: Pages, told: SeSidecar | SimsSidecar, layout: Layout, start: dict[str, Any], progress: Progress
+) -> str:
+    facts = told.model_dump(exclude_none=True, exclude={*_COMMON, "kind"}, mode="json")
+    each = len(told.channels) if isinstance(told, SimsSidecar) else 1
+    if len(pages) % each:
+        raise ValueError(f"{pages.files[0][0]}: {len(pages)} pages are no whole number of frames of {each} channels")
+    count = len(pages) // each
+    start |= {**facts, "shape": list(pages.shape), "num_points": count, "frames": count}
+    key, shape = "se_image", pages.shape
+    if isinstance(told, SimsSidecar):
+        key, shape = "sector_counts", (each, *pages.shape)  # type: ignore[assignment]
+    with FrameFiles(layout) as files:
+        with files.write("primary", shape, pages.dtype) as writer:
+            for frame in range(count):
+                counts = pages.read(frame * each, (frame + 1) * each)
+                if isinstance(told, SimsSidecar) and (counts < 0).any():
+                    raise ValueError(f"{pages.files[frame * each][0]}: frame {frame} holds negative numbers, no counts")
+                writer.append(counts.reshape(shape))
+                progress("frames", (frame + 1) / count)
+        uid = record_whole(layout.root, stack_documents(str(uuid.uuid4()), start, key, described(writer)))
+        files.keep()
+    return uid
+
+
+_COMMON = {"sample_name", "instrument", "measured", "licence", "notes"}
+
+
+def _slices(folder: Path) -> list[Path]:
+    """TIFFs of a folder in the order of the numbers in their names."""
+
+    def by_number(path: Path) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in ENDINGS), key=by_number)
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile says meanwhile of a file's damage: it goes on without the pages that are lost."""
+    told: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: told.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

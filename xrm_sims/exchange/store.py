@@ -1,0 +1,136 @@
+"""Frames of somebody else's file in the data root: copied, or linked by HDF5's virtual datasets.
+
+Either way a stream gets a file of its own with one dataset, as our own detectors make it, so that everything downstream
+reads it the same.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data.frames import MIMETYPE, FrameWriter
+from xrm_sims.data.layout import Layout
+from xrm_sims.exchange.foreign import ForeignScan
+
+DATASET = "/entry/data/data"
+BLOCK = 32
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """What a stream resource says of a file, and the shape and type of its frames."""
+
+    uri: str
+    parameters: dict[str, Any]
+    count: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    mimetype: str = MIMETYPE
+
+
+class FrameFiles:
+    """Frame files of one import; those not kept in the end are removed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._stem = layout.frames / time.strftime("%Y-%m-%d") / f"{uuid.uuid4().hex[:12]}-imported"
+        self._made: list[Path] = []
+
+    def keep(self) -> None:
+        """They belong to a run now."""
+        self._made.clear()
+
+    def __enter__(self) -> FrameFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in self._made:
+            path.unlink(missing_ok=True)
+
+    def write(self, stream: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FrameWriter:
+        """A new file to append frames to."""
+        path = self._path(stream)
+        return FrameWriter(path, DATASET, shape, dtype, {"units": "counts"})
+
+    def copy(self, scan: ForeignScan, stream: str, progress: Progress) -> FrameFile:
+        """The frames of a stream, read from the foreign file block by block.
+
+        Raises ValueError naming the file when frames cannot be read, RuntimeError when the disk refuses.
+        """
+        frames = scan.frames[stream]
+        count = len(frames.indices)
+        with h5py.File(scan.path, "r") as source:
+            data = source[frames.dataset]
+            with self.write(stream, scan.shape, _machine(data.dtype)) as writer:
+                for start in range(0, count, BLOCK):
+                    for frame in _read(scan.path, data, frames.indices[start : start + BLOCK]):
+                        writer.append(frame)
+                    progress(f"copying {stream}", min(start + BLOCK, count) / count)
+        return described(writer)
+
+    def link(self, scan: ForeignScan, stream: str) -> FrameFile:
+        """A file without frames of its own, in which those of the foreign file appear.
+
+        Raises ValueError when the foreign file is cut off.
+        """
+        frames = scan.frames[stream]
+        path = self._path(stream)
+        with h5py.File(scan.path, "r") as source:
+            data = source[frames.dataset]
+            _read(scan.path, data, frames.indices[-1:])
+            shape, dtype = data.shape, _machine(data.dtype)
+            if data.is_virtual:
+                raise ValueError(f"{scan.path}: {frames.dataset} is itself made of links; import it with --copy")
+        layout = h5py.VirtualLayout((len(frames.indices), *scan.shape), dtype)
+        origin = h5py.VirtualSource(str(scan.path), frames.dataset, shape, dtype)
+        for begin, end in _runs(frames.indices):
+            first = int(frames.indices[begin])
+            layout[begin:end] = origin[first : first + end - begin]
+        with h5py.File(path, "x", libver="latest") as file:
+            file.create_virtual_dataset(DATASET, layout).attrs["units"] = "counts"
+        parameters = {"dataset": DATASET, "chunk_shape": [1, *scan.shape], "swmr": True}
+        return FrameFile(f"file://localhost{path.as_posix()}", parameters, len(frames.indices), scan.shape, dtype)
+
+    def _path(self, stream: str) -> Path:
+        path = self._stem.with_name(f"{self._stem.name}-{stream}.h5")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RuntimeError(f"{path.parent}: cannot be made ({error.strerror})") from error
+        self._made.append(path)
+        return path
+
+
+def described(writer: FrameWriter) -> FrameFile:
+    return FrameFile(writer.uri, writer.parameters, writer.count, writer.frame_shape, writer.dtype)
+
+
+def _machine(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The same numbers in this machine's byte order. ValueError for what is no number."""
+    if dtype.kind not in "uif":
+        raise ValueError(f"frames: needs numbers, got {dtype}")
+    return dtype.newbyteorder("=")
+
+
+def _read(path: Path, data: h5py.Dataset, indices: NDArray[np.int64]) -> NDArray[Any]:
+    try:
+        return data[indices]
+    except (OSError, RuntimeError) as error:
+        which = f"{indices[0]} to {indices[-1]}" if len(indices) > 1 else f"{indices[0]}"
+        raise ValueError(f"{path}: frames {which} of {data.name} cannot be read; is the file whole?") from error
+
+
+def _runs(indices: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Where indices follow each other one by one: (begin, end) in the list."""
+    begins = [0, *(np.flatnonzero(np.diff(indices) != 1) + 1).tolist(), len(indices)]
+    return list(pairwise(begins))

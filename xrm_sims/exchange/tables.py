@@ -1,0 +1,101 @@
+"""CSV tables: what results of a run hold as tables, its drift view by view, and what was read with each frame.
+
+Units stand in the names of the columns; lines that begin with ``#`` say whose data it is (``comment="#"`` in pandas).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+
+from xrm_sims.data import find_run
+from xrm_sims.data.catalog import as_catalog, results_beside
+from xrm_sims.exchange.about import About, about_runs
+from xrm_sims.exchange.keepsake import READINGS
+from xrm_sims.exchange.scans import read_scan
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Tables by name, and whose they are."""
+
+    frames: dict[str, pandas.DataFrame]
+    about: About
+
+    @property
+    def nbytes(self) -> int:
+        return sum(int(table.memory_usage(deep=True).sum()) for table in self.frames.values())
+
+
+def read_tables(uid: str, data: Any = None, licence: str | None = None) -> Tables:
+    """Every table of a run, by name. ValueError when there is no such run, or no table."""
+    start = find_run(uid, data).metadata["start"]
+    first = start.get("resumes_uid", start["uid"])
+    of_run = results_beside(as_catalog(data)).get(first, {})
+    tables: dict[str, pandas.DataFrame] = {}
+    for kind, result in of_run.items():
+        if not result.metadata.get("complete"):
+            continue
+        for name, part in result.items():
+            if part.structure_family == "table":
+                tables[kind if name == kind else f"{kind}-{name}"] = _flat(part.read())
+    if "drift" in of_run and of_run["drift"].metadata.get("complete"):
+        tables["drift"] = _drift({name: part.read() for name, part in of_run["drift"].items()})
+    if start.get("scan_type") == "tomography":
+        scan = read_scan(uid, data)
+        columns = {key: getattr(scan.frames, column) for key, column in READINGS.items()}
+        tables["frames"] = pandas.DataFrame({"stream": scan.streams, **columns})
+    if not tables:
+        raise ValueError(f"run {first}: has no table among its results, there is nothing to export as csv")
+    return Tables(tables, about_runs([start], "tables", licence))
+
+
+def write_tables(tables: Tables, folder: Path, progress: Progress) -> None:
+    """One file for each table in a new folder."""
+    folder.mkdir()
+    for done, (name, table) in enumerate(tables.frames.items(), 1):
+        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            file.writelines(f"# {line}\n" for line in tables.about.as_text().splitlines())
+            table.to_csv(file, index=False)
+        progress("csv", done / len(tables.frames))
+
+
+def _flat(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Lists in a column, such as a centre, become columns of their own."""
+    columns: dict[str, Any] = {}
+    for name in table.columns:
+        lists = [_numbers(value) for value in table[name]]
+        lengths = {0 if one is None else len(one) for one in lists}
+        if len(lengths) == 1 and (length := lengths.pop()):
+            axes = "xyz" if length == 3 else range(length)
+            columns |= {f"{name}_{axis}": [one[n] for one in lists if one] for n, axis in enumerate(axes)}
+        else:
+            columns[name] = table[name]
+    return pandas.DataFrame(columns)
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """The numbers of a list, which the catalogue may give back as its text; None for anything else."""
+    if np.ndim(value) == 1:
+        return list(value)
+    if not (isinstance(value, str) and value[:1] + value[-1:] == "[]"):
+        return None
+    try:
+        return [float(word) for word in value[1:-1].replace(",", " ").split()]
+    except ValueError:
+        return None
+
+
+def _drift(arrays: dict[str, Any]) -> pandas.DataFrame:
+    rows, columns = np.asarray(arrays["view_shifts_px"]).T
+    named = {"angle_deg": arrays["angles_deg"], "time_s": arrays["times_s"], "row_px": rows, "column_px": columns}
+    if "view_scale" in arrays:
+        named["scale"] = arrays["view_scale"]
+    return pandas.DataFrame(named)
