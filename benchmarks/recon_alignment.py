@@ -30,6 +30,7 @@ WIDTH, HEIGHT, VIEWS = 256, 64, 300
 ROWS_BEYOND = 24  # of the twin's detector, for images that are displaced and turned afterwards
 ALL_ROWS = 256  # of the whole detector; an edge in fewer is known to 5 % at best
 PILLAR_UM = 20.5  # radius of the support
+OFF_AXIS_UM = 1.0
 RIM = 0.31  # radius of every pillar here over the width of the detector
 
 Array = NDArray[Any]
@@ -113,7 +114,12 @@ def drifting_scan(
     hours = np.linspace(0, 30 * 3600.0, views)
     source = np.zeros((views, 3))
     place = np.zeros((views, 3))
-    if not still:
+    if (
+        still
+    ):  # off the axis: past the rim of a pillar on the very axis all rays fall alike between pixels, which sharpens
+        angle = np.radians(nominal.angles_deg)
+        place[:, 0], place[:, 1] = OFF_AXIS_UM * np.cos(angle), -OFF_AXIS_UM * np.sin(angle)
+    else:
         drift, run_out = SourceDrift(motion, seed), RunOut(motion, seed)
         source = np.array([drift.at(t) for t in hours])
         place = np.array([run_out.at(angle) for angle in nominal.angles_deg])
