@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.defects import Defect, DefectRule, choose_defect, find_defects, rank_defects
+from xrm_sims.correlate.defects import find_defects
 
 VOXEL_UM = 0.2
 
@@ -50,30 +50,6 @@ def test_depth_and_distance_to_the_side_fit_the_centre(phantom, found):
 
 def test_a_specimen_without_defects_has_next_to_none(clean_volume):
     assert len(find_defects(clean_volume, VOXEL_UM)) <= 2
-
-
-def _defect(**changes):
-    plain = dict(
-        label=0, kind="pore", centre_um=(0.0, 0.0, 0.0), diameter_um=0.8, volume_um3=0.27, extents_um=(0.8, 0.8, 0.8),
-        normal=(0.0, 0.0, 1.0), opening_um=0.4, depth_um=3.0, edge_um=8.0, particle=1, contrast=0.8, enclosure=1.0,
-        confidence=1.0,
-    )  # fmt: skip
-    return Defect(**(plain | changes))
-
-
-def test_the_rule_prefers_large_and_shallow():
-    deep, shallow, small = _defect(depth_um=5.5), _defect(depth_um=1.5), _defect(diameter_um=0.45)
-    assert rank_defects([deep, small, shallow])[0] is shallow
-    assert choose_defect([deep, small, shallow], DefectRule(shallow_weight=0.0, edge_weight=0.0)) is deep
-    assert rank_defects([small, deep])[0] is deep
-
-
-def test_a_rule_that_nothing_meets_says_why():
-    defects = [_defect(depth_um=9.0), _defect(depth_um=0.2), _defect(edge_um=1.0)]
-    with pytest.raises(ValueError, match=r"none of 3 qualifies \(2 by depth, 1 by distance to the side\)"):
-        choose_defect(defects)
-    with pytest.raises(ValueError, match="none was found"):
-        choose_defect([])
 
 
 def test_defects_go_into_documents(found):

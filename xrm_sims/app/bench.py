@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from plans.validation import count, positive, settable
 from xrm_sims.app.experiment import Analysis, Choices, Findings
 from xrm_sims.app.pictures import draw, draw_tomogram
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
-from xrm_sims.correlate.defects import DefectRule, NoDefectError
+from xrm_sims.correlate.ranking import DefectRule, NoDefectError, read_rule
 from xrm_sims.settings import Settings
 
 _DEFAULT, _RULE = Choices(), DefectRule()
-_RULE_FIELDS = {entry.name for entry in fields(DefectRule)}
 
 
 class NightBench:
@@ -37,6 +36,8 @@ class NightBench:
         """ValueError, beginning with the argument's name, when a computation cannot take these."""
         calls: dict[str, Callable[..., Computed]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
         settable(arguments, calls[do], do, ("tomography_uid", "tomogram"))
+        if do == "find_rois":
+            read_rule({name: value for name, value in arguments.items() if name in DefectRule.model_fields})
         whole = {name: value for name, value in arguments.items() if name in ("sweeps", "mill_passes")}
         for name, value in whole.items():
             count(1, **{name: value})
@@ -83,7 +84,15 @@ class NightBench:
         mill_passes: int = _DEFAULT.mill_passes,
     ) -> Computed:
         """The best ROI by the rule, or None when there is none."""
-        rule = DefectRule(tuple(kinds), tuple(depth_um), least_diameter_um, least_edge_um, least_confidence)  # type: ignore[arg-type]
+        rule = read_rule(
+            {
+                "kinds": kinds,
+                "depth_um": depth_um,
+                "least_diameter_um": least_diameter_um,
+                "least_edge_um": least_edge_um,
+                "least_confidence": least_confidence,
+            }
+        )
         choices = replace(_DEFAULT, rule=rule, fov_um=fov_um, mill_margin_um=mill_margin_um, mill_passes=mill_passes)
         self._analysis = replace(self._analysis, choices=choices)
         try:

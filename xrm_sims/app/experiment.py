@@ -16,7 +16,8 @@ from plans import Aim, Correlative
 from xrm_sims.app.progress import timed
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
-from xrm_sims.correlate.defects import Defect, DefectRule, choose_defect, find_defects
+from xrm_sims.correlate.defects import Defect, find_defects
+from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, best_roi, rank_rois
 from xrm_sims.correlate.register import Registration, register_sims_to_ct
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
 from xrm_sims.data import read_counts, read_raster, results
@@ -40,13 +41,21 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What the CT showed, which defect was chosen, and how scan and specimen hang together as far as is known."""
+    """What the CT showed, which ROI was chosen, and how scan and specimen hang together as far as is known."""
 
     tomogram: Tomogram
     segmentation: Segmentation
-    defects: list[Defect]
-    defect: Defect
-    scan_to_specimen: NDArray[np.float64]
+    rois: list[Roi]
+    roi: Roi
+    scan_to_specimen: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
+
+    @property
+    def defects(self) -> list[Defect]:
+        return [roi.defect for roi in self.rois]
+
+    @property
+    def defect(self) -> Defect:
+        return self.roi.defect
 
     @property
     def plane_z_um(self) -> float:
@@ -70,25 +79,28 @@ class Analysis:
 
     def choose(self, tomogram: Tomogram) -> Aim:
         """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
+        segmentation, rois = self.find(tomogram)
+        return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.rule)))
+
+    def find(self, tomogram: Tomogram) -> tuple[Segmentation, list[Roi]]:
+        """Particles and numbered ROIs of a volume; the table is kept as the run's result ``rois``."""
+        import pandas
+
+        rule = self.choices.rule
         with timed("defect search", self.seconds):
             segmentation = segment(tomogram.volume, tomogram.voxel_um)
-            defects = find_defects(tomogram.volume, tomogram.voxel_um, segmentation=segmentation)
-        results.save(
-            self.data,
-            tomogram.uid,
-            "rois",
-            metadata={"rule": vars(self.choices.rule)},
-            tables={"defects": [entry.as_dict() for entry in defects]} if defects else {},
-        )
-        defect = choose_defect(defects, self.choices.rule)
-        return self._aim(Findings(tomogram, segmentation, defects, defect, np.eye(2, 3)))
+            rois = rank_rois(find_defects(tomogram.volume, tomogram.voxel_um, segmentation=segmentation), rule)
+        table = pandas.DataFrame([roi.as_row() for roi in rois], columns=list(COLUMNS))
+        about = {"rule": rule.model_dump(mode="json"), "voxel_um": tomogram.voxel_um}
+        results.save(self.data, tomogram.uid, "rois", metadata=about, tables={"rois": table})
+        return segmentation, rois
 
     def align(self, aim: Aim, se_uid: str) -> Aim:
         """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image."""
         found: Findings = aim.about
         image, start = read_counts(se_uid, "se_image", self.data)
         outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
-        return self._aim(replace(found, scan_to_specimen=pillar_affine(outline, found.segmentation.pillar)))
+        return self.aim(replace(found, scan_to_specimen=pillar_affine(outline, found.segmentation.pillar)))
 
     def register(self, result: Correlative) -> Registration:
         """Where the SIMS raster lies in the CT volume."""
@@ -109,7 +121,8 @@ class Analysis:
         results.save(self.data, start["uid"], "registration", metadata=about, parents=parents)
         return registration
 
-    def _aim(self, found: Findings) -> Aim:
+    def aim(self, found: Findings) -> Aim:
+        """The box to mill down to the middle of the chosen ROI, and the field to map."""
         x, y, z = (float(value) for value in found.defect.centre_um)
         u, v = apply_affine(invert_affine(found.scan_to_specimen), [[x, y]])[0]
         size_um = self.choices.fov_um + self.choices.mill_margin_um
@@ -124,7 +137,7 @@ class Analysis:
 
     def _solid_fraction(self, found: Findings, size_um: float) -> float:
         """Dose that the box takes relative to one full of LCO: active material seen by CT, binder by recipe."""
-        z, y, x = coordinates_um(found.tomogram.volume.shape, found.tomogram.voxel_um)
+        z, y, x = coordinates_um(found.segmentation.active.shape, found.segmentation.voxel_um)
         cx, cy, cz = found.defect.centre_um
         box = np.ix_(
             (z > cz) & (z < found.segmentation.pillar.top_z_um), abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2

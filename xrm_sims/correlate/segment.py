@@ -6,6 +6,7 @@ specimen frame; voxel (k, j, i) is centred at ((i, j, k) - (n - 1) / 2) * voxel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ Volume = NDArray[np.float32]
 class SegmentSettings:
     """How a volume is divided; lengths in micrometres."""
 
+    least_voxel_um: float = 0.1  # finer ones are gathered to this: the focal spot blurs by 0.22
+    particle_voxel_um: float = 0.2  # particles are told apart in voxels of at least this
     denoise_um: float = 0.15  # Gaussian sigma before thresholding
     cupping_order: int = 2  # powers of r^2 fitted to the active material's level
     closing_um: float = 0.5  # slits up to twice this are bridged before particles are separated
@@ -43,7 +46,8 @@ class PillarFit:
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """``normalised``: attenuation / active level, cupping removed (0 void or binder, 1 active material), clipped to
-    the pillar; ``active``: bool; ``particles``: int32 labels, 0 outside, closed pores and cracks filled."""
+    the pillar; ``active``: bool; ``particles``: int32 labels, 0 outside, closed pores and cracks filled; all about the
+    volume's middle in voxels of ``voxel_um``."""
 
     normalised: Volume
     active: NDArray[np.bool_]
@@ -79,6 +83,18 @@ def voxel_to_um(index: NDArray[np.float64], shape: tuple[int, ...], voxel_um: fl
 def um_to_voxel(point_um: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
     """(x, y, z) in the specimen frame to fractional (k, j, i), along the last axis."""
     return np.asarray(point_um, float)[..., ::-1] / voxel_um + (np.array(shape) - 1) / 2
+
+
+def gather(volume: Volume, voxel_um: float, least_um: float) -> tuple[Volume, float]:
+    """The volume in voxels of at least ``least_um`` about the same middle, and their size; coarser ones stay."""
+    step = math.ceil(least_um / voxel_um - 1e-6)
+    if step <= 1:
+        return volume, voxel_um
+    shape = tuple(n // step for n in volume.shape)
+    offset = [(n - 1 - step * (m - 1)) / 2 for n, m in zip(volume.shape, shape, strict=True)]
+    # half a voxel between two is their mean; of more than two the others come in first
+    mean = ndimage.uniform_filter(volume, step - 1 + step % 2) if step > 2 else volume
+    return ndimage.affine_transform(mean, [step] * 3, offset, shape, order=1, mode="nearest"), voxel_um * step
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,9 @@ def label_particles(
     active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings = SegmentSettings()
 ) -> NDArray[np.int32]:
     """Particles by watershed on the distance to the surface, with closed holes and slits filled first."""
+    fine, (coarse, size_um) = active, gather(active.astype(np.float32), voxel_um, settings.particle_voxel_um)
+    active, step = coarse >= 0.5, round(size_um / voxel_um)
+    voxel_um = size_um
     solid = fill_defects(active, voxel_um, settings)
     distance = ndimage.distance_transform_edt(solid, sampling=voxel_um).astype(np.float32)
     smooth = ndimage.gaussian_filter(distance, 1.0)
@@ -200,7 +219,15 @@ def label_particles(
     markers = np.zeros(active.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels = segmentation.watershed(-smooth, markers, mask=solid)
-    return _merge_shallow(labels, smooth, peaks, settings.neck_um)
+    return _spread(merge_shallow(labels, smooth, peaks, settings.neck_um), fine.shape, step)
+
+
+def _spread(labels: NDArray[np.int32], shape: tuple[int, ...], step: int) -> NDArray[np.int32]:
+    """Labels in voxels ``step`` times finer about the same middle."""
+    for axis, n in enumerate(shape):
+        place = (np.arange(n) - (n - 1) / 2) / step + (labels.shape[axis] - 1) / 2
+        labels = labels.take(np.clip(np.rint(place).astype(int), 0, labels.shape[axis] - 1), axis=axis)
+    return labels
 
 
 def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings) -> NDArray[np.bool_]:
@@ -217,10 +244,11 @@ def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSe
     return ndimage.binary_fill_holes(closed[inner] | active)
 
 
-def _merge_shallow(
-    labels: NDArray[np.int32], distance: NDArray[np.float32], peaks: NDArray[np.intp], neck_um: float
+def merge_shallow(
+    labels: NDArray[np.int32], height: NDArray[np.float32], peaks: NDArray[np.intp], step: float
 ) -> NDArray[np.int32]:
-    """Joins neighbours whose pass (the largest distance on their common face) is nearly as deep as the lesser core."""
+    """Joins basins of a watershed whose pass (greatest height on their common face) lies less than ``step`` below the
+    lesser of their peaks (n, 3), which carry the labels 1 to n; the others are numbered anew."""
     count = len(peaks)
     if count < 2:
         return labels
@@ -231,11 +259,11 @@ def _merge_shallow(
         face = (labels[low] != labels[high]) & (labels[low] > 0) & (labels[high] > 0)
         a, b = labels[low][face], labels[high][face]
         keys.append(np.minimum(a, b).astype(np.int64) * (count + 1) + np.maximum(a, b))
-        depth.append(np.minimum(distance[low][face], distance[high][face]))
+        depth.append(np.minimum(height[low][face], height[high][face]))
     key, where = np.unique(np.concatenate(keys), return_inverse=True)
-    passes = np.zeros(len(key))
+    passes = np.full(len(key), -np.inf)
     np.maximum.at(passes, where, np.concatenate(depth))
-    core = np.concatenate([[0.0], distance[tuple(peaks.T)]])
+    core = np.concatenate([[0.0], height[tuple(peaks.T)]])
     parent = np.arange(count + 1)
 
     def root(n: int) -> int:
@@ -245,7 +273,7 @@ def _merge_shallow(
 
     for n in np.argsort(-passes):
         a, b = (root(int(m)) for m in divmod(int(key[n]), count + 1))
-        if a != b and min(core[a], core[b]) - passes[n] < neck_um:
+        if a != b and min(core[a], core[b]) - passes[n] < step:
             low_core, high_core = sorted((a, b), key=lambda m: core[m])
             parent[low_core] = high_core
     roots = np.array([root(n) for n in range(count + 1)])
@@ -256,9 +284,11 @@ def _merge_shallow(
 def segment(volume: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> Segmentation:
     """Divide a reconstructed volume (z, y, x) in 1/um into active material and the rest, and into particles.
 
-    Raises ValueError when the volume has no contrast between the two.
+    Voxels finer than ``least_voxel_um`` are gathered first: the result has its own shape and voxel, and the volume's
+    middle. Raises ValueError when the volume has no contrast between the two.
     """
-    flat, level, core = _flatten(check_volume(volume, voxel_um), voxel_um, settings)
+    gathered, voxel_um = gather(check_volume(volume, voxel_um), voxel_um, settings.least_voxel_um)
+    flat, level, core = _flatten(gathered, voxel_um, settings)
     active = flat > filters.threshold_otsu(np.clip(flat, -0.5, 1.5))
     pillar = fit_pillar(flat, voxel_um, settings)
     active &= inside_pillar(active.shape, voxel_um, pillar)

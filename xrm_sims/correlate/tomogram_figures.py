@@ -39,10 +39,10 @@ def overview_figure(
 ) -> Figure:
     """Two horizontal (H1, H2) and two vertical (V1, V2) slices of the volume as in the paper's figure 2.
 
-    Arrows point at pores (red) and cracks (white) that a slice cuts. The planes pass through the chosen defect (H2, V2)
-    and half-way elsewhere; the middle column shows where they lie. With ``se_image`` (top view, centred in its scan)
-    that is the backdrop of the plan, laid down by the 2 x 3 affine ``se_to_specimen``; otherwise the volume's own
-    shadow is.
+    Arrows point at pores (red) and cracks (white) that a slice cuts, with their numbers. The planes pass through the
+    chosen defect (H2, V2) and half-way elsewhere; the middle column shows where they lie. With ``se_image`` (top view,
+    centred in its scan) that is the backdrop of the plan, laid down by the 2 x 3 affine ``se_to_specimen``; otherwise
+    the volume's own shadow is.
     """
     array = np.asarray(volume)
     nz, ny, nx = array.shape
@@ -142,7 +142,7 @@ def _cut(
 
 
 def _arrows(axes: Axes, defects: Sequence[Defect], direction: str, at_um: float, most: int = 8) -> None:
-    """Arrows at the largest defects that the plane cuts."""
+    """Arrows, each with the defect's number, at the largest ones that the plane cuts."""
     axis = 2 if direction == "z" else 1
     cut = [d for d in defects if abs(d.centre_um[axis] - at_um) < max(0.5 * d.diameter_um, 0.3)]
     for defect in sorted(cut, key=lambda d: d.diameter_um, reverse=True)[:most]:
@@ -150,13 +150,19 @@ def _arrows(axes: Axes, defects: Sequence[Defect], direction: str, at_um: float,
         width = abs(np.subtract(*axes.get_xlim()))
         tip, tail = 0.5 * defect.diameter_um * 0.7, 0.085 * width
         way = np.array([1.0, 1.0]) / np.sqrt(2)
+        colour = PORE_COLOUR if defect.kind == "pore" else CRACK_COLOUR
+        end = np.array([x, y]) + way * (tip + tail)
         axes.annotate(
-            "", xy=np.array([x, y]) + way * tip, xytext=np.array([x, y]) + way * (tip + tail),
+            "", xy=np.array([x, y]) + way * tip, xytext=end,
             arrowprops={
                 "arrowstyle": "-|>", "lw": 1.4, "mutation_scale": 10, "shrinkA": 0, "shrinkB": 0,
-                "color": PORE_COLOUR if defect.kind == "pore" else CRACK_COLOUR, "path_effects": outline(3.0),
+                "color": colour, "path_effects": outline(3.0),
             },
             zorder=6, annotation_clip=True,
+        )  # fmt: skip
+        axes.text(
+            end[0], end[1], str(defect.label), color=colour, fontsize=8, ha="left", va="bottom", zorder=7,
+            path_effects=outline(), clip_on=True,
         )  # fmt: skip
 
 
