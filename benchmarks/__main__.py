@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import (
+    find,
     orchestration,
     recon_alignment,
     recon_full,
@@ -160,6 +161,21 @@ def simulated_scan() -> Iterator[Row]:
     yield Row("twin, SIMS frame of 512 x 512 x 4", f"{found['sims_s']:.2f} s", "", "limit 1 s")
 
 
+def rois() -> Iterator[Row]:
+    """Pores and cracks found in scans of the twin, against its truth."""
+    for scale, seeds in find.SEEDS.items():
+        found = find.run(scale, seeds)
+        for what, limit in (("pores", "limit 0.9"), ("cracks", "limit 0.7")):
+            hits, right, large = found.of(what)
+            yield Row(
+                f"{what}, {find.SCALES[scale]}, specimens {', '.join(map(str, seeds))}",
+                f"recall {find.share(hits)}, precision {find.share(right)}, of those told to be as large "
+                f"{find.share(large)}",
+                f"search {found.seconds / len(seeds):.0f} s",
+                limit if scale == "full" else "",
+            )
+
+
 PARTS = (
     plain_sart,
     time_to_error,
@@ -173,6 +189,7 @@ PARTS = (
     live,
     cost_of_a_projection,
     simulated_scan,
+    rois,
 )
 
 

@@ -287,6 +287,29 @@ def reconstruct(
     reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
 
 
+@app.command("find-rois")
+def find_rois(
+    run: Annotated[
+        str, typer.Argument(help="Uid of a reconstructed tomography, or its first five characters or more.")
+    ],
+    rule: Annotated[
+        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
+    ] = None,
+    roi: Annotated[
+        int | None, typer.Option("--roi", help="Number of one; say what it takes to dig to it and map it; no beam.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for rois.csv, rois.png and the rule used.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Find pores and cracks inside the particles of a tomogram and number them, the best to mill to first.
+
+    Example: xrm-sims find-rois 3f2a9 --out rois
+    """
+    from xrm_sims.app.finding import find_rois as find
+
+    find(run, data=data, rule=rule, out=out, roi=roi)
+
+
 @app.command()
 def resolution(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],

@@ -71,6 +71,20 @@ def reconstruct_tomogram(
     return tomogram
 
 
+def kept_tomogram(uid: str, data: Path | None) -> Tomogram:
+    """What was reconstructed of a run and kept, its sharpness not measured again. ValueError without a volume."""
+    try:
+        kept = results.load(data, uid, "volume")
+    except ValueError as error:
+        raise ValueError(f"{error}; make one: xrm-sims reconstruct {uid[:8]}") from None
+    volume, geometry = kept.arrays["volume"], geometry_from_dict(kept.metadata["geometry"])
+    residuals = np.asarray(kept.metadata["residuals"], dtype=np.float64)
+    times_s = np.full(geometry.num_views, np.nan)
+    if geometry.view_shifts_px is not None:
+        times_s = results.load(data, uid, "drift").arrays["times_s"]
+    return Tomogram(uid, volume, geometry, residuals, times_s, None)
+
+
 def memory_said(geometry: Geometry) -> str:
     """How much a reconstruction takes, at most (the specimen's support may take less).
 
