@@ -66,7 +66,8 @@ class DefectSettings:
     least_contrast: float = 0.1
     noise_factor: float = 2.0  # the deepest deficit stands this many times above the noise
     smooth_um: float = 0.14  # before neighbours are told apart
-    rim_share: float = 0.4  # a defect reaches out to this share of its deepest deficit
+    least_share: float = 0.4  # of the contrast asked for: what is shallower belongs to no defect
+    rim_share: float = 0.3  # a defect reaches out to this share of its own deepest deficit
     split_share: float = 0.7  # neighbours are two when the pass between them is below this share of the lesser
     most_um3: float = 15.0  # larger voids are none inside a particle
     slit_um: float = 0.8  # voids open to the particle's surface count when narrower than this
@@ -161,8 +162,8 @@ def passes(deficit: Volume, most_voxels: int) -> Volume:
 
 
 def _grow(response: NDArray[np.float32], high: float, voxel_um: float, settings: DefectSettings) -> NDArray[np.int32]:
-    """Voxels above ``rim_share`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
-    mask = filters.apply_hysteresis_threshold(response, settings.rim_share * high, high)
+    """Voxels above ``least_share`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
+    mask = filters.apply_hysteresis_threshold(response, settings.least_share * high, high)
     smooth = ndimage.gaussian_filter(response, settings.smooth_um / voxel_um)
     peaks = feature.peak_local_max(np.where(mask, smooth, 0.0), min_distance=1, exclude_border=False)
     markers = np.zeros(mask.shape, np.int32)
