@@ -141,8 +141,8 @@ fov_um = 20.0
 shape = [8, 8]
 [[steps]]
 do = "tomography"
-num = 60
-step_deg = 6.0
+num = 400  # so many that the kill comes before the last
+step_deg = 0.9
 binning = 8
 num_dark = 1
 num_flat = 1
@@ -153,7 +153,7 @@ def test_a_killed_night_goes_on_and_has_its_summary(data, tmp_path, launch, comm
     sheet = tmp_path / "sheet.toml"
     sheet.write_text(KILLED)
     running = launch("night", sheet, "--data", data)
-    running.until(r"[1-9]\d*/60")
+    running.until(r"[1-9]\d*/400")
     assert running.end(signal.SIGKILL).code == -signal.SIGKILL
     folder, record = record_of(data)
     assert record["state"] == "running"  # it could not say more
@@ -173,6 +173,6 @@ def test_a_killed_night_goes_on_and_has_its_summary(data, tmp_path, launch, comm
     assert record["outcomes"][1]["uids"] == [first["uid"], second["uid"]]
     parts = find_parts(data / "journal", first["uid"])
     views = [part.start["view_indices"][number - 1] for part in parts for number in part.taken]
-    assert sorted(views) == list(range(60))
+    assert sorted(views) == list(range(400))
     assert "The night ran to its end. Steps: 2 done." in (folder / "summary.md").read_text()
     assert is_safe(data)
