@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import zlib
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def process(data: Path, pipe: Any, trap: Any) -> None:
     said = os.open(data / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(said, stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
     on_stop_signals(stop_here)
     try:
         night(data, witness, trap if callable(trap) else Trap(trap, witness).reached)
