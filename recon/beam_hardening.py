@@ -144,7 +144,8 @@ def _coarse(
     rows, columns = coarse.detector_shape
 
     def binned(stack: NDArray[np.floating]) -> NDArray[np.float32]:
-        cut = stack[views, : rows * factor, : columns * factor].astype(np.float32)
-        return np.asarray(cut.reshape(len(views), rows, factor, columns, factor).mean(axis=(2, 4)))
+        tall = min(factor, stack.shape[1])
+        cut = stack[views, : rows * tall, : columns * factor].astype(np.float32)
+        return np.asarray(cut.reshape(len(views), rows, tall, columns, factor).mean(axis=(2, 4)))
 
     return binned(p), None if weights is None else binned(weights), coarse

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import recon
-from benchmarks.recon_phantom import Phantom, exact_projections, pillar_with_spheres, rms_error, scan_geometry, truth
+from benchmarks.recon_phantom import (
+    Phantom,
+    exact_projections,
+    parallel_geometry,
+    pillar_with_spheres,
+    rms_error,
+    scan_geometry,
+    truth,
+)
 from recon.outliers import remove_outliers
 from recon.preparation import FlatField
 from recon.rings import ring_errors
@@ -160,3 +168,10 @@ def test_beam_hardening_is_found_from_the_data():
 def test_several_materials_are_left_as_they_are(pillar):
     p, geometry, _ = pillar
     assert recon.beam_hardening_correction(p, geometry).k == 0
+
+
+def test_beam_hardening_of_two_rows():
+    """A detector lower than the larger pixels it works with, as of a single slice at a synchrotron."""
+    geometry = parallel_geometry(640, 2, 40)
+    p = exact_projections(pillar_with_spheres(640, 2, 3, 20), geometry)
+    assert recon.beam_hardening_correction(p, geometry).k == 0.0  # too low to tell the inside of a material
