@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 import recon
 from recon.preparation import trust
 from recon.resolution import edge_resolution
-from xrm_sims.geometry import ConeGeometry
+from xrm_sims.geometry import ConeGeometry, Geometry
 from xrm_sims.settings import Detector, Settings
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
@@ -76,7 +76,7 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
     return PillarScan(p, weights, geometry, solid, seen, spot)
 
 
-def share_of_active(specimen: CathodePillar, geometry: ConeGeometry) -> Images:
+def share_of_active(specimen: CathodePillar, geometry: Geometry) -> Images:
     """Share of each voxel (z, y, x) that is active material: all that absorbs, and nearly alike."""
     z, y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in geometry.volume_shape)
     inside = np.hypot(y[:, None], x) < SUPPORT_UM
