@@ -10,7 +10,7 @@ import plans
 from benchmarks.recon_phantom import exact_projections
 from tests.app.conftest import command, make_data_root  # noqa: F401 (a fixture)
 from xrm_sims.app.session import open_session
-from xrm_sims.data import documents, open_results, results
+from xrm_sims.data import documents, find_run, open_results, results
 from xrm_sims.data.frames import resource_path
 from xrm_sims.data.layout import Layout
 
@@ -27,6 +27,9 @@ def measured(tmp_path_factory):
             plans.tomography(scope, num=9, step_deg=40, binning=8, num_dark=2, num_flat=2, flat_every=4, md=md)
         )
         raster = session.run(plans.sims_raster(scope, shape=(16, 16), fov_um=11.8, frames=2, md=md))
+        begun = session.run(plans.sims_raster(scope, shape=(8, 8), fov_um=11.8, frames=3, md=md))
+        start = find_run(begun, data).metadata["start"]
+        gone_on = session.run(plans.resume_sims_raster(scope, start, done_indices=[0, 2]))
         image = session.run(plans.se_image(scope, shape=(24, 32), fov_um=40.0, centre_um=(1.0, 2.0), md=md))
     rng = np.random.default_rng(5)
     volume = rng.normal(1.0, 0.1, VOLUME_SHAPE).astype(np.float32)
@@ -38,7 +41,15 @@ def measured(tmp_path_factory):
     results.save(data, tomogram, "rois", tables={"defects": defects})
     shifts = {"view_shifts_px": np.ones((9, 2)), "angles_deg": 40.0 * np.arange(9), "times_s": 90.0 * np.arange(9)}
     results.save(data, tomogram, "drift", shifts)
-    return SimpleNamespace(data=data, tomogram=tomogram, raster=raster, image=image, volume=volume, phases=phases)
+    return SimpleNamespace(
+        data=data,
+        tomogram=tomogram,
+        raster=raster,
+        parts=(begun, gone_on),
+        image=image,
+        volume=volume,
+        phases=phases,
+    )
 
 
 @pytest.fixture

@@ -57,6 +57,16 @@ def test_ome_tiff_of_maps_names_isotopes_and_masses(export, measured):
     assert notes["run_uids"] == measured.raster
 
 
+def test_a_resumed_raster_is_exported_whole(measured, tmp_path):
+    """Frame 1 is that of the second part; any part stands for the whole."""
+    first, second = (read_counts(uid, "sector_counts", measured.data)[0] for uid in measured.parts)
+    for uid in measured.parts:
+        with tifffile.TiffFile(export_run(uid, "ome-tiff", tmp_path / uid, measured.data)) as tiff:
+            np.testing.assert_array_equal(tiff.asarray(), [first[0], second[0], first[2]])
+            notes = {entry.get("K"): entry.text for entry in ET.fromstring(tiff.ome_metadata).iter(f"{OME}M")}
+        assert notes["run_uids"] == " ".join(measured.parts)
+
+
 def test_imagej_hyperstack(export, measured):
     """What ImageJ itself goes by: the description, the resolution tag, contiguous pages."""
     with tifffile.TiffFile(export("tomogram", "imagej")) as tiff:

@@ -7,9 +7,8 @@ from xrm_sims.data.catalog import (
     open_catalog,
     open_experiment,
     open_results,
-    read_counts,
-    read_raster,
 )
+from xrm_sims.data.stored import read_counts, read_raster
 
 __all__ = [
     "Experiment",

@@ -12,10 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xrm_sims.data.frames import read_block
 from xrm_sims.data.layout import Layout, api_key
 
 Data = str | os.PathLike[str] | None
@@ -164,59 +160,6 @@ def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]
     run = find_run(uid, data)
     broker = _mounted(run.context, "runs").v1
     return broker[run.metadata["start"]["uid"]].documents()
-
-
-def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:
-    """All frames of a run's external key, ``(frame, *frame_shape)``, and the run's start document.
-
-    It takes the whole into memory: for images and rasters; projections are read in blocks.
-
-    Raises ValueError for an unknown uid, a run without this key, and naming file and frame when one cannot be read.
-    """
-    start: dict[str, Any] = {}
-    streams: dict[str, str] = {}
-    resources: dict[str, dict[str, Any]] = {}
-    blocks = []
-    for name, doc in documents(uid, data):
-        if name == "start":
-            start = dict(doc)
-        elif name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "stream_resource" and doc["data_key"] == key:
-            resources[doc["uid"]] = doc
-        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == stream:
-            indices = doc["indices"]
-            blocks.append(read_block(resources[doc["stream_resource"]], indices["start"], indices["stop"]))
-    if not blocks:
-        raise ValueError(f"run {uid} ({start.get('scan_type', 'no scan type')}) has no {key} in its stream {stream!r}")
-    return np.concatenate(blocks), start
-
-
-def read_raster(uid: str, data: Any = None) -> tuple[NDArray[Any], dict[str, Any]]:
-    """All frames of a SIMS raster, gathered from all its parts when it was interrupted and resumed.
-
-    ``uid`` is that of any part. Counts (frame, channel, row, column), from the original surface down, and the start
-    document of the first part, whose ``frame_indices`` are now those of the frames that are there.
-
-    Raises ValueError as :func:`read_counts` does.
-    """
-    frames: dict[int, NDArray[Any]] = {}
-    starts: list[dict[str, Any]] = []
-    empty: ValueError | None = None
-    for part in parts_of(find_run(uid, data)):
-        starts.append(dict(part.start))
-        try:
-            counts, _ = read_counts(part.start["uid"], "sector_counts", data)
-        except ValueError as error:
-            if part.stop.get("num_events", {}).get("primary"):
-                raise
-            empty = error  # it was interrupted before its first frame
-        else:
-            frames |= dict(zip(part.start.get("frame_indices", range(len(counts))), counts, strict=False))
-    if not frames:
-        raise empty or ValueError(f"run {uid}: has no frames")
-    order = sorted(frames)
-    return np.stack([frames[index] for index in order]), starts[0] | {"frame_indices": order}
 
 
 @dataclass(frozen=True)

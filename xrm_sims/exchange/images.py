@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.data import documents, find_run, results
-from xrm_sims.data.catalog import as_catalog, results_beside
-from xrm_sims.data.frames import read_block
+from xrm_sims.data import find_run, results
+from xrm_sims.data.catalog import as_catalog, parts_of, results_beside
+from xrm_sims.data.stored import RASTER_KEY, stored_frames, stored_raster
 from xrm_sims.exchange.about import About, about_runs
 
-KEYS = {"sims_raster": "sector_counts", "se_image": "se_image", "eds_map": "eds_counts"}
+KEYS = {"sims_raster": RASTER_KEY, "se_image": "se_image", "eds_map": "eds_counts"}
 BLOCK_BYTES = 16 << 20
 
 
@@ -70,25 +70,6 @@ class Image:
             yield place, np.asarray(self.data[place])
 
 
-@dataclass(frozen=True)
-class StoredFrames:
-    """Frames of a run's external key as an array, read when asked for."""
-
-    places: list[tuple[dict[str, Any], int, int]]  # resource, first index, count
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __getitem__(self, wanted: slice) -> NDArray[Any]:
-        start, stop, _ = wanted.indices(self.shape[0])
-        pieces, begin = [], 0
-        for resource, first, count in self.places:
-            low, high = max(start - begin, 0), min(stop - begin, count)
-            if low < high:
-                pieces.append(read_block(resource, first + low, first + high))
-            begin += count
-        return np.concatenate(pieces)
-
-
 def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
     """A tomography's volume (or an imported one); a raster's, an SE image's, an EDS map's counts.
 
@@ -101,7 +82,7 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
     catalog = as_catalog(data)
     everything = results_beside(catalog)
     if kind in KEYS:
-        return _measured(start, data, everything.get(start["uid"], {}), licence)
+        return _measured(run, data, everything.get(first, {}), licence)
     if first not in everything or "volume" not in everything[first]:
         advice = f"xrm-sims reconstruct {first[:8]} makes one" if kind == "tomography" else "it is no image either"
         raise ValueError(f"run {first} ({kind or 'run of unknown type'}) has no volume; {advice}")
@@ -117,43 +98,25 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
     )
 
 
-def _measured(start: dict[str, Any], data: Any, of_run: Any, licence: str | None) -> Image:
-    frames = _stored(start["uid"], KEYS[start["scan_type"]], data)
+def _measured(run: Any, data: Any, of_run: Any, licence: str | None) -> Image:
+    uid, kind = run.metadata["start"]["uid"], run.metadata["start"]["scan_type"]
+    frames, start = stored_raster(uid, data) if kind == "sims_raster" else stored_frames(uid, KEYS[kind], data)
     rows, columns = frames.shape[-2:]
     if "channels" in start:
         channels = tuple(Channel(str(one["label"]), one.get("mass_u")) for one in start["channels"])
     else:
         channels = tuple(Channel(str(name)) for name in start.get("elements", ()))
-    what = {"sims_raster": "SIMS maps", "se_image": "SE image", "eds_map": "EDS maps"}[start["scan_type"]]
+    what = {"sims_raster": "SIMS maps", "se_image": "SE image", "eds_map": "EDS maps"}[kind]
     return Image(
         data=frames,
         axes="tcyx" if len(frames.shape) == 4 else "tyx",
         pixel_um=float(start["fov_um"]) / columns,
         units="counts",
-        about=about_runs([start], what, licence),
+        about=about_runs([part.start for part in parts_of(run)], what, licence),
         channels=channels,
         centre_um=tuple(start.get("centre_um", (0.0, 0.0))),
         labels=_labels(of_run, (rows, columns)),
     )
-
-
-def _stored(uid: str, key: str, data: Any) -> StoredFrames:
-    streams: dict[str, str] = {}
-    resources: dict[str, dict[str, Any]] = {}
-    places = []
-    for name, doc in documents(uid, data):
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "stream_resource" and doc["data_key"] == key:
-            resources[doc["uid"]] = doc
-        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == "primary":
-            first, stop = doc["indices"]["start"], doc["indices"]["stop"]
-            places.append((resources[doc["stream_resource"]], first, stop - first))
-    if not places:
-        raise ValueError(f"run {uid}: holds no frame of {key}, there is nothing to export")
-    resource, first, _ = places[0]
-    one = read_block(resource, first, first + 1)
-    return StoredFrames(places, (sum(count for *_, count in places), *one.shape[1:]), one.dtype)
 
 
 def _labels(of_run: Any, shape: tuple[int, ...]) -> dict[str, Any]:

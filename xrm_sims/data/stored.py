@@ -1,0 +1,115 @@
+"""Frames of runs as arrays, read when they are asked for: those of one run, or of all parts of a raster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data.catalog import documents, find_run, parts_of
+from xrm_sims.data.frames import read_block
+
+RASTER_KEY = "sector_counts"
+Place = tuple[dict[str, Any], int, int]  # stream resource, first index, one past the last
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """Frames (frame, then the axes of each) in the order of their ``places``; ``frames[start:stop]`` reads those."""
+
+    places: list[Place]
+
+    def __len__(self) -> int:
+        return sum(stop - first for _, first, stop in self.places)
+
+    def __getitem__(self, wanted: slice) -> NDArray[Any]:
+        """ValueError naming file and frame when one cannot be read."""
+        begin, end, _ = wanted.indices(len(self))
+        pieces, before = [], 0
+        for resource, first, stop in self.places:
+            low, high = max(begin - before, 0), min(end - before, stop - first)
+            if low < high:
+                pieces.append(read_block(resource, first + low, first + high))
+            before += stop - first
+        return np.concatenate(pieces)
+
+    @cached_property
+    def _one(self) -> NDArray[Any]:
+        return self[:1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), *self._one.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._one.dtype
+
+
+def stored_frames(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[StoredFrames, dict[str, Any]]:
+    """Frames of a run's external key, and the run's start document.
+
+    Raises ValueError for an unknown uid and a run without this key.
+    """
+    start: dict[str, Any] = {}
+    streams: dict[str, str] = {}
+    resources: dict[str, dict[str, Any]] = {}
+    places: list[Place] = []
+    for name, doc in documents(uid, data):
+        if name == "start":
+            start = dict(doc)
+        elif name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "stream_resource" and doc["data_key"] == key:
+            resources[doc["uid"]] = doc
+        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == stream:
+            places.append((resources[doc["stream_resource"]], doc["indices"]["start"], doc["indices"]["stop"]))
+    if not places:
+        raise ValueError(f"run {uid} ({start.get('scan_type', 'no scan type')}) has no {key} in its stream {stream!r}")
+    return StoredFrames(places), start
+
+
+def stored_raster(uid: str, data: Any = None) -> tuple[StoredFrames, dict[str, Any]]:
+    """Frames of a SIMS raster, gathered from all its parts when it was interrupted and resumed.
+
+    ``uid`` is that of any part. Counts (frame, channel, row, column), from the original surface down, and the start
+    document of the first part, whose ``frame_indices`` are now those of the frames that are there.
+
+    Raises ValueError as :func:`stored_frames` does.
+    """
+    frames: dict[int, Place] = {}
+    starts: list[dict[str, Any]] = []
+    empty: ValueError | None = None
+    for part in parts_of(find_run(uid, data)):
+        starts.append(dict(part.start))
+        try:
+            stored, _ = stored_frames(part.start["uid"], RASTER_KEY, data)
+        except ValueError as error:
+            if part.stop.get("num_events", {}).get("primary"):
+                raise
+            empty = error  # it was interrupted before its first frame
+            continue
+        each = [(resource, n, n + 1) for resource, first, stop in stored.places for n in range(first, stop)]
+        frames |= dict(zip(part.start.get("frame_indices", range(len(each))), each, strict=False))
+    if not frames:
+        raise empty or ValueError(f"run {uid}: has no frames")
+    order = sorted(frames)
+    return StoredFrames([frames[index] for index in order]), starts[0] | {"frame_indices": order}
+
+
+def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:
+    """All of :func:`stored_frames` in memory: for images and rasters; projections are read in blocks.
+
+    Raises ValueError as that does, and naming file and frame when one cannot be read.
+    """
+    frames, start = stored_frames(uid, key, data, stream)
+    return frames[:], start
+
+
+def read_raster(uid: str, data: Any = None) -> tuple[NDArray[Any], dict[str, Any]]:
+    """All of :func:`stored_raster` in memory; raises as :func:`read_counts` does."""
+    frames, start = stored_raster(uid, data)
+    return frames[:], start
