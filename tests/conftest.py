@@ -1,7 +1,11 @@
-"""Channel Access for the whole suite: libca reads its environment when ophyd is imported, and only then."""
+"""What the whole suite shares: Channel Access (libca reads its environment when ophyd is imported, and only then), and
+data that others measured."""
 
 import os
 import socket
+from pathlib import Path
+
+import pytest
 
 
 def free_port():
@@ -17,3 +21,15 @@ os.environ.update(
     EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
     EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
 )
+
+
+@pytest.fixture
+def tooth():
+    """A synchrotron's scan of a tooth, in DataExchange. Everything it shows is also tested on synthetic scans."""
+    path = os.environ.get("XRM_SIMS_TOOTH_H5")
+    if not path:
+        pytest.skip(
+            "needs TomoPy's tooth.h5, data of others that are not kept here: XRM_SIMS_TOOTH_H5=path/to/tooth.h5"
+        )
+    assert Path(path).is_file(), f"XRM_SIMS_TOOTH_H5: there is no {path}"
+    return Path(path)

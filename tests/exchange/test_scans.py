@@ -21,7 +21,6 @@ from xrm_sims.exchange.importing import Choices
 from xrm_sims.exchange.keepsake import READINGS
 
 KEYS = {"primary": 0, "flat": 1, "dark": 2, "reference": -1}
-TOOTH = os.environ.get("XRM_SIMS_TOOTH_H5")
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +140,12 @@ def test_a_synchrotron_scan_is_reconstructed(measured, tmp_path, command):
     assert np.corrcoef(volume.ravel(), truth(phantom, (8, 64, 64)).ravel())[0, 1] > 0.8
 
 
-@pytest.mark.skipif(not TOOTH, reason="TomoPy's tooth.h5 is not ours to ship: set XRM_SIMS_TOOTH_H5")
-def test_the_tooth_goes_in_and_out(measured, tmp_path, command):
+def test_the_tooth_goes_in_and_out(tooth, measured, tmp_path, command):
     data = measured.data
-    uid = command("import", TOOTH, "--pixel-um", "1", "--axis-column", "296", "--data", data).out.strip()
+    uid = command("import", tooth, "--pixel-um", "1", "--axis-column", "296", "--data", data).out.strip()
     assert command("reconstruct", uid, "--no-correct", "--data", data).code == 0
     ended = command("export", uid, "--to", "dataexchange", "--out", tmp_path / "again.h5", "--data", data)
     assert ended.code == 0, ended.err
-    with h5py.File(TOOTH) as one, h5py.File(tmp_path / "again.h5") as other:
+    with h5py.File(tooth) as one, h5py.File(tmp_path / "again.h5") as other:
         for name in ("data", "data_white", "data_dark", "theta"):
             np.testing.assert_array_equal(one[f"exchange/{name}"][...], other[f"exchange/{name}"][...])

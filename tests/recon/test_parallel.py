@@ -1,6 +1,5 @@
 """A parallel beam through the same functions, on made and, where a file is named, on measured data."""
 
-import os
 from dataclasses import replace
 
 import h5py
@@ -22,7 +21,6 @@ from benchmarks.recon_phantom import (
 )
 from xrm_sims.geometry import ParallelGeometry
 
-TOOTH = os.environ.get("XRM_SIMS_TOOTH_H5")
 WIDTH, HEIGHT, VIEWS = 64, 24, 90
 MOVED = {
     "detector_offset_px": (0.8, -3.3),
@@ -118,9 +116,8 @@ def test_the_axis_search_names_what_it_refuses():
         recon.find_axis(np.full((8, 4, 16), np.nan), geometry)
 
 
-@pytest.mark.skipif(not TOOTH, reason="TomoPy's tooth.h5 is not ours to ship: set XRM_SIMS_TOOTH_H5")
-def test_a_measured_tooth_agrees_with_scikit_image():
-    with h5py.File(TOOTH) as file:
+def test_a_measured_tooth_agrees_with_scikit_image(tooth):
+    with h5py.File(tooth) as file:
         raw = {name: file[f"exchange/{name}"][...] for name in ("data", "data_white", "data_dark", "theta")}
     p, _ = recon.line_integrals(raw["data"], raw["data_white"], raw["data_dark"])
     rows, columns = p.shape[1:]
@@ -138,6 +135,6 @@ def test_a_measured_tooth_agrees_with_scikit_image():
     peer = iradon(centred, theta=raw["theta"], output_size=width)
     y, x = np.mgrid[:width, :width] - (width - 1) / 2
     disk = np.hypot(x, y) < 0.45 * width
-    tooth = disk & (peer > 0.3 * np.percentile(peer[disk], 99))
+    dense = disk & (peer > 0.3 * np.percentile(peer[disk], 99))
     for volume in (recon.fdk(p, geometry), recon.sart(p, geometry).volume):
-        assert np.corrcoef(np.rot90(volume[0])[tooth], peer[tooth])[0, 1] > 0.99
+        assert np.corrcoef(np.rot90(volume[0])[dense], peer[dense])[0, 1] > 0.99
