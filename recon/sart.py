@@ -35,7 +35,7 @@ QUARTERS = 4  # of a sweep: after each of them the stopping rule looks at it and
 RISEN = 0.02  # a quarter that raised the shared misfit by more than this share was the last: by less it is chance
 MISFIT_OF_MODEL = 4.0  # times the squared noise: what voxels cannot say is left then, a second sweep would only fit it
 WHITE = 0.04  # share of the squared misfit that neighbours have in common where a million rays see no more than noise
-MILLION = 1e6  # the more rays, the finer what can be told from noise: as one over the square root
+MILLION = 1e6  # with more rays, finer misfit is told from noise: as one over the square root
 SAMPLED_VIEWS = 16
 NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
 
@@ -92,7 +92,7 @@ def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -
     rays = trust[last % len(trust)]
     found = np.array(misfits)[last] / rays[:, None]
     square, shared = found[-quarter:].mean(axis=0)
-    if square <= noise**2 or shared <= WHITE * square * math.sqrt(MILLION / rays[-quarter:].sum()):
+    if square <= noise**2 or shared <= WHITE * square * min(1.0, math.sqrt(MILLION / rays[-quarter:].sum())):
         return True
     if done >= len(trust) and square > MISFIT_OF_MODEL * noise**2:
         return True

@@ -100,7 +100,7 @@ def test_halves_of_a_scan_part_where_noise_begins():
     geometry = scan_geometry(64, 24, 120)
     exact = exact_projections(pillar_with_spheres(64, 24, 3, 60), geometry)
     crossings = []
-    for counts in (100, 30_000):
+    for counts in (300, 30_000):
         noisy = np.random.default_rng(1).poisson(counts * np.exp(-exact))
         p = -np.log(np.maximum(noisy, 0.5) / counts).astype(np.float32)
         times = np.arange(120.0)
