@@ -139,7 +139,7 @@ def _legend(axes: Axes, labels: Sequence[str]) -> None:
     for n, label in enumerate(labels):
         axes.text(
             0.03, 0.96 - 0.07 * n, _isotope(label), color=COLOURS.get(label, (1, 1, 1)), fontsize=10, va="top",
-            transform=axes.transAxes, zorder=6, bbox={"facecolor": "black", "alpha": 0.6, "lw": 0, "pad": 1.5},
+            transform=axes.transAxes, zorder=6, bbox={"facecolor": "black", "alpha": 1.0, "lw": 0, "pad": 1.5},
         )  # fmt: skip
 
 

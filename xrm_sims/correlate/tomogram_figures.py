@@ -122,7 +122,8 @@ def drift_figure(geometry: Geometry, time_s: ArrayLike) -> Figure:
         ax.grid(alpha=0.3)
         ax.margins(x=0.01)
     figure.suptitle(
-        f"rotation axis off by {geometry.axis_offset_um:+.2f} µm, detector turned by {geometry.detector_roll_deg:+.2f}°"
+        f"rotation axis off by {geometry.axis_offset_um:+z.2f} µm, "
+        f"detector turned by {geometry.detector_roll_deg:+z.2f}°"
         f"{'' if geometry.view_scale is not None else ', magnification as built'}",
         fontsize=9,
     )
@@ -147,9 +148,11 @@ def _arrows(axes: Axes, defects: Sequence[Defect], direction: str, at_um: float,
     cut = [d for d in defects if abs(d.centre_um[axis] - at_um) < max(0.5 * d.diameter_um, 0.3)]
     for defect in sorted(cut, key=lambda d: d.diameter_um, reverse=True)[:most]:
         x, y = defect.centre_um[0], defect.centre_um[1 if axis == 2 else 2]
+        right, top = max(axes.get_xlim()), max(axes.get_ylim())
         width = abs(np.subtract(*axes.get_xlim()))
         tip, tail = 0.5 * defect.diameter_um * 0.7, 0.085 * width
-        way = np.array([1.0, 1.0]) / np.sqrt(2)
+        room = tip + tail + 0.03 * width  # for the number, which would be cut off at the edge
+        way = np.array([1.0 if x + room < right else -1.0, 1.0 if y + room < top else -1.0]) / np.sqrt(2)
         colour = PORE_COLOUR if defect.kind == "pore" else CRACK_COLOUR
         end = np.array([x, y]) + way * (tip + tail)
         axes.annotate(
@@ -161,8 +164,8 @@ def _arrows(axes: Axes, defects: Sequence[Defect], direction: str, at_um: float,
             zorder=6, annotation_clip=True,
         )  # fmt: skip
         axes.text(
-            end[0], end[1], str(defect.label), color=colour, fontsize=8, ha="left", va="bottom", zorder=7,
-            path_effects=outline(), clip_on=True,
+            end[0], end[1], str(defect.label), color=colour, fontsize=8, ha="left" if way[0] > 0 else "right",
+            va="bottom" if way[1] > 0 else "top", zorder=7, path_effects=outline(), clip_on=True,
         )  # fmt: skip
 
 
