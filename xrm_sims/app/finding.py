@@ -13,8 +13,9 @@ from xrm_sims.app.reconstruction import Tomogram, kept_tomogram
 from xrm_sims.app.session import open_session, session_settings
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, load_rule, numbered_roi
 from xrm_sims.correlate.segment import Segmentation
-from xrm_sims.data.layout import Layout, write_whole
+from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
+from xrm_sims.data.whole import write_whole
 
 SHOWN = 10  # lines on the screen; the table has them all
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import UserDict
 from pathlib import Path
 from typing import Any
 
 from event_model import sanitize_doc
+
+from xrm_sims.data.whole import write_whole
 
 
 class KeptMetadata(UserDict[str, Any]):
@@ -39,12 +40,7 @@ class KeptMetadata(UserDict[str, Any]):
 
     def flush(self) -> None:
         """Returns when everything is on disk."""
-        beside = self.path.with_suffix(".new")
         try:
-            with open(beside, "w") as file:
-                json.dump(sanitize_doc(self.data), file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.path)
+            write_whole(self.path, json.dumps(sanitize_doc(self.data), indent=2))
         except OSError as error:
             raise RuntimeError(f"metadata file {self.path}: cannot be written ({error.strerror})") from error

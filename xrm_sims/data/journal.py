@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from xrm_sims.data.frames import count_frames
+from xrm_sims.data.whole import sync, write_whole
 
 Document = tuple[str, dict[str, Any]]
 _PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")
@@ -54,7 +55,7 @@ class Journal:
         try:
             if name == "start":
                 self._files[run] = open(journal_path(self.folder, run), "xb", buffering=0)  # noqa: SIM115
-                _sync_folder(self.folder)
+                sync(self.folder)
             _append(self._files[run], line, sync=not self._event_follows(name, doc))
         except OSError as error:
             raise RuntimeError(
@@ -95,26 +96,18 @@ class Journal:
         return run
 
 
-def write_whole(folder: str | os.PathLike[str], documents: Iterable[Document]) -> Path:
+def write_journal(folder: str | os.PathLike[str], documents: Iterable[Document]) -> Path:
     """The journal of a run that is known whole: it is there, on disk, or it is not. Its path.
 
     Raises RuntimeError naming the file when the disk refuses.
     """
     lines = [(name, doc) for name, doc in documents]
     path = journal_path(Path(folder), lines[0][1]["uid"])
-    beside = path.with_suffix(f".{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(beside, "wb") as file:
-            file.writelines(encode(name, doc) for name, doc in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _sync_folder(path.parent)
+        write_whole(path, b"".join(encode(name, doc) for name, doc in lines))
     except OSError as error:
         raise RuntimeError(f"journal {path}: cannot be written ({error.strerror})") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 
@@ -324,15 +317,6 @@ def _whole_lines(file: io.BufferedRandom) -> int:
             return low + newline + 1
         end = low
     return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on disk only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _plain(value: Any) -> Any:

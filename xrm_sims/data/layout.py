@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+from xrm_sims.data.whole import publish
 
 HOST = "127.0.0.1"  # what serves a data root listens to this computer only
 
@@ -83,21 +84,3 @@ def api_key(layout: Layout) -> str:
             os.fsync(file.fileno())
         publish(beside, path)
     return path.read_text()
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """The whole file or none of it, whenever the power goes; the path."""
-    beside = path.with_name(f".{path.name}.new")
-    with open(beside, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    return path
-
-
-def publish(beside: Path, path: Path) -> None:
-    """Give a finished file its name, unless another process was first."""
-    with contextlib.suppress(FileExistsError):
-        os.link(beside, path)
-    beside.unlink()

@@ -26,7 +26,7 @@ from xrm_sims.data.journal import (
     journal_path,
     journal_paths,
     read_journal,
-    write_whole,
+    write_journal,
 )
 from xrm_sims.data.layout import Layout
 
@@ -156,7 +156,7 @@ def record_whole(data: str | os.PathLike[str] | None, documents: Iterable[tuple[
     Raises RuntimeError when the journal cannot be written: then nothing of the run is there.
     """
     layout = Layout.of(data)
-    path = write_whole(layout.journal, documents)
+    path = write_journal(layout.journal, documents)
     try:
         catalog = open_catalog(layout.root)
         _bring_in(path, catalog, _writer(catalog, _REPLAY_BATCH))

@@ -6,7 +6,6 @@ format has no place for drift references, which are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
 from xrm_sims.exchange.keepsake import read_keepsake, write_keepsake
 from xrm_sims.exchange.scans import RawScan
-from xrm_sims.exchange.writing import hdf5_with_room
+from xrm_sims.exchange.writing import Progress, hdf5_with_room
 from xrm_sims.geometry import ConeGeometry
 
 SUFFIXES = {"primary": "", "flat": "_white", "dark": "_dark"}
@@ -25,7 +24,6 @@ _MM = {"m": 1e3, "mm": 1.0, "millimeter": 1.0, "um": 1e-3, "µm": 1e-3, "micron"
 _PIXELS = ("measurement/instrument/detector/pixel_size_x", "measurement/instrument/detector/x_pixel_size")
 _SOURCE = "measurement/instrument/source/distance_to_sample"
 _CAMERA = "measurement/instrument/detector/distance_to_sample"
-Progress = Callable[[str, float], None]
 
 
 def write_dataexchange(scan: RawScan, path: Path, progress: Progress) -> None:

@@ -16,9 +16,7 @@ from xrm_sims.exchange.raw import write_raw
 from xrm_sims.exchange.scans import read_scan
 from xrm_sims.exchange.tables import read_tables, write_tables
 from xrm_sims.exchange.tiff import write_imagej, write_ome_tiff
-from xrm_sims.exchange.writing import appearing
-
-Progress = Callable[[str, float], None]
+from xrm_sims.exchange.writing import Progress, appearing
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Everything is checked before anything is written; the run appears in journal and
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,7 @@ from xrm_sims.exchange.nexus import holds_nxtomo, read_nxtomo
 from xrm_sims.exchange.runs import scan_documents
 from xrm_sims.exchange.stacks import import_stack, is_stack
 from xrm_sims.exchange.store import FrameFiles
-
-Progress = Callable[[str, float], None]
+from xrm_sims.exchange.writing import Progress
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.exchange.images import Image
-from xrm_sims.exchange.writing import library
+from xrm_sims.exchange.writing import Progress, library
 
 MOST_FRAMES = 240
 LARGEST_PX = 512
 FRAME_MS = 60
 CONTRAST = (0.5, 99.5)
 SAMPLED = 16  # slices that the contrast is taken from
-Progress = Callable[[str, float], None]
 
 
 def write_gif(image: Image, path: Path, progress: Progress) -> None:

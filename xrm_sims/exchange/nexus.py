@@ -8,7 +8,6 @@ specimen turns counter-clockwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ import numpy as np
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
 from xrm_sims.exchange.keepsake import read_keepsake, write_keepsake
 from xrm_sims.exchange.scans import RawScan
-from xrm_sims.exchange.writing import hdf5_with_room, library
+from xrm_sims.exchange.writing import Progress, hdf5_with_room, library
 from xrm_sims.geometry import ConeGeometry
 
 ENTRY = "entry"
 KEYS = {"primary": 0, "flat": 1, "dark": 2, "reference": -1}
 _DATA = "instrument/detector/data"
-Progress = Callable[[str, float], None]
 
 
 def write_nxtomo(scan: RawScan, path: Path, progress: Progress) -> None:

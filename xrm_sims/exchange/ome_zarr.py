@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.exchange.images import BLOCK_BYTES, Image
-from xrm_sims.exchange.writing import library
+from xrm_sims.exchange.writing import Progress, library
 
 VERSION = "0.5"
 SMALLEST = 128  # pixels along the longest edge of the coarsest level, at most
@@ -23,7 +23,6 @@ CONTRAST = (0.1, 99.9)  # percentiles between which a viewer starts
 _AXES = {"t": {"name": "t", "type": "time"}, "c": {"name": "c", "type": "channel"}} | {
     axis: {"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"
 }
-Progress = Callable[[str, float], None]
 
 
 def write_ome_zarr(image: Image, path: Path, progress: Progress) -> None:

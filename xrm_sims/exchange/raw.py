@@ -5,10 +5,10 @@ The numbers are little-endian, x fastest. The ``.raw`` file comes with its heade
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from xrm_sims.exchange.images import Image
+from xrm_sims.exchange.writing import Progress
 
 _NRRD = {
     "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16", "uint32": "uint32", "int32": "int32",
@@ -17,7 +17,6 @@ _NRRD = {
 _AMIRA = {
     "uint8": "byte", "int16": "short", "uint16": "ushort", "int32": "int", "float32": "float", "float64": "double",
 }  # fmt: skip
-Progress = Callable[[str, float], None]
 
 
 def write_raw(image: Image, folder: Path, progress: Progress) -> None:

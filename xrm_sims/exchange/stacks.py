@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,10 @@ from xrm_sims.data.recorder import record_whole
 from xrm_sims.exchange.runs import origin, stack_documents
 from xrm_sims.exchange.sidecar import SeSidecar, SimsSidecar, VolumeSidecar, find_sidecar, read_sidecar
 from xrm_sims.exchange.store import FrameFiles, described
-from xrm_sims.exchange.writing import library
+from xrm_sims.exchange.writing import Progress, library
 
 ENDINGS = (".tif", ".tiff")
 SLAB_BYTES = 4 << 20
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

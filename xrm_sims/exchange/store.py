@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from xrm_sims.data.frames import MIMETYPE, FrameWriter
 from xrm_sims.data.layout import Layout
 from xrm_sims.exchange.foreign import ForeignScan
+from xrm_sims.exchange.writing import Progress
 
 DATASET = "/entry/data/data"
 BLOCK = 32
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Units stand in the names of the columns; lines that begin with ``#`` say whose d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from xrm_sims.data.catalog import as_catalog, results_beside
 from xrm_sims.exchange.about import About, about_runs
 from xrm_sims.exchange.keepsake import READINGS
 from xrm_sims.exchange.scans import read_scan
-
-Progress = Callable[[str, float], None]
+from xrm_sims.exchange.writing import Progress
 
 
 @dataclass(frozen=True, eq=False)

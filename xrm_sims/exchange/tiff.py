@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.exchange.images import Image
-from xrm_sims.exchange.writing import library
+from xrm_sims.exchange.writing import Progress, library
 
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 IMAGEJ_LARGEST_BYTES = (4 << 30) - (32 << 20)
-Progress = Callable[[str, float], None]
 
 
 def write_ome_tiff(image: Image, path: Path, progress: Progress) -> None:

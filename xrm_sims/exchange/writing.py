@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,9 @@ from types import ModuleType
 import h5py
 
 from xrm_sims.data.frames import trim
+from xrm_sims.data.whole import sync
 
+Progress = Callable[[str, float], None]  # hears the stage and the finished share of it
 HEADROOM_BYTES = 4 << 20  # what a file needs beside its numbers
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -55,9 +57,9 @@ def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
-        _sync(beside)
+        _sync_all(beside)
         _rename(beside, path)
-        _sync_one(path.parent)
+        sync(path.parent)
     except (OSError, RuntimeError) as error:
         number = _errno(error)
         if number is None and not isinstance(error, OSError):
@@ -112,19 +114,11 @@ def _errno(error: Exception) -> int | None:
     return int(told[1]) if told else None
 
 
-def _sync(path: Path) -> None:
+def _sync_all(path: Path) -> None:
     """Returns when a file, or everything in a folder, is on disk."""
     for inner in sorted(path.rglob("*"), reverse=True) if path.is_dir() else ():
-        _sync_one(inner)
-    _sync_one(path)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(inner)
+    sync(path)
 
 
 def _remove(path: Path) -> None:

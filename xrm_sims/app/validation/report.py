@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,14 +36,3 @@ def markdown(rows: Sequence[Row], seed: int, seconds: float, pictures: Sequence[
         said += ["", "## Pictures", ""]
         said += [f"![{path.stem.replace('_', ' ')}]({path.name})" for path in pictures]
     return "\n".join(said) + "\n"
-
-
-def write_text(path: Path, text: str) -> Path:
-    """The whole file or none of it."""
-    beside = path.with_suffix(".new")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    return path

@@ -9,8 +9,9 @@ from pathlib import Path
 from xrm_sims.app.progress import stages
 from xrm_sims.app.validation import ions, link, surface, xrays
 from xrm_sims.app.validation.laboratory import Laboratory
-from xrm_sims.app.validation.report import line, markdown, write_text
+from xrm_sims.app.validation.report import line, markdown
 from xrm_sims.app.validation.rows import Row
+from xrm_sims.data.whole import write_whole
 
 # Each row with about how many seconds the scans take that it is the first to need.
 ROWS: dict[str, tuple[Callable[[Laboratory], Row], float]] = {
@@ -67,5 +68,5 @@ def validate(
             spent += cost
         progress("validation", 1.0)
     text = markdown(done, seed, time.perf_counter() - began, lab.pictures)
-    announce(f"report: {write_text(out / 'validation.md', text)}")
+    announce(f"report: {write_whole(out / 'validation.md', text)}")
     return done
