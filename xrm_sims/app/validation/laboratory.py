@@ -31,8 +31,8 @@ from xrm_sims.twin.microscope import Microscope, Truth
 
 T = TypeVar("T")
 ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
-PAPER_VIEWS, PAPER_ROWS = 1200, 80  # the paper's scan in single pixels and full columns, of fewer rows
-PAPER_TOP_UM = 1.6  # height of the pillar's top above the middle of those rows
+PAPER_VIEWS, PAPER_ROWS = 1200, 160  # the paper's scan in single pixels and full columns, of fewer rows
+PAPER_TOP_UM = 3.0  # height of the pillar's top above the middle of those rows: source and stage drift by up to 2 um
 TARGET_VIEWS, TARGET_BINNING = 400, 2  # of the scans that compare target materials
 FIELD_UM = 42.0  # side of the square that is reconstructed
 _SAMPLES = 40_000
