@@ -18,6 +18,7 @@ from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.session import rehearsal
 from xrm_sims.app.sheets import SheetFile
 
+SOAK = (pytest.mark.soak, pytest.mark.timeout(3600))
 COMMANDS = typer.main.get_command(app).commands
 GOOD = re.search(r"```toml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "night.md").read_text(), re.DOTALL)[1]
 VALUES = [
@@ -147,7 +148,7 @@ def run_words(words, command, data):
     refused_in_one_sentence(ended.code if isinstance(ended.code, int) else 1, ended.out, ended.err, words)
 
 
-@pytest.mark.parametrize("block", [range(40), pytest.param(range(1000, 2000), marks=pytest.mark.soak)])
+@pytest.mark.parametrize("block", [range(40), pytest.param(range(1000, 2000), marks=SOAK)])
 def test_command_lines(block, command, data, monkeypatch, tmp_path):
     monkeypatch.setenv("XRM_SIMS_DATA", str(data))
     monkeypatch.chdir(tmp_path)
@@ -155,7 +156,7 @@ def test_command_lines(block, command, data, monkeypatch, tmp_path):
         run_words(fuzzed_words(seed), command, data)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(25, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [2, pytest.param(25, marks=SOAK)])
 def test_real_processes(count, tmp_path):
     data = make_data_root(tmp_path / "data")
     for seed in range(count):
