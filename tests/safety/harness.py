@@ -140,7 +140,7 @@ class Night:
         self.told.append(told)
         self._check_recovery(before, told)
         if not told.done:
-            assert told.exit_code == code, (self.data / "said.txt").read_text()
+            assert told.exit_code == code, f"{told.sentence}\n{(self.data / 'said.txt').read_text()}"
             self.kills[self.where()] += 1
         return told
 
@@ -263,7 +263,7 @@ class Night:
 
     def _check_dose(self) -> None:
         """The specimen has got each pass and each frame of the plans once; frames without a file are said to be lost,
-        one at most for each kill, and no frame that is there was lost."""
+        one at most for each process that ended meanwhile, and no frame that is there was lost."""
         parts = find_parts(self.data / "journal", self._first("sims_raster"))
         taken = [part.start["frame_indices"][number - 1] for part in parts for number in part.taken]
         lost = {frame for part in parts for frame in part.start.get("lost_indices", [])}
@@ -275,7 +275,7 @@ class Night:
         assert abs(drawn - FRAMES * frame_nc) < 1e-6 * frame_nc
         assert len(taken) == len(set(taken))
         untold = set(range(FRAMES)) - set(taken) - lost  # the last frame may be lost without a part that says so
-        assert len(lost) + len(untold) <= sum(n for where, n in self.kills.items() if where.startswith("sims"))
+        assert len(lost) + len(untold) <= sum(told.phase == "sims_raster" and not told.done for told in self.told)
         assert not lost & set(taken)
         assert not left.ions_on
         assert not left.electrons_on

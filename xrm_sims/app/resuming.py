@@ -71,7 +71,7 @@ def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) ->
     for part in parts:
         frames = part.start["frame_indices"]
         done |= {frames[number - 1] for number in part.taken}
-        drawn = _scan_dose_nc(part) / start["frame_dose_nc"]
+        drawn = _scan_dose_nc(scope, part) / start["frame_dose_nc"]
         lost |= {frame for place, frame in enumerate(frames) if place + A_TRACE < drawn}
     lost -= done
     announce(f"raster {parts[0].uid[:8]}: {len(done)} of {start['frames']} frames are there")
@@ -82,7 +82,7 @@ def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) ->
 
 
 def _milling(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
-    start, done_nc = parts[0].start, sum(_scan_dose_nc(part) for part in parts)
+    start, done_nc = parts[0].start, sum(_scan_dose_nc(scope, part) for part in parts)
     announce(f"{start['scan_type']} {parts[0].uid[:8]}: {done_nc:.4g} nC are on the pattern")
     plan = plans.resume_deposit if start["scan_type"] == "deposition" else plans.resume_mill
     return plan(scope, start, done_nc)
@@ -96,13 +96,9 @@ _RESUMES: dict[str, Callable[..., Plan[str]]] = {
 }
 
 
-def _scan_dose_nc(part: Part) -> float:
-    """What the scans of a run have brought onto the specimen."""
+def _scan_dose_nc(scope: Any, part: Part) -> float:
+    """What the scans of a run have brought onto the specimen; one that does not tell was the last that scanned."""
     if not part.before:
         return 0.0  # nothing moves before the instrument's state is noted
-    if SCAN_DOSE not in part.after:
-        raise ValueError(
-            f"run {part.uid}: does not tell the dose at its end, so nobody knows what the specimen has lost; "
-            "begin a new run where the surface now stands"
-        )
-    return float(part.after[SCAN_DOSE] - part.before[SCAN_DOSE])
+    after_nc = part.after[SCAN_DOSE] if part.after else scope.fib.scan_dose_nc.get()
+    return float(after_nc - part.before[SCAN_DOSE])

@@ -5,7 +5,7 @@ A journal is there when the catalogue is not, and it is read in milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ class Part:
     """One run of a measurement.
 
     taken : seq_nums of ``primary`` whose frame can be read (and, in a stream with events, whose event is there).
-    before, after : the instrument at its beginning and at its end; empty where the run does not tell.
+    before, after : the instrument at its beginning and at its end; empty where the run does not tell, but where it came
+        to no end of its own (on a full disk, say) ``after`` is what the next run found.
     ended : whether it has a stop document.
     """
 
@@ -46,8 +47,18 @@ def find_parts(folder: Path, run: str) -> list[Part]:
     start = read_start(find_journal(folder, run))
     first = start.get("resumes_uid", start["uid"])
     starts = [(path, read_start(path)) for path in journal_paths(folder)]
-    own = [path for path, start in starts if start and first in (start["uid"], start.get("resumes_uid"))]
-    return sorted((read_part(path) for path in own), key=lambda part: part.start["time"])
+    runs = sorted(((path, start) for path, start in starts if start), key=lambda run: run[1]["time"])
+    return [
+        _ended_as_found(read_part(path), [later for later, _ in runs[n + 1 :]])
+        for n, (path, start) in enumerate(runs)
+        if first in (start["uid"], start.get("resumes_uid"))
+    ]
+
+
+def _ended_as_found(part: Part, later: list[Path]) -> Part:
+    if part.after or not part.before:
+        return part
+    return replace(part, after=next((found for path in later if (found := read_part(path).before)), {}))
 
 
 def read_part(path: Path) -> Part:
