@@ -145,3 +145,17 @@ def test_a_roll_leaves_no_edge_where_the_specimen_leaves_the_detector():
         volume = recon.fdk(exact_projections(phantom, geometry), geometry)
         errors.append(rms_error(volume[:6], truth(phantom, geometry.volume_shape)[:6]))
     assert errors[1] < 1.1 * errors[0]
+
+
+def test_a_sharp_window_undoes_the_blur_of_interpolation():
+    """A Gaussian column of standard deviation s is left s^2 / (s^2 + 1/6) of its height: 1/6 is the variance of the
+    triangle that interpolates linearly."""
+    geometry = parallel_geometry(WIDTH, 8, 360)
+    sigma, x, y = 1.2, 10.5, -7.5  # in the middle of a voxel
+    angle = np.radians(geometry.angles_deg)[:, None]
+    away = np.arange(WIDTH) - geometry.axis_column - (x * np.sin(angle) + y * np.cos(angle))
+    p = np.sqrt(2 * np.pi) * sigma * np.exp(-0.5 * (away / sigma) ** 2)
+    p = np.repeat(p[:, None, :], 8, axis=1).astype(np.float32)
+    plain, sharp = (recon.fdk(p, geometry, window=window)[4].max() for window in ("ramp", "sharp"))
+    assert plain == pytest.approx(sigma**2 / (sigma**2 + 1 / 6), abs=0.01)
+    assert sharp == pytest.approx(1.0, abs=0.01)

@@ -42,8 +42,9 @@ _SAMPLES = 40_000
 class Tomogram:
     """A scan with its motion corrected from the data, reconstructed twice.
 
-    volume (z, y, x) in 1/um with the default arguments, so regularised; raw (z, y, x) by filtered back projection, so
-    with all the noise of the data; raised_um : how much higher the specimen stands in both than in its own frame.
+    volume (z, y, x) in 1/um with the default arguments, so regularised, if that was asked for; raw (z, y, x) by
+    filtered back projection, so with all the noise of the data; raised_um : how much higher the specimen stands in both
+    than in its own frame.
     """
 
     volume: NDArray[np.float32]
@@ -102,13 +103,14 @@ class Laboratory:
 
     @cached_property
     def paper(self) -> Tomogram:
-        """The paper's scan of the pillar's top: tungsten, 1,200 views of 90 s, pixels of 50 nm in full columns."""
+        """The paper's scan of the pillar's top: tungsten, 1,200 views of 90 s, pixels of 50 nm in full columns. By
+        filtered back projection that undoes its own blur, and nothing else."""
         settings = self.settings.model_copy(
             update={"detector": self.settings.detector.model_copy(update={"rows": PAPER_ROWS})}
         )
         with self.session("paper", settings) as session:
             session.RE(bps.mv(session.scope.stage.z_um, PAPER_TOP_UM - settings.specimen.top_um))
-            return self._tomogram(session, num=PAPER_VIEWS)
+            return self._tomogram(session, num=PAPER_VIEWS, window="sharp")
 
     @cached_property
     def tungsten(self) -> Tomogram:
@@ -122,8 +124,11 @@ class Laboratory:
         with self.session("copper") as session:
             return self._tomogram(session, num=TARGET_VIEWS, binning=TARGET_BINNING, target="Cu")
 
-    def _tomogram(self, session: Session, *, num: int, binning: int = 1, **scan: Any) -> Tomogram:
-        """Take a scan and do what ``recon.from_run`` does by default, and filtered back projection beside it."""
+    def _tomogram(
+        self, session: Session, *, num: int, binning: int = 1, window: str | None = None, **scan: Any
+    ) -> Tomogram:
+        """Take a scan and do what ``recon.from_run`` does by default, and filtered back projection beside it; that
+        alone with a ``window``."""
         uid = session.run(plans.tomography(session.scope, num=num, step_deg=360.0 / num, binning=binning, **scan))
         run = open_catalog(session.data).v1[uid]
         side = round(FIELD_UM / (session.settings.voxel_um * binning))
@@ -132,10 +137,13 @@ class Laboratory:
             prepared = recon.prepare_run(run, progress)
             prepared = replace(prepared, geometry=recon.correct_run(prepared, progress))
             straighten(prepared)
-            done = reconstruct(prepared, correct=False, volume_shape=shape, progress=progress)
-        volume = np.ascontiguousarray(done.volume)
-        raw = recon.fdk(prepared.p, done.geometry, support=0.5 * FIELD_UM)
-        return Tomogram(volume, raw, done.geometry, height_in(volume, done.geometry.voxel_um, self.specimen))
+            geometry = replace(prepared.geometry, volume_shape=shape)
+            raw = recon.fdk(prepared.p, geometry, window=window or "ramp", support=0.5 * FIELD_UM)
+            volume = raw
+            if window is None:
+                done = reconstruct(prepared, correct=False, volume_shape=shape, progress=progress)
+                volume = np.ascontiguousarray(done.volume)
+        return Tomogram(volume, raw, geometry, height_in(volume, geometry.voxel_um, self.specimen))
 
 
 def truth_of(session: Session) -> Truth:

@@ -53,7 +53,7 @@ def edge_figure(tomogram: Tomogram, width: recon.EdgeResolution) -> Figure:
     """A slice of the volume, the edge response and its line spread."""
     figure = new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
-    _slice(left, tomogram, tomogram.volume, "nanoCT")
+    _slice(left, tomogram, tomogram.raw, "nanoCT")
     curves = width.curves
     right.plot(curves.distance_um, curves.edge_response, ".", ms=2, color="0.5", label="edge response")
     right.plot(

@@ -17,7 +17,7 @@ from xrm_sims.data.whole import write_whole
 ROWS: dict[str, tuple[Callable[[Laboratory], Row], float]] = {
     "open_beam": (xrays.open_beam, 15),
     "transmission": (xrays.transmission, 5),
-    "edge": (xrays.edge, 450),
+    "edge": (xrays.edge, 230),
     "grey_tungsten": (xrays.grey_tungsten, 60),
     "binder_in_ct": (xrays.binder_in_ct, 1),
     "grey_copper": (xrays.grey_copper, 60),
