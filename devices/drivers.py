@@ -138,7 +138,7 @@ class Drivers(Protocol):
     """One instrument.
 
     ================ =====================================================================================
-    attribute        quantities (ro: read only; *: any time)
+    attribute        quantities (ro: read only; starred: any time)
     ================ =====================================================================================
     instrument       mode* ("xray", "sem", "fib", "transfer"), time_s* (ro), chamber_pressure_pa* (ro),
                      specimen (name; putting another one has it exchanged, by a robot or by asking a person, and

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +27,22 @@ KEY = "camera_image"
 DATASET = "/entry/data/data"
 
 
-def frame_of(index: int) -> np.ndarray:
-    return (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint32).reshape(SHAPE) + index) % 4096
+def frame_of(index: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    return (np.arange(np.prod(shape), dtype=np.uint32).reshape(shape) + index) % 4096
 
 
 class Camera(Device):
     current_na = Component(Signal, value=400.0)
 
-    def __init__(self, folder: Path, *, name: str = "camera") -> None:
+    def __init__(self, folder: Path, key: str = KEY, shape: tuple[int, ...] = SHAPE, *, name: str = "camera") -> None:
         super().__init__("", name=name)
-        self.folder = folder
-        self.files = 0
+        self.folder, self.key, self.shape = folder, key, shape
 
     def stage(self) -> list[object]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.files += 1
-        self.writer = FrameWriter(self.folder / f"{id(self):x} {self.files}.h5", DATASET, SHAPE, np.uint32)
+        self.writer = FrameWriter(self.folder / f"frames {uuid.uuid4().hex[:8]}.h5", DATASET, self.shape, np.uint32)
         self.bundle = compose_stream_resource(
-            mimetype=MIMETYPE, uri=self.writer.uri, data_key=KEY, parameters=self.writer.parameters
+            mimetype=MIMETYPE, uri=self.writer.uri, data_key=self.key, parameters=self.writer.parameters
         )
         self.said = False
         return super().stage()
@@ -52,14 +52,20 @@ class Camera(Device):
         return super().unstage()
 
     def trigger(self) -> Status:
-        self.index = self.writer.append(frame_of(self.writer.count))
+        self.index = self.writer.append(frame_of(self.writer.count, self.shape))
         status = Status(self)
         status.set_finished()
         return status
 
     def describe(self) -> dict[str, Any]:
-        key = {"source": "test", "dtype": "array", "dtype_numpy": "<u4", "shape": list(SHAPE), "external": "STREAM:"}
-        return super().describe() | {KEY: key}
+        key = {
+            "source": "test",
+            "dtype": "array",
+            "dtype_numpy": "<u4",
+            "shape": list(self.shape),
+            "external": "STREAM:",
+        }
+        return super().describe() | {self.key: key}
 
     def collect_asset_docs(self) -> Any:
         if not self.said:
@@ -98,17 +104,28 @@ def data(tmp_path: Path) -> Iterator[Path]:
     disconnect(root)
 
 
-@pytest.fixture
-def record(data: Path) -> Iterator[Callable[..., Any]]:
+@contextmanager
+def recording(data: Path) -> Iterator[Callable[..., Any]]:
     """Runs the camera's scan with everything a session has: RunEngine, recorder, frames; gives its uid."""
     RE = RunEngine(call_returns_result=False)
     recorder = Recorder(data)
     RE.subscribe(recorder)
-    camera, angle = Camera(Layout(data).frames), Signal(name="rotation_angle_deg", value=0.0)
+    plain, angle = Camera(Layout(data).frames), Signal(name="rotation_angle_deg", value=0.0)
 
-    def run(num: int = 5, md: dict[str, Any] | None = None, at: Callable[[int], object] | None = None) -> str:
-        return RE(scan(camera, angle, num, md, at))[0]
+    def run(
+        num: int = 5,
+        md: dict[str, Any] | None = None,
+        at: Callable[[int], object] | None = None,
+        camera: Camera | None = None,
+    ) -> str:
+        return RE(scan(camera or plain, angle, num, md, at))[0]
 
     run.recorder = recorder
     yield run
     recorder.close()
+
+
+@pytest.fixture
+def record(data: Path) -> Iterator[Callable[..., Any]]:
+    with recording(data) as run:
+        yield run

@@ -76,6 +76,6 @@ def test_results_are_found_beside_their_runs(record, data):
     results.save(data, uid, "volume", {"volume": np.ones((2, 3, 4))})
     experiment = open_experiment(uid, data)
     assert experiment.result("volume")["volume"].shape == (2, 3, 4)
-    with pytest.raises(ValueError, match="has no result 'rois'; it has volume"):
+    with pytest.raises(ValueError, match="has no result 'rois'; the experiment has volume"):
         experiment.result("rois")
     assert "volume" not in experiment.runs[0]

@@ -7,12 +7,12 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xrm_sims.data.layout import Layout, api_key
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.layout import api_key as key_of
 
 Data = str | os.PathLike[str] | None
 _ALIVE_TIMEOUT_S = 2.0
@@ -23,10 +23,10 @@ _recorders: dict[Path, Callable[[], object]] = {}
 _lock = threading.Lock()
 
 
-def open_catalog(data: Data = None) -> Any:
+def open_catalog(data: Data = None, api_key: str | None = None) -> Any:
     """Tiled client of ``/runs``. Its ``.v1`` is databroker's Broker (take one client for ``.v1`` and another for
-    ``.v2``: each view keeps its state in the client)."""
-    return _mounted(connect(data), "runs")
+    ``.v2``: each view keeps its state in the client). Parameters and errors as for :func:`connect`."""
+    return _mounted(connect(data, api_key), "runs")
 
 
 def open_results(data: Data = None) -> Any:
@@ -39,18 +39,51 @@ def results_beside(catalog: Any) -> Any:
     return _mounted(catalog.context, "results")
 
 
-def connect(data: Data = None) -> Any:
-    """A Tiled context of the data root: its running server if there is one, else one inside this process, made once
-    and shared. Both may be open at the same time: they meet in the database."""
+def connect(data: Data = None, api_key: str | None = None) -> Any:
+    """A Tiled context of a data root: its running server if there is one, else one inside this process, made once
+    and shared. Both may be open at the same time: they meet in the database.
+
+    Parameters
+    ----------
+    data : data root, or the address of a Tiled server (``http://…``, as ``xrm-sims serve`` prints it).
+    api_key : of that server, when its address does not hold it and TILED_API_KEY is not set.
+
+    Raises RuntimeError when no server answers at the address, PermissionError when it refuses the key.
+    """
     from tiled.client.context import Context
 
+    if is_address(data):
+        return _connect_to(str(data), api_key)
     layout = Layout.of(data)
     if uri := running_server(layout):
-        return Context(uri, api_key=api_key(layout))
+        return Context(uri, api_key=key_of(layout))
     with _lock:
         if layout.root not in _in_process:
             _in_process[layout.root] = _serve_in_process(layout)
         return _in_process[layout.root]
+
+
+def is_address(data: Any) -> bool:
+    """Whether this names a server rather than a folder."""
+    return isinstance(data, str) and data.startswith(("http://", "https://"))
+
+
+def _connect_to(address: str, api_key: str | None) -> Any:
+    import httpx
+    from tiled.client.context import Context
+
+    url = httpx.URL(address)
+    where = url.copy_with(path=url.path.partition("/ui")[0] or "/", query=None)
+    key = api_key or url.params.get("api_key") or os.environ.get("TILED_API_KEY")
+    try:
+        context, _ = Context.from_any_uri(str(where), api_key=key)
+        context.http_client.get(f"{context.api_uri}metadata/").raise_for_status()
+    except httpx.TransportError as error:
+        raise RuntimeError(f"no Tiled server answers at {where} ({error}); does xrm-sims serve run there?") from None
+    except httpx.HTTPStatusError as error:
+        words = "refuses this key" if key else "wants a key: api_key=…, or TILED_API_KEY"
+        raise PermissionError(f"the server at {where} {words} ({error.response.status_code})") from error
+    return context
 
 
 def _serve_in_process(layout: Layout) -> Any:
@@ -113,10 +146,12 @@ def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
 
 
 def as_catalog(data: Any = None) -> Any:
-    """A client of ``/runs``, from one or from a data root. Runs that this process has just recorded in the data root
-    are waited for."""
+    """A client of ``/runs``, from one, from a data root or from a server's address. Runs that this process has just
+    recorded in the data root are waited for."""
     if data is not None and not isinstance(data, str | os.PathLike):
         return data
+    if is_address(data):
+        return open_catalog(data)
     if wait := _recorders.get(Layout.of(data).root):
         wait()
     return open_catalog(data)
@@ -131,7 +166,7 @@ def find_run(uid: str, data: Any = None) -> Any:
     try:
         return catalog[uid]
     except KeyError:
-        where = catalog.context.api_uri if catalog is data else Layout.of(data).root
+        where = catalog.context.api_uri if catalog is data or is_address(data) else Layout.of(data).root
         latest = f"latest is {catalog[-1].metadata['start']['uid']}" if len(catalog) else "it is empty"
         raise ValueError(f"run {uid!r} is not in the catalogue {where}; {latest}") from None
 
@@ -139,16 +174,22 @@ def find_run(uid: str, data: Any = None) -> Any:
 def parts_of(run: Any) -> list[Any]:
     """databroker's runs of one measurement that was interrupted and resumed, oldest first; ``run`` is any of them, as
     databroker or Tiled gives it. A run that was never resumed stands alone."""
+    parts = tiled_parts_of(run)
+    broker = _mounted(parts[0].context, *parts[0].path_parts[:-1]).v1
+    return [broker[part.metadata["start"]["uid"]] for part in parts]
+
+
+def tiled_parts_of(run: Any) -> list[Any]:
+    """The same as Tiled's clients, for reading a part of their arrays."""
     from tiled.queries import Eq
 
     client = getattr(run, "v2", run)  # databroker's Header stands on a Tiled client
     catalog = _mounted(client.context, *client.path_parts[:-1])
     start = run.metadata["start"] if hasattr(run, "metadata") else run.start
     first = start.get("resumes_uid", start["uid"])
-    starts = [part.metadata["start"] for part in catalog.search(Eq("start.resumes_uid", first)).values()]
-    starts += [catalog[first].metadata["start"]] if first in catalog else []
-    broker = _mounted(client.context, *client.path_parts[:-1]).v1
-    return [broker[start["uid"]] for start in sorted(starts, key=lambda start: start["time"])]
+    parts = list(catalog.search(Eq("start.resumes_uid", first)).values())
+    parts += [catalog[first]] if first in catalog else []
+    return sorted(parts, key=lambda part: part.metadata["start"]["time"])
 
 
 def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -160,46 +201,3 @@ def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]
     run = find_run(uid, data)
     broker = _mounted(run.context, "runs").v1
     return broker[run.metadata["start"]["uid"]].documents()
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Runs that belong together, oldest first, and the results kept for them."""
-
-    uid: str
-    runs: list[Any]
-    results: dict[str, Any] = field(default_factory=dict)
-
-    def of_type(self, scan_type: str) -> list[Any]:
-        """Its runs of one kind: ``tomography``, ``sims_raster``, ``milling``, ``deposition``, ``se_image``,
-        ``eds_map``."""
-        return [run for run in self.runs if run.metadata["start"].get("scan_type") == scan_type]
-
-    def result(self, kind: str) -> Any:
-        """Tiled client of the newest result of a kind. ValueError listing what there is."""
-        for run in reversed(self.runs):
-            of_run = self.results.get(run.metadata["start"]["uid"])
-            if of_run is not None and kind in of_run:
-                return of_run[kind]
-        known = sorted({name for of_run in self.results.values() for name in of_run})
-        raise ValueError(f"experiment {self.uid} has no result {kind!r}; it has {', '.join(known) or 'none'}")
-
-
-def open_experiment(uid: str, data: Any = None) -> Experiment:
-    """Everything that belongs together: ``uid`` is an experiment's, or that of any run of it (a beginning of five
-    characters will do). A run that belongs to no experiment stands alone.
-
-    Raises ValueError for an unknown uid.
-    """
-    from tiled.queries import Eq
-
-    catalog = as_catalog(data)
-    runs = list(catalog.search(Eq("start.experiment_uid", uid)).values())
-    if not runs:
-        run = find_run(uid, data)
-        uid = run.metadata["start"].get("experiment_uid") or run.metadata["start"]["uid"]
-        runs = list(catalog.search(Eq("start.experiment_uid", uid)).values()) or [run]
-    runs.sort(key=lambda run: run.metadata["start"]["time"])
-    everything = results_beside(catalog)
-    uids = [run.metadata["start"]["uid"] for run in runs]
-    return Experiment(uid, runs, {run_uid: everything[run_uid] for run_uid in uids if run_uid in everything})

@@ -1,0 +1,192 @@
+"""What was measured and what was computed of it as lazy arrays of xarray: named axes, coordinates with their units.
+
+Nothing is read before it is asked for; then it comes through Tiled, a few megabytes at a time, from this machine or
+another. Every array says in its ``attrs`` of which runs and which sample it is and by which versions it was made, every
+coordinate its ``units``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.data.stored import RASTER_KEY
+from xrm_sims.geometry import apply_affine, geometry_from_dict
+
+if TYPE_CHECKING:
+    import dask.array
+    import xarray
+
+PROJECTION_KEY, SE_KEY, EDS_KEY = "widepix_image", "se_image", "eds_counts"
+BLOCK_BYTES = 16 << 20  # of one request
+SAME_ANGLE_DEG = 1e-3
+_UNITS = {"rotation_angle_deg": "deg", "instrument_time_s": "s", "beam_current_na": "nA"}
+
+
+def lazy(client: Any) -> dask.array.Array:
+    """A Tiled array, read in blocks along its first axis."""
+    import dask.array
+
+    frame_bytes = client.dtype.itemsize * int(np.prod(client.shape[1:], dtype=np.int64))
+    chunks = (max(1, BLOCK_BYTES // max(1, frame_bytes)), *client.shape[1:])
+    return dask.array.from_array(client, chunks=chunks, name=False, meta=np.empty((0,) * client.ndim, client.dtype))
+
+
+def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArray:
+    """Raw counts (angle, row, column) of a tomography, of all its parts.
+
+    Projections are sorted by angle, the last one taken at an angle counts; frames of another stream (``flat``,
+    ``dark``, ``reference``) stay in the order they were taken. ``y`` and ``z`` say where in the laboratory frame the
+    middle of a pixel is seen, on the plane of the rotation axis.
+
+    Raises ValueError when the run is no tomography, or has no frames in this stream.
+    """
+    import dask.array
+    import xarray
+
+    starts = [part.metadata["start"] for part in parts]
+    found = [part[stream] for part in parts if stream in part and PROJECTION_KEY in part[stream]]
+    if not found or "geometry" not in starts[0]:
+        kind = starts[0].get("scan_type", "run of unknown type")
+        raise ValueError(f"run {starts[0]['uid']} ({kind}) has no projections in its stream {stream!r}")
+    frames = [lazy(node[PROJECTION_KEY]) for node in found]
+    read = {key: [_column(node, key, len(each)) for node, each in zip(found, frames, strict=True)] for key in _UNITS}
+    columns = {key: np.concatenate(values) for key, values in read.items()}
+    angle_deg = columns.pop("rotation_angle_deg")
+    order = _last_of_each(angle_deg) if stream == "primary" else np.arange(len(angle_deg))
+    geometry = geometry_from_dict(starts[0]["geometry"])
+    pitch_um = geometry.pixel_mm * 1e3 / geometry.magnification
+    z_um, y_um = (
+        _centred(n, pitch_um) - offset * pitch_um
+        for n, offset in zip(geometry.detector_shape, geometry.detector_offset_px, strict=True)
+    )
+    coords = {
+        "angle": ("angle", angle_deg[order], {"units": "deg", "long_name": "rotation"}),
+        "z": ("row", z_um, {"units": "um", "long_name": "z at the rotation axis"}),
+        "y": ("column", y_um, {"units": "um", "long_name": "y at the rotation axis"}),
+    } | {key: ("angle", values[order], {"units": _UNITS[key]}) for key, values in columns.items()}
+    facts = {"geometry": dict(starts[0]["geometry"]), "beam": starts[0].get("beam"), "stream": stream}
+    facts["exposure_s"] = starts[0].get("exposure_s")
+    return xarray.DataArray(
+        dask.array.concatenate(frames)[order],
+        coords,
+        ("angle", "row", "column"),
+        "projections" if stream == "primary" else f"{stream}s",
+        _about(starts, "counts") | facts,
+    )
+
+
+def volume(result: Any, start: Mapping[str, Any], name: str = "volume") -> xarray.DataArray:
+    """An array (z, y, x) of a result over its specimen frame: attenuation in 1/um, or a segmentation's labels."""
+    import xarray
+
+    about = dict(result.metadata)
+    client, voxel_um = result[name], float(about["voxel_um"])
+    coords = {axis: (axis, _centred(n, voxel_um), {"units": "um"}) for axis, n in zip("zyx", client.shape, strict=True)}
+    facts = {"voxel_um": voxel_um, "versions": about["versions"], "parent_uids": about["parent_uids"]}
+    return xarray.DataArray(
+        lazy(client), coords, ("z", "y", "x"), name, _about([start], str(about.get("units", ""))) | facts
+    )
+
+
+def maps(parts: Sequence[Any], registration: Mapping[str, Any] | None = None) -> xarray.DataArray:
+    """SIMS counts (frame, isotope, v, u) of a raster, of all its parts, from the original surface down.
+
+    ``isotope`` holds labels such as "7Li", with ``mass_u`` beside it; ``u`` and ``v`` are those of the scan. Where the
+    raster was registered, ``x`` and ``y`` (v, u) say where in the specimen frame each pixel is and ``z`` the height of
+    the plane, so that ``volume.interp(x=maps.x, y=maps.y, z=maps.z)`` is the slice beneath the maps.
+
+    Raises ValueError when the run is no raster or has no frames.
+    """
+    import dask.array
+    import xarray
+
+    starts = [part.metadata["start"] for part in parts]
+    frames: dict[int, dask.array.Array] = {}
+    for part, start in zip(parts, starts, strict=True):
+        if "primary" in part and RASTER_KEY in part["primary"]:
+            counts = lazy(part["primary"][RASTER_KEY])
+            frames |= dict(zip(start.get("frame_indices", range(len(counts))), counts, strict=False))
+    if not frames:
+        kind = starts[0].get("scan_type", "run of unknown type")
+        raise ValueError(f"run {starts[0]['uid']} ({kind}) has no SIMS maps")
+    order, start = sorted(frames), starts[0]
+    counts = dask.array.stack([frames[index] for index in order])
+    coords = {
+        "frame": ("frame", order, {"long_name": "frame, from the original surface down"}),
+        "isotope": ("isotope", [str(one["label"]) for one in start["channels"]]),
+        "mass_u": ("isotope", [float(one["mass_u"]) for one in start["channels"]], {"units": "u"}),
+        **_field(start, counts.shape[-2:]),
+    }
+    if registration is not None:
+        coords |= _in_specimen(registration, counts.shape[-2:])
+    facts = {key: start.get(key) for key in ("dwell_ms", "impact_energy_kev", "fov_um")}
+    return xarray.DataArray(
+        counts, coords, ("frame", "isotope", "v", "u"), "sims", _about(starts, "counts per pixel") | facts
+    )
+
+
+def image(run: Any, key: str) -> xarray.DataArray:
+    """The last frame of an SE image (v, u), or the counts of an EDS map (element, v, u).
+
+    Raises ValueError when the run has no such frames.
+    """
+    import xarray
+
+    start = run.metadata["start"]
+    if "primary" not in run or key not in run["primary"]:
+        raise ValueError(f"run {start['uid']} ({start.get('scan_type', 'run of unknown type')}) has no {key}")
+    frame = lazy(run["primary"][key])[-1]
+    coords = _field(start, frame.shape[-2:])
+    if frame.ndim == 3:
+        coords["element"] = ("element", list(start["elements"]))
+    return xarray.DataArray(frame, coords, ("element", "v", "u")[-frame.ndim :], key, _about([start], "counts"))
+
+
+def _column(stream: Any, key: str, length: int) -> NDArray[np.float64]:
+    """What was read with each frame; NaN where nothing was."""
+    values = np.asarray(stream[key].read(), float)[:length] if key in stream else np.zeros(0)
+    return np.pad(values, (0, length - len(values)), constant_values=np.nan)
+
+
+def _last_of_each(angle_deg: NDArray[np.float64]) -> NDArray[np.int64]:
+    last = {round(angle / SAME_ANGLE_DEG): n for n, angle in enumerate(angle_deg.tolist()) if np.isfinite(angle)}
+    return np.array([last[key] for key in sorted(last)], dtype=np.int64)
+
+
+def _centred(n: int, pitch_um: float) -> NDArray[np.float64]:
+    return np.asarray((np.arange(n) - (n - 1) / 2) * pitch_um, dtype=np.float64)
+
+
+def _field(start: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Where the middles of the pixels of a scan are."""
+    u, v = start.get("centre_um", (0.0, 0.0))
+    pixel_um = float(start["fov_um"]) / shape[1]
+    middle = {"v": v + _centred(shape[0], pixel_um), "u": u + _centred(shape[1], pixel_um)}
+    return {axis: (axis, values, {"units": "um"}) for axis, values in middle.items()}
+
+
+def _in_specimen(registration: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    r, c = np.indices(shape)
+    x, y = apply_affine(registration["sims_to_specimen"], np.column_stack([c.ravel(), r.ravel()])).T
+    return {
+        "x": (("v", "u"), x.reshape(shape), {"units": "um"}),
+        "y": (("v", "u"), y.reshape(shape), {"units": "um"}),
+        "z": ((), float(registration["exposed_z_um"]), {"units": "um"}),
+    }
+
+
+def _about(starts: Sequence[Mapping[str, Any]], units: str) -> dict[str, Any]:
+    first = starts[0]
+    return {
+        "units": units,
+        "uid": first["uid"],
+        "part_uids": [start["uid"] for start in starts],
+        "experiment_uid": first.get("experiment_uid"),
+        "sample_name": first.get("sample_name", ""),
+        "operator": first.get("operator", ""),
+        "versions": dict(first.get("versions", {})),
+    }

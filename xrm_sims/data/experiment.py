@@ -1,0 +1,162 @@
+"""An experiment as a notebook wants it: its runs as a table, its data as lazy arrays with coordinates and units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xrm_sims.data import arrays
+from xrm_sims.data.catalog import as_catalog, find_run, is_address, open_catalog, results_beside, tiled_parts_of
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+@dataclass(frozen=True, repr=False)
+class Experiment:
+    """Runs that belong together, oldest first, and the results kept for them.
+
+    Where several runs are of a kind, the methods below take the last unless they are given the uid of one (a beginning
+    will do); of a measurement that was resumed they take all parts. They return arrays of xarray over dask: axes,
+    coordinates and attributes are there at once, numbers are read when they are asked for. ValueError says what there
+    is when what was asked for is not.
+    """
+
+    uid: str
+    runs: list[Any]
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def of_type(self, scan_type: str) -> list[Any]:
+        """Its runs of one kind: ``tomography``, ``sims_raster``, ``milling``, ``deposition``, ``se_image``,
+        ``eds_map``."""
+        return [run for run in self.runs if run.metadata["start"].get("scan_type") == scan_type]
+
+    def result(self, kind: str, uid: str | None = None) -> Any:
+        """Tiled client of the newest result of a kind, or of that of one run.
+
+        ValueError listing what there is, or when its writer did not finish.
+        """
+        for run in reversed(self.runs if uid is None else tiled_parts_of(self._run(uid))):
+            of_run = self.results.get(run.metadata["start"]["uid"])
+            if of_run is not None and kind in of_run:
+                if not of_run[kind].metadata.get("complete"):
+                    raise ValueError(f"result {kind!r} of run {of_run.item['id']} is incomplete: compute it again")
+                return of_run[kind]
+        known = sorted({name for of_run in self.results.values() for name in of_run})
+        whose = f"experiment {self.uid}" if uid is None else f"run {uid}"
+        raise ValueError(f"{whose} has no result {kind!r}; the experiment has {', '.join(known) or 'none'}")
+
+    def table(self) -> pandas.DataFrame:
+        """Its runs, one a line: when, what, of which sample, how it ended."""
+        return _table(self.runs)
+
+    def projections(self, stream: str = "primary", uid: str | None = None) -> xarray.DataArray:
+        """Raw counts (angle, row, column) of a tomography; its ``flat``, ``dark`` and ``reference`` frames likewise.
+        See :func:`xrm_sims.data.arrays.projections`."""
+        return arrays.projections(tiled_parts_of(self._run(uid, "tomography")), stream)
+
+    def volume(self, uid: str | None = None) -> xarray.DataArray:
+        """The reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um."""
+        result = self.result("volume", uid)
+        return arrays.volume(result, self._run(result.metadata["run_uid"]).metadata["start"])
+
+    def maps(self, uid: str | None = None) -> xarray.DataArray:
+        """SIMS counts (frame, isotope, v, u); where they were registered to the volume, with x, y and z in its frame.
+        See :func:`xrm_sims.data.arrays.maps`."""
+        parts = tiled_parts_of(self._run(uid, "sims_raster"))
+        of_run = self.results.get(parts[0].metadata["start"]["uid"], {})
+        return arrays.maps(parts, dict(of_run["registration"].metadata) if "registration" in of_run else None)
+
+    def se_image(self, uid: str | None = None) -> xarray.DataArray:
+        """Secondary electrons (v, u), counts."""
+        return arrays.image(self._run(uid, "se_image"), arrays.SE_KEY)
+
+    def eds_map(self, uid: str | None = None) -> xarray.DataArray:
+        """X-ray counts (element, v, u)."""
+        return arrays.image(self._run(uid, "eds_map"), arrays.EDS_KEY)
+
+    def _run(self, uid: str | None, scan_type: str = "") -> Any:
+        runs = self.of_type(scan_type) if uid is None else self.runs
+        for run in reversed(runs):
+            if run.metadata["start"]["uid"].startswith(uid or ""):
+                return run
+        kinds = ", ".join(sorted({str(run.metadata["start"].get("scan_type", "unknown")) for run in self.runs}))
+        wanted = scan_type if uid is None else f"run {uid}"
+        raise ValueError(f"experiment {self.uid} has no {wanted}; its runs are: {kinds}")
+
+    def __repr__(self) -> str:
+        lines = [f"experiment {self.uid}", self.table().to_string()]
+        lines += [f"results of {uid[:8]}: {', '.join(sorted(of_run))}" for uid, of_run in self.results.items()]
+        return "\n".join(lines)
+
+
+def list_runs(data: Any = None, *, api_key: str | None = None) -> pandas.DataFrame:
+    """All runs of a data root, of a server's address or of a client of ``/runs``, oldest first, one a line.
+
+    Errors as for :func:`open_experiment`.
+    """
+    return _table(_catalog(data, api_key).values())
+
+
+def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | None = None) -> Experiment:
+    """Everything that belongs together.
+
+    Parameters
+    ----------
+    uid : an experiment's, or that of any run of it (a beginning of five characters will do); None takes the newest. A
+        run that belongs to no experiment stands with its parts alone.
+    data : data root, address of a Tiled server (``http://…``, as ``xrm-sims serve`` prints it), or a client of
+        ``/runs``.
+    api_key : of that server, when neither its address nor TILED_API_KEY holds it.
+
+    Examples
+    --------
+    >>> experiment = open_experiment(data="demo/data")
+    >>> experiment.volume().sel(z=0, method="nearest")
+    >>> experiment.maps().sel(isotope="7Li").sum("frame").compute()
+
+    Raises ValueError for an unknown uid, RuntimeError when no server answers at the address, and PermissionError when
+    it refuses the key.
+    """
+    from tiled.queries import Eq
+
+    catalog = _catalog(data, api_key)
+    if uid is None:
+        if not len(catalog):
+            raise ValueError("the catalogue is empty: measure something, or name another data root")
+        uid = str(catalog[-1].metadata["start"]["uid"])
+    runs = list(catalog.search(Eq("start.experiment_uid", uid)).values())
+    if not runs:
+        run = find_run(uid, catalog if is_address(data) else data)
+        uid = str(run.metadata["start"].get("experiment_uid") or run.metadata["start"]["uid"])
+        runs = list(catalog.search(Eq("start.experiment_uid", uid)).values()) or tiled_parts_of(run)
+    runs.sort(key=lambda run: run.metadata["start"]["time"])
+    everything = results_beside(catalog)
+    uids = [run.metadata["start"]["uid"] for run in runs]
+    return Experiment(uid, runs, {run_uid: everything[run_uid] for run_uid in uids if run_uid in everything})
+
+
+def _catalog(data: Any, api_key: str | None) -> Any:
+    return open_catalog(data, api_key) if is_address(data) else as_catalog(data)
+
+
+def _table(runs: Iterable[Any]) -> pandas.DataFrame:
+    import pandas
+
+    rows = []
+    for run in runs:
+        start, stop = run.metadata["start"], run.metadata.get("stop") or {}
+        row = {
+            "uid": start["uid"][:8],
+            "time": pandas.Timestamp(start["time"], unit="s").floor("s"),
+            "scan_type": start.get("scan_type", start.get("plan_name", "")),
+            "sample_name": start.get("sample_name", ""),
+            "operator": start.get("operator", ""),
+            "frames": stop.get("num_events", {}).get("primary", 0),
+            "ended": stop.get("exit_status", "still running"),
+        }
+        rows.append(row)
+    columns = ["uid", "time", "scan_type", "sample_name", "operator", "frames", "ended"]
+    return pandas.DataFrame(rows, columns=columns).set_index("uid")
