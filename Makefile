@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEED ?= 1
 OUT ?= demo
 
-.PHONY: install demo test soak lint bench clean
+.PHONY: install demo test soak lint bench docs clean
 
 install: .venv/.installed
 
@@ -35,5 +35,9 @@ bench: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
+docs: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --builder html docs docs/_build/html
+
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv demo build dist docs/_build *.egg-info
