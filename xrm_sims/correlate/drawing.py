@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +19,15 @@ from numpy.typing import NDArray
 
 PORE_COLOUR, CRACK_COLOUR = "#ff3b30", "white"
 _BAR_STEPS_UM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
+
+class Drawing(Figure):
+    """Shows itself in a notebook, whether or not pyplot is in use there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
@@ -54,7 +64,7 @@ def scale_bar(axes: Axes, colour: str = "white") -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """Inches; the layout closes up round images."""
-    figure = Figure(figsize=(width, height), layout="compressed", facecolor="white")
+    figure = Drawing(figsize=(width, height), layout="compressed", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
