@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 
 import plans
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
+from tests.app.planted import SHAPE, TOP_UM, VOIDS, VOXEL_UM, planted
 from xrm_sims.app.reconstruction import Tomogram, keep
 from xrm_sims.app.session import open_session
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, load_rule
@@ -16,24 +16,6 @@ from xrm_sims.data import find_run, results
 from xrm_sims.geometry import ConeGeometry
 
 SHORT = {"num": 3, "step_deg": 120, "binning": 8, "num_dark": 1, "num_flat": 1}
-SHAPE, VOXEL_UM, ACTIVE_PER_UM, TOP_UM = (64, 128, 128), 0.2, 0.0577, 4.0
-# centre (x, y, z) and half axes: the best of two pores within reach, a crack, a pore too deep
-VOIDS = {
-    "pore": ((2.0, 3.0, 1.0), (0.6, 0.6, 0.6)),
-    "deeper": ((-3.0, 1.0, -1.0), (0.5, 0.5, 0.5)),
-    "crack": ((-1.0, -4.0, 1.5), (1.5, 1.3, 0.3)),  # of its planes of voxels one is full and two are half so wide
-    "too deep": ((4.0, -3.0, -3.5), (0.5, 0.5, 0.5)),
-}
-
-
-def planted():
-    """A solid pillar 20 um wide with the voids in it, blurred, with noise of 4 % of its attenuation."""
-    z, y, x = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * VOXEL_UM for n in SHAPE), indexing="ij")
-    solid = (np.hypot(x, y) < 10.0) & (z < TOP_UM)
-    for centre, half in VOIDS.values():
-        solid &= sum(((axis - c) / h) ** 2 for axis, c, h in zip((x, y, z), centre, half, strict=True)) > 1
-    noise = np.random.default_rng(3).normal(0, 0.04, SHAPE)
-    return (ACTIVE_PER_UM * (gaussian_filter(solid.astype(np.float32), 1.0) + noise)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

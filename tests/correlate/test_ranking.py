@@ -1,9 +1,22 @@
+import json
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.ranking import COLUMNS, DefectRule, NoDefectError, best_roi, load_rule, numbered_roi, rank_rois
+from xrm_sims.correlate.ranking import (
+    COLUMNS,
+    DefectRule,
+    NoDefectError,
+    Roi,
+    best_roi,
+    load_rule,
+    numbered_roi,
+    rank_rois,
+)
 
 
 def defect(**changes):
@@ -98,3 +111,13 @@ def test_a_rule_that_is_none(tmp_path, text, told):
         path.write_text(text)
     with pytest.raises(ValueError, match=told):
         load_rule(path)
+
+
+@given(st.floats(0, 1.57), st.floats(-3.14, 3.14), st.sampled_from(["", "depth"]))
+def test_a_line_of_the_table_is_read_back(tilt, azimuth, obstacle):
+    normal = (math.sin(tilt) * math.cos(azimuth), math.sin(tilt) * math.sin(azimuth), math.cos(tilt))
+    told = Roi(defect(label=3, kind="crack", normal=normal, extents_um=(2.0, 1.0, 0.2)), 2.5, obstacle or None)
+    read = Roi.from_row(json.loads(json.dumps(told.as_row())))
+    assert read.defect.normal == pytest.approx(normal, abs=1e-7)
+    assert replace(read, defect=replace(read.defect, normal=normal)) == told
+    assert Defect.from_dict(json.loads(json.dumps(told.defect.as_dict()))) == told.defect

@@ -218,13 +218,20 @@ def test_acquisition_goes_on_without_the_catalogue_and_the_journal_catches_up(re
 def test_an_experiment_gathers_its_runs_in_order(record, data):
     alone = record(1, {"scan_type": "tomography"})
     linked = [record(1, {"scan_type": kind, "experiment_uid": "e" * 36}) for kind in ("tomography", "sims_raster")]
-    for handle in ("e" * 36, linked[1][:9]):
+    for handle in ("e" * 36, "e" * 5, linked[1][:9]):
         experiment = open_experiment(handle, data)
         assert experiment.uid == "e" * 36
         assert [run.metadata["start"]["uid"] for run in experiment.runs] == linked
     (raster,) = experiment.of_type("sims_raster")
     assert raster.metadata["start"]["uid"] == linked[1]
     assert [run.metadata["start"]["uid"] for run in open_experiment(alone, data).runs] == [alone]
+    rest = record(1, {"scan_type": "tomography", "resumes_uid": alone})
+    for part in (alone, rest):
+        whole = open_experiment(part, data)
+        assert [run.metadata["start"]["uid"] for run in whole.runs] == [alone, rest]
+    record(1, {"scan_type": "tomography", "experiment_uid": "e" * 35 + "f"})
+    with pytest.raises(ValueError, match="experiment 'eeeee': more than one begins so"):
+        open_experiment("eeeee", data)
     with pytest.raises(ValueError, match="is not in the catalogue"):
         open_experiment("nothing like it", data)
 

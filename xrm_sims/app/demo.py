@@ -13,7 +13,7 @@ from typing import Any
 import plans
 from plans import Correlative
 from xrm_sims.app.experiment import Analysis, Findings
-from xrm_sims.app.pictures import draw
+from xrm_sims.app.pictures import draw, labels_of
 from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.register import Registration
@@ -48,7 +48,9 @@ def run_demo(
     for path in pictures:
         print(path)
     print(f"summary: {out / 'summary.json'}")
-    print(f"browse it: {os.path.relpath(sys.argv[0])} serve --data {root}")
+    program = os.path.relpath(sys.argv[0])
+    print(f"one page about it: {program} report {summary['experiment_uid'][:8]} --data {root}")
+    print(f"browse it: {program} serve --data {root}")
     return summary
 
 
@@ -76,7 +78,6 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
     rows, columns = start["shape"]
     middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
     resolution = found.tomogram.resolution
-    labels = [channel["label"] for channel in start["channels"]]
     return {
         "experiment_uid": result.experiment_uid,
         "run_uids": result.uids,
@@ -89,7 +90,7 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
         "sims_to_specimen": registration.sims_to_specimen.tolist(),
         "sigma_nm": registration.sigma_nm,
         "registration_residual_nm": registration.residual_nm,
-        "counts": {each.label: vars(each) for each in channel_statistics(counts, labels)},
+        "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
         "resolution": None if resolution is None else resolution.as_dict(),
         "voxel_um": found.tomogram.voxel_um,
     }

@@ -1,4 +1,4 @@
-"""The commands export and import."""
+"""The commands export, import and report: what comes in from others and goes out to them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,30 @@ def export(
 
     with stages() as progress:
         path = export_run(run, to, out, data, licence=licence, overwrite=overwrite, progress=progress)
+    typer.echo(path)
+
+
+@app.command()
+def report(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="Uid of an experiment, or of any run of it, or its first five characters or more; latest: the newest."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="File to make. Default: report-UID.html, here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
+    data: ExistingData = None,
+) -> None:
+    """Write one HTML page about an experiment: timeline, slices, ROIs, maps, registration, settings; works offline.
+
+    Example: xrm-sims report latest --data demo/data --out report.html
+    """
+    from xrm_sims.app.progress import stages
+    from xrm_sims.app.report import write_report
+
+    with stages() as progress:
+        path = write_report(experiment, data, out, overwrite=overwrite, progress=progress)
     typer.echo(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xrm_sims.correlate.drawing import image_in, new_figure, scale_bar
+from xrm_sims.correlate.drawing import as_png, image_in, new_figure, scale_bar
 from xrm_sims.data.frames import read_block
 
 Document = tuple[str, Mapping[str, Any]]
@@ -94,6 +93,4 @@ def figure_of(glance: Glance) -> Figure:
 
 def png_of(glance: Glance) -> bytes:
     """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure_of(glance).savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return as_png(figure_of(glance), dpi=110)

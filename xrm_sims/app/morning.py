@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +9,11 @@ from pathlib import Path
 
 from plans import Night, Outcome
 from plans.preflight import duration
+from xrm_sims.app.page import document, element, picture, table
 from xrm_sims.data.whole import write_whole
 
 MARKDOWN, HTML = "summary.md", "summary.html"
 _HEAD = ("Specimen", "Step", "Outcome", "Began", "On the wall", "Instrument", "Runs", "What came of it")
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c1c1e }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .35rem .6rem }
-th { border-bottom: 2px solid #999 } td { border-bottom: 1px solid #ddd } code { font-size: 90% }
-.failed, .interrupted { background: #fde8e6 } .skipped { color: #777 } .verdict { font-size: 115% }
-img { max-width: 100%; border: 1px solid #ccc } figure { margin: 1.5rem 0 } figcaption { color: #555 }
-"""
 
 
 def write_summary(night: Night, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> Path:
@@ -100,39 +92,27 @@ def _markdown(night: Night, folder: Path, pictures: Mapping[str, Sequence[Path]]
 
 
 def _page(night: Night, pictures: Mapping[str, Sequence[Path]]) -> str:
-    e = html.escape
-    head = "".join(f"<th>{e(name)}</th>" for name in _HEAD)
-    body = "\n".join(
-        f'<tr class="{e(outcome.status)}">' + "".join(f"<td>{e(text)}</td>" for text in row) + "</tr>"
-        for outcome, row in _rows(night)
-    )
-    runs = "\n".join(
-        f"<li><code>{e(uid)}</code> {e(outcome.sample)}, {e(outcome.do)}</li>"
+    rows = list(_rows(night))
+    runs = [
+        element("li", element("code", uid), f" {outcome.sample}, {outcome.do}")
         for outcome in night.outcomes
         for uid in outcome.uids
-    )
-    figures = "\n".join(
-        f'<figure><img src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" alt="{e(path.stem)}">'
-        f"<figcaption>{e(outcome.sample)}: {e(path.stem)}</figcaption></figure>"
+    ]
+    figures = [
+        picture(path.read_bytes(), path.stem, f"{outcome.sample}: {path.stem}")
         for outcome, path in _pictures(night, pictures)
+    ]
+    return document(
+        night.title,
+        element("h1", night.title),
+        element("p", _span(night)),
+        element("p", verdict(night), class_="verdict"),
+        element("p", safety(night)),
+        table(_HEAD, [row for _, row in rows], classes=[outcome.status for outcome, _ in rows]),
+        element("h2", "Runs"),
+        element("ul", *runs),
+        *figures,
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{e(night.title)}</title><style>{_STYLE}</style></head>
-<body>
-<h1>{e(night.title)}</h1>
-<p>{e(_span(night))}</p>
-<p class="verdict">{e(verdict(night))}</p>
-<p>{e(safety(night))}</p>
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}
-</tbody></table>
-<h2>Runs</h2>
-<ul>
-{runs}
-</ul>
-{figures}
-</body></html>
-"""
 
 
 def _pictures(night: Night, pictures: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Outcome, Path]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from plans import Correlative
 from recon.fourier_shell import FIXED_THRESHOLDS
@@ -12,7 +16,12 @@ from xrm_sims.app.experiment import Findings, raster_of
 from xrm_sims.app.reconstruction import Tomogram, pillar_of
 from xrm_sims.app.sharpness import Sharpness
 from xrm_sims.correlate import drawing, figures, tomogram_figures
+from xrm_sims.correlate.defects import Defect
+from xrm_sims.correlate.register import Registration
+from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import read_counts, read_raster
+
+Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts and read_raster give them, the start document
 
 
 def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
@@ -20,52 +29,88 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     assert result.aim is not None
     found: Findings = result.aim.about
     tomogram, registration = found.tomogram, result.registration
-    counts, start = read_raster(result.uids["sims"], data)
-    after, close_up = read_counts(result.uids["se_after"], "se_image", data)
-    before, top = read_counts(result.uids["se_before"], "se_image", data)
-    labels = [channel["label"] for channel in start["channels"]]
-    overlay = figures.overlay_figure(
-        tomogram.volume,
-        tomogram.voxel_um,
-        counts,
-        labels,
-        raster_of(start),
-        registration,
-        se_image=after[0],
-        se_raster=(close_up["fov_um"], tuple(close_up["centre_um"])),
-        defect=found.defect,
-    )
-    overview = tomogram_figures.overview_figure(
-        tomogram.volume,
-        tomogram.voxel_um,
-        found.defects,
-        found.segmentation.pillar,
-        found.defect,
-        se_image=before[0],
-        se_fov_um=top["fov_um"],
-        se_to_specimen=found.scan_to_specimen,
-    )
-    registered = figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
+    sims = read_raster(result.uids["sims"], data)
+    after = read_counts(result.uids["se_after"], "se_image", data)
+    before = read_counts(result.uids["se_before"], "se_image", data)
+    pillar, top_view = found.segmentation.pillar, (before, found.scan_to_specimen)
+    drawn = {
+        "overlay": overlay(tomogram, registration, sims, after, found.defect),
+        "slices": overview(tomogram, found.defects, pillar, found.defect, top_view),
+        "registration": registered(tomogram, registration, sims),
+    }
     return [
-        drawing.save(overlay, out / "overlay.png"),
-        drawing.save(overview, out / "slices.png"),
-        drawing.save(registered, out / "registration.png"),
+        *(drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()),
         *draw_drift(tomogram, out),
     ]
 
 
+def overlay(
+    tomogram: Tomogram, registration: Registration, sims: Measured, se: Measured | None, defect: Defect | None
+) -> Figure:
+    """CT, SE and SIMS of one field; ``se`` is an image about that field."""
+    counts, start = sims
+    return figures.overlay_figure(
+        tomogram.volume,
+        tomogram.voxel_um,
+        counts,
+        labels_of(start),
+        raster_of(start),
+        registration,
+        se_image=None if se is None else se[0][0],
+        se_raster=None if se is None else (se[1]["fov_um"], tuple(se[1]["centre_um"])),
+        defect=defect,
+    )
+
+
+def overview(
+    tomogram: Tomogram,
+    defects: Sequence[Defect] = (),
+    pillar: PillarFit | None = None,
+    chosen: Defect | None = None,
+    top_view: tuple[Measured, NDArray[np.float64]] | None = None,
+) -> Figure:
+    """Slices of the volume; ``top_view`` is an SE image and how its scan frame lies in the specimen's."""
+    image, to_specimen = top_view or (None, None)
+    return tomogram_figures.overview_figure(
+        tomogram.volume,
+        tomogram.voxel_um,
+        defects,
+        pillar,
+        chosen,
+        se_image=None if image is None else image[0][0],
+        se_fov_um=None if image is None else image[1]["fov_um"],
+        se_to_specimen=to_specimen,
+    )
+
+
+def registered(tomogram: Tomogram, registration: Registration, sims: Measured) -> Figure:
+    """What the registration did."""
+    counts, start = sims
+    return figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
+
+
+def labels_of(start: Mapping[str, Any]) -> list[str]:
+    """Isotopes of a raster's channels, in their order."""
+    return [channel["label"] for channel in start["channels"]]
+
+
 def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:
     """Slices and drift of one reconstructed run."""
-    pillar = pillar_of(tomogram.volume, tomogram.voxel_um)
-    overview = tomogram_figures.overview_figure(tomogram.volume, tomogram.voxel_um, pillar=pillar)
-    return [drawing.save(overview, out / "slices.png"), *draw_drift(tomogram, out)]
+    slices = overview(tomogram, pillar=pillar_of(tomogram.volume, tomogram.voxel_um))
+    return [drawing.save(slices, out / "slices.png"), *draw_drift(tomogram, out)]
 
 
 def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:
+    """:func:`drift` as a file, where there is one."""
+    figure = drift(tomogram)
+    return [] if figure is None else [drawing.save(figure, out / "drift.png")]
+
+
+def drift(tomogram: Tomogram) -> Figure | None:
     """The shifts that were corrected, over the instrument's time; nothing where nobody knows when views were taken."""
     if tomogram.geometry.view_shifts_px is None or not np.isfinite(tomogram.times_s).all():
-        return []
-    return [drawing.save(tomogram_figures.drift_figure(tomogram.geometry, tomogram.times_s), out / "drift.png")]
+        return None
+    return tomogram_figures.drift_figure(tomogram.geometry, tomogram.times_s)
 
 
 def draw_sharpness(sharpness: Sharpness, out: Path) -> Path:

@@ -6,7 +6,6 @@ it cannot disturb it.
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -22,18 +21,13 @@ from plans.preflight import duration
 from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.glance import LastFrame, png_of
 from xrm_sims.app.night_record import newest
+from xrm_sims.app.page import Element, document, element, table
 from xrm_sims.app.progress import Tally
 from xrm_sims.data.journal import journal_paths, read_journal
 from xrm_sims.data.layout import HOST, Layout
 
 REFRESH_S = 5
 _HOSTS = ("127.0.0.1", "localhost")
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1c1c1e }
-progress { width: 100%; height: 1.2rem } td { padding: .2rem .8rem .2rem 0; vertical-align: top }
-.failed, .interrupted, .lost { color: #b00020 } .running { font-weight: 600 } .waiting, .skipped { color: #888 }
-img { max-width: 100% }
-"""
 
 
 def status_of(data: Path | None = None) -> dict[str, Any]:
@@ -111,37 +105,31 @@ def picture_of(data: Path | None = None) -> bytes | None:
 
 def page_of(status: dict[str, Any]) -> str:
     """The page; it renews itself every few seconds and refers to nothing but its own picture."""
-    e = html.escape
     run, night = status["run"], status["night"]
-    parts = [f'<h1 class="{e(status["state"])}">{e(_headline(status))}</h1>']
+    parts = [element("h1", _headline(status), class_=status["state"])]
     if run is not None:
         left = "" if run["left_s"] is None else f", {duration(run['left_s'])} left"
         own = "" if run["left_s"] is None else f" ({duration(run['instrument_left_s'])} of instrument time)"
         ended = "" if run["exit_status"] is None else f", ended: {run['exit_status']}"
+        what, far = f"{run['kind'].replace('_', ' ')} of {run['sample']}", f"{run['taken']} of {run['total']}"
         parts.append(
-            f"<p>{e(run['kind'].replace('_', ' '))} of {e(run['sample'])}, run <code>{e(run['uid'])}</code>: "
-            f"{run['taken']} of {run['total']} {e(run['unit'])}s{e(left + own + ended)}</p>"
-            f'<progress max="{run["total"]}" value="{run["taken"]}"></progress>'
+            element("p", f"{what}, run ", element("code", run["uid"]), f": {far} {run['unit']}s{left}{own}{ended}")
         )
+        parts.append(element("progress", max=run["total"], value=run["taken"]))
     if night is not None:
-        rows = "\n".join(
-            f'<tr class="{e(step["status"])}"><td>{e(step["sample"])}</td><td>{e(step["do"])}</td>'
-            f"<td>{e(step['status'])}</td><td>{e(step['said'])}</td></tr>"
-            for step in night["outcomes"]
-        )
-        parts.append(f"<h2>{e(night['title'])}: {e(night['state'])}</h2>\n<table>{rows}</table>")
+        parts.append(element("h2", f"{night['title']}: {night['state']}"))
+        parts.append(_steps(night["outcomes"]))
     if run is not None:
-        parts.append('<p><img src="picture.png" alt="last image"></p>')
+        parts.append(element("p", element("img", src="picture.png", alt="last image")))
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["time"]))
-    parts.append(f"<p>{e(status['data'])}, {when}. Read only; <a href='status.json'>status.json</a></p>")
-    body = "\n".join(parts)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="{REFRESH_S}">
-<title>{e(_headline(status))}</title><style>{_STYLE}</style></head>
-<body>
-{body}
-</body></html>
-"""
+    own_data = element("a", "status.json", href="status.json")
+    parts.append(element("p", f"{status['data']}, {when}. Read only; ", own_data))
+    return document(_headline(status), *parts, refresh_s=REFRESH_S)
+
+
+def _steps(outcomes: list[dict[str, Any]]) -> Element:
+    rows = [(step["sample"], step["do"], step["status"], step["said"]) for step in outcomes]
+    return table(("Specimen", "Step", "Outcome", "What came of it"), rows, classes=[o["status"] for o in outcomes])
 
 
 def _headline(status: dict[str, Any]) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
+
+from xrm_sims.data.whole import write_whole
 
 PORE_COLOUR, CRACK_COLOUR = "#ff3b30", "white"
 _BAR_STEPS_UM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -25,34 +25,27 @@ class Drawing(Figure):
     """Shows itself in a notebook, whether or not pyplot is in use there."""
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
-        return buffer.getvalue()
+        return as_png(self, dpi=110)
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
-    """Write a PNG beside its place, flush it to disk and rename it; the path as given is returned."""
+    """A PNG, whole or not there, in a folder that is made; the path as given is returned."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".png")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=dpi, facecolor=figure.get_facecolor())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return target
+    return write_whole(target, as_png(figure, dpi))
+
+
+def as_png(figure: Figure, dpi: int = 150) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    return buffer.getvalue()
 
 
 def scale_bar(axes: Axes, colour: str = "white") -> None:
     """A bar of a round length, about a quarter of the axes' width (micrometres), in the lower right corner."""
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     width, height = abs(x1 - x0), abs(y1 - y0)
-    length = max([s for s in _BAR_STEPS_UM if s <= 0.3 * width], default=_BAR_STEPS_UM[0])
+    length = bar_length_um(width)
     thick = 0.014 * width
     left, bottom = x0 + 0.95 * width - length, y0 + 0.05 * height
     axes.add_patch(Rectangle((left, bottom), length, thick, facecolor=colour, edgecolor="black", lw=0.5, zorder=5))
@@ -60,6 +53,11 @@ def scale_bar(axes: Axes, colour: str = "white") -> None:
         left + length / 2, bottom + 1.4 * thick, f"{length:g} µm", color=colour, ha="center", va="bottom", fontsize=8,
         zorder=5, path_effects=outline(),
     )  # fmt: skip
+
+
+def bar_length_um(width_um: float) -> float:
+    """A round length that is at most three tenths of the width."""
+    return max([s for s in _BAR_STEPS_UM if s <= 0.3 * width_um], default=_BAR_STEPS_UM[0])
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -73,7 +71,7 @@ def image_in(
     axes: Axes,
     image: NDArray[np.generic],
     extent: tuple[float, float, float, float],
-    colours: str | LinearSegmentedColormap,
+    colours: str | Colormap,
     limits: tuple[float, float],
 ) -> AxesImage:
     axes.set(xticks=[], yticks=[])

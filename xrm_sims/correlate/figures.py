@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.drawing import caption, image_in, new_figure, ring, scale_bar
-from xrm_sims.correlate.maps import COLOURS, rgb_composition, slice_in_field, sum_frames
+from xrm_sims.correlate.maps import COLOURS, PHASE_COLOURS, Phase, rgb_composition, slice_in_field, sum_frames
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import Volume
 from xrm_sims.geometry import apply_affine, invert_affine
@@ -116,6 +117,40 @@ def registration_figure(
         f"{registration.residual_nm:.0f} nm (rms, field's corners)",
         fontsize=9,
     )
+    return figure
+
+
+def channels_figure(sims_counts: ArrayLike, labels: Sequence[str], raster: Raster) -> Figure:
+    """Every channel by itself, each with a scale of its own in counts per pixel (summed over frames)."""
+    maps = sum_frames(sims_counts)
+    columns = min(len(maps), 2)
+    rows = -(-len(maps) // columns)
+    figure = new_figure(4.6 * columns + 0.2, 4.0 * rows + 0.1)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, label, image in zip(grid, labels, maps, strict=False):
+        top = max(1.0, float(np.percentile(image, 99.8)))
+        shown = image_in(axes, image, _field_extent(raster), "viridis", (0.0, top))
+        axes.set_title(f"{_isotope(label)}, {int(image.sum()):,} counts", fontsize=9, loc="left")
+        figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02, label="counts per pixel")
+        scale_bar(axes)
+    for axes in grid[len(maps) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def phases_figure(codes: NDArray[np.uint8], raster: Raster) -> Figure:
+    """A map (row, column) of :class:`Phase` codes, with the share of the field that each takes."""
+    figure = new_figure(5.6, 4.0)
+    axes = figure.subplots()
+    colours = ListedColormap([PHASE_COLOURS[phase] for phase in Phase])
+    image_in(axes, codes, _field_extent(raster), colours, (-0.5, len(Phase) - 0.5))
+    shares = {phase: float((codes == phase).mean()) for phase in Phase}
+    patches = [
+        Patch(fc=PHASE_COLOURS[phase], ec="0.4", label=f"{phase.words} {100 * share:.1f} %")
+        for phase, share in shares.items()
+    ]
+    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
+    scale_bar(axes)
     return figure
 
 

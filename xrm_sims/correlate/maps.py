@@ -25,6 +25,14 @@ class Phase(IntEnum):
     LCO = 2
     NCA = 3
 
+    @property
+    def words(self) -> str:
+        return self.name if self in (Phase.LCO, Phase.NCA) else self.name.lower()
+
+
+# of Okabe and Ito's set, told apart by whoever sees colours otherwise, and by their lightness
+PHASE_COLOURS = {Phase.PORE: "#000000", Phase.BINDER: "#009e73", Phase.LCO: "#d55e00", Phase.NCA: "#f0e442"}
+
 
 @dataclass(frozen=True)
 class PhaseSettings:

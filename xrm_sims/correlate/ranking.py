@@ -133,6 +133,32 @@ class Roi:
         )
         return dict(zip(COLUMNS, values, strict=True))
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`as_row`, for a normal that points up, as the finder's do."""
+        tilt, azimuth = math.radians(row["normal_tilt_deg"]), math.radians(row["normal_azimuth_deg"])
+        defect = Defect(
+            label=int(row["roi"]),
+            kind=str(row["kind"]),
+            centre_um=_floats(row, "x_um", "y_um", "z_um"),
+            extents_um=_floats(row, "length_um", "width_um", "thickness_um"),
+            normal=(math.sin(tilt) * math.cos(azimuth), math.sin(tilt) * math.sin(azimuth), math.cos(tilt)),
+            particle=int(row["particle"]),
+            comparison=int(row["comparison_particle"]),
+            **{name: float(row[name]) for name in _SAME},
+        )
+        return cls(defect, float(row["score"]), str(row["obstacle"]) or None)
+
+
+_SAME = (
+    *("depth_um", "edge_um", "diameter_um", "volume_um3", "opening_um"),
+    *("contrast", "enclosure", "confidence", "comparison_intact"),
+)
+
+
+def _floats(row: Mapping[str, Any], x: str, y: str, z: str) -> tuple[float, float, float]:
+    return float(row[x]), float(row[y]), float(row[z])
+
 
 def rank_rois(defects: Sequence[Defect], rule: DefectRule) -> list[Roi]:
     """All of them: first those that the rule lets through, best first, then the others likewise."""

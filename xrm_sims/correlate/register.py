@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +70,13 @@ class Registration:
 
     def as_dict(self) -> dict[str, object]:
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict`; what else the table holds is left."""
+        told: dict[str, Any] = {name: table[name] for name in cls.__dataclass_fields__}
+        told |= {name: np.array(value) for name, value in told.items() if isinstance(value, list)}
+        return cls(**told)
 
 
 def register_sims_to_ct(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
+LEAST_OF_A_UID = 5  # characters that name an experiment, or a run
+
 
 @dataclass(frozen=True, repr=False)
 class Experiment:
@@ -105,8 +107,8 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
 
     Parameters
     ----------
-    uid : an experiment's, or that of any run of it (a beginning of five characters will do); None takes the newest. A
-        run that belongs to no experiment stands with its parts alone.
+    uid : an experiment's, or that of any run of it (of either a beginning of five characters will do); None takes the
+        newest. A run that belongs to no experiment stands with its parts alone.
     data : data root, address of a Tiled server (``http://…``, as ``xrm-sims serve`` prints it), or a client of
         ``/runs``.
     api_key : of that server, when neither its address nor TILED_API_KEY holds it.
@@ -117,8 +119,8 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
     >>> experiment.volume().sel(z=0, method="nearest")
     >>> experiment.maps().sel(isotope="7Li").sum("frame").compute()
 
-    Raises ValueError for an unknown uid, RuntimeError when no server answers at the address, and PermissionError when
-    it refuses the key.
+    Raises ValueError for an unknown uid and for the beginning of several, RuntimeError when no server answers at the
+    address, and PermissionError when it refuses the key.
     """
     from tiled.queries import Eq
 
@@ -127,6 +129,7 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
         if not len(catalog):
             raise ValueError("the catalogue is empty: measure something, or name another data root")
         uid = str(catalog[-1].metadata["start"]["uid"])
+    uid = _whole_uid(catalog, uid)
     runs = list(catalog.search(Eq("start.experiment_uid", uid)).values())
     if not runs:
         run = find_run(uid, catalog if is_address(data) else data)
@@ -136,6 +139,19 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
     everything = results_beside(catalog)
     uids = [run.metadata["start"]["uid"] for run in runs]
     return Experiment(uid, runs, {run_uid: everything[run_uid] for run_uid in uids if run_uid in everything})
+
+
+def _whole_uid(catalog: Any, uid: str) -> str:
+    """The uid of the experiment that begins so; the same again where none does. ValueError when several do."""
+    from tiled.queries import Eq, Like
+
+    if len(uid) < LEAST_OF_A_UID or len(catalog.search(Eq("start.experiment_uid", uid))):
+        return uid
+    alike = catalog.search(Like("start.experiment_uid", f"{uid}%")).values()
+    found = sorted({run.metadata["start"]["experiment_uid"] for run in alike})
+    if len(found) > 1:
+        raise ValueError(f"experiment {uid!r}: more than one begins so; give more of its uid")
+    return found[0] if found else uid
 
 
 def _catalog(data: Any, api_key: str | None) -> Any:
