@@ -66,7 +66,7 @@ def overview_figure(
         picture = image_in(axes, image, extent, "gray", span)
         horizontal = direction == "z"
         axes.set(xlim=limits[0], ylim=limits[1] if horizontal else (-half[2], half[2]))
-        caption(axes, name, f"{'z' if horizontal else 'y'} = {at_um:.2f} µm")
+        caption(axes, name, f"{'z' if horizontal else 'y'} = {at_um:z.2f} µm")
         scale_bar(axes)
         _arrows(axes, defects, direction, at_um)
         if chosen is not None and name in ("H2", "V2"):

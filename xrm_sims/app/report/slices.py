@@ -87,7 +87,7 @@ def slices(
         element(
             "img",
             src=embedded(_jpeg(slab.mean(axis=0)[window], white), "jpeg"),
-            alt=f"slice {n + 1} of {len(slabs)}, z = {z:.2f} µm",
+            alt=f"slice {n + 1} of {len(slabs)}, z = {z:z.2f} µm",
             hidden=None if n == begin else "",
         )
         for n, (slab, z) in enumerate(zip(slabs, heights_um, strict=True))

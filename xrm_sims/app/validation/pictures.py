@@ -153,7 +153,7 @@ def _slice(axes: Axes, tomogram: Tomogram, volume: NDArray[np.float32], said: st
     image = volume[k]
     side = tomogram.voxel_um * np.array(image.shape)
     image_in(axes, image, _extent(side[1], side[0]), "gray", (0.0, float(np.percentile(image, 99.8))))
-    caption(axes, "a", f"{said}, z = {tomogram.z_um[k]:.2f} µm, voxels of {1e3 * tomogram.voxel_um:.0f} nm")
+    caption(axes, "a", f"{said}, z = {tomogram.z_um[k]:z.2f} µm, voxels of {1e3 * tomogram.voxel_um:.0f} nm")
     scale_bar(axes)
 
 
