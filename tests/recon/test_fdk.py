@@ -131,7 +131,7 @@ def test_refusals_name_the_argument():
     geometry = scan_geometry(16, 8, 3)
     with pytest.raises(ValueError, match=r"p: got shape \(2, 8, 16\)"):
         recon.fdk(np.zeros((2, 8, 16)), geometry)
-    with pytest.raises(ValueError, match="window: needs one of ramp, cosine, hann, got 'hamming'"):
+    with pytest.raises(ValueError, match="window: needs one of ramp, sharp, cosine, hann, got 'hamming'"):
         recon.fdk(np.zeros((3, 8, 16)), geometry, window="hamming")
     with pytest.raises(ValueError, match="support: needs a positive radius"):
         recon.fdk(np.zeros((3, 8, 16)), geometry, support=-1.0)
