@@ -1,4 +1,4 @@
-"""How ``make docs`` builds these pages: warnings are errors, and what pages compute is run."""
+"""How ``make docs`` builds these pages: warnings are errors, and the tutorial is run."""
 
 import sys
 from pathlib import Path
