@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.geometry import Geometry
+from xrm_sims.whole import sync
 
 PLANES = 32  # of constant x, written and read at a time
 SAMPLED_VIEWS = 16
@@ -65,9 +66,9 @@ class Checkpoint:
             columns.attrs["axes"], columns.attrs["units"] = "x y z", "1/um"
             for first in range(0, len(columns), PLANES):
                 columns[first : first + PLANES] = volume.T[first : first + PLANES]
-        with beside.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(beside)
         beside.replace(self.path)
+        sync(self.path.parent)
 
     def remove(self) -> None:
         """The reconstruction is finished: the file goes."""

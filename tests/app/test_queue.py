@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import pytest
 
 from tests.app.conftest import is_safe, journal_starts, make_data_root
+from tests.programs import installed
 from xrm_sims.app.queue import ADDRESS, ask
 
 CT = "num = 3\nstep_deg = 120.0\nbinning = 8\nnum_dark = 1\nnum_flat = 1\n"
@@ -87,10 +87,7 @@ def _free(port):
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     """Redis and the manager, to be started when and where a test likes; all are gone afterwards."""
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is not installed")
-        pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
+    installed("redis-server")
     folder = tmp_path_factory.mktemp("queue")
     data = make_data_root(folder / "data")
     redis_port, port = free_port(), free_port(10)

@@ -16,6 +16,7 @@ import plans
 from tests.app.browser import Browser
 from tests.app.conftest import make_data_root, own_lines
 from tests.app.planted import SHAPE, VOXEL_UM, planted
+from tests.programs import installed
 from xrm_sims.app.experiment import Analysis
 from xrm_sims.app.reconstruction import Tomogram, keep
 from xrm_sims.app.report.holdings import open_holdings
@@ -29,7 +30,6 @@ from xrm_sims.patterns import Raster, Rectangle
 
 SAMPLE, OPERATOR = "<script>alert('pillar')</script> & 7", 'Ada "<b>" & Bob'
 RASTER = Raster((24, 24), 9.0, 0.5, (1.0, 0.5))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 
 
@@ -267,9 +267,8 @@ def test_an_empty_root_is_refused(measured, data, command):
     disconnect(measured.data)  # a second catalogue in one process takes its key from the first
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, to see the page as people do: apt-get install chromium")
 def test_a_browser_shows_it_without_complaint(report, tmp_path):
-    browser = Browser(CHROMIUM, tmp_path / "profile")
+    browser = Browser(installed("chromium", "chromium", "chromium-browser", "google-chrome"), tmp_path / "profile")
     try:
         browser.open(report)
         assert browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 50)")

@@ -18,8 +18,8 @@ from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.register import Registration
 from xrm_sims.data import find_run, read_raster
-from xrm_sims.data.whole import write_whole
 from xrm_sims.geometry import apply_affine
+from xrm_sims.whole import write_whole
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
 SIMS = {"shape": (512, 512), "dwell_ms": 0.55, "frames": 1}

@@ -15,7 +15,7 @@ from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, load_rule, numb
 from xrm_sims.correlate.segment import Segmentation
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
-from xrm_sims.data.whole import write_whole
+from xrm_sims.whole import write_whole
 
 SHOWN = 10  # lines on the screen; the table has them all
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from event_model import sanitize_doc
 
-from xrm_sims.data.whole import write_whole
+from xrm_sims.whole import write_whole
 
 
 class KeptMetadata(UserDict[str, Any]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from plans import Night, Outcome
 from plans.preflight import duration
 from xrm_sims.app.page import document, element, picture, table
-from xrm_sims.data.whole import write_whole
+from xrm_sims.whole import write_whole
 
 MARKDOWN, HTML = "summary.md", "summary.html"
 _HEAD = ("Specimen", "Step", "Outcome", "Began", "On the wall", "Instrument", "Runs", "What came of it")

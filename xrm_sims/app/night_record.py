@@ -16,7 +16,7 @@ from plans import Night, Sheet
 from xrm_sims.app.morning import write_summary
 from xrm_sims.data.journal import journal_paths, read_start
 from xrm_sims.data.layout import Layout
-from xrm_sims.data.whole import write_whole
+from xrm_sims.whole import write_whole
 
 logger = logging.getLogger(__name__)
 RECORD, LOG, SHEET = "night.json", "log.txt", "sheet.toml"

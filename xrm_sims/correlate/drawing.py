@@ -15,7 +15,7 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
-from xrm_sims.data.whole import write_whole
+from xrm_sims.whole import write_whole
 
 PORE_COLOUR, CRACK_COLOUR = "#ff3b30", "white"
 _BAR_STEPS_UM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

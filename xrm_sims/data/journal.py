@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xrm_sims.data.frames import count_frames
-from xrm_sims.data.whole import sync, write_whole
+from xrm_sims.whole import sync, write_whole
 
 Document = tuple[str, dict[str, Any]]
 _PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from xrm_sims.data.whole import publish
+from xrm_sims.whole import publish
 
 HOST = "127.0.0.1"  # what serves a data root listens to this computer only
 

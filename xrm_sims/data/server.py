@@ -22,7 +22,7 @@ import uvicorn
 from tiled.server.app import build_app_from_config
 
 from xrm_sims.data.layout import HOST, Layout, api_key
-from xrm_sims.data.whole import publish
+from xrm_sims.whole import publish
 
 RUNS = "runs"
 RESULTS = "results"

@@ -11,6 +11,8 @@ import os
 import zlib
 from pathlib import Path
 
+from xrm_sims.whole import sync
+
 SLOT_BYTES = 1 << 16
 
 
@@ -46,7 +48,7 @@ class Record:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, bytes(2 * SLOT_BYTES), 0)
         os.fsync(self._file)
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
         self._serial = 0
 
     def close(self) -> None:
@@ -54,15 +56,6 @@ class Record:
 
     def _slots(self) -> list[tuple[int, bytes]]:
         return [_entry(os.pread(self._file, SLOT_BYTES, slot * SLOT_BYTES)) for slot in (0, 1)]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entry(slot: bytes) -> tuple[int, bytes]:

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.twin.record import Record, sync_folder
+from xrm_sims.twin.record import Record
+from xrm_sims.whole import sync
 
 Value = float | int | str | bool
 _STATE, _LOCK = "state", "lock"
@@ -103,8 +104,8 @@ class Store:
                 file.flush()
                 os.fdatasync(file.fileno())
         if made:
-            sync_folder(folder)
-            sync_folder(self.root)
+            sync(folder)
+            sync(self.root)
 
     def load_surface(self, state: State) -> dict[str, NDArray[Any]] | None:
         """The arrays of :meth:`save_surface`, or None while the specimen is untouched."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from plans.preflight import duration
@@ -14,7 +13,7 @@ from xrm_sims.app.report import sections
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
 from xrm_sims.app.report.slices import SCRIPT
 from xrm_sims.app.report.slices import STYLE as SLICES_STYLE
-from xrm_sims.data.whole import write_whole
+from xrm_sims.exchange.writing import Progress, appearing
 
 _STYLE = """
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; list-style: none } a { color: inherit }
@@ -26,9 +25,6 @@ dd { margin: 0 } pre { overflow-x: auto; font-size: 85% } summary { cursor: poin
 .timeline rect { fill: #0a84ff } .timeline line { stroke: var(--faint) }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .5rem } }
 """
-
-
-Progress = Callable[[str, float], None]  # hears the stage and the finished share of it
 
 
 def write_report(
@@ -49,17 +45,15 @@ def write_report(
     progress : called with the stage and the finished share of it.
 
     Raises ValueError in one sentence for an unknown experiment, for one of which there is nothing to show yet, and for
-    a name that is taken.
+    a name that is taken; RuntimeError when writing fails, with nothing left under that name.
     """
     held = open_holdings(experiment, data)
     path = Path(f"report-{re.sub(r'[^0-9A-Za-z_]', '_', held.uid[:8])}.html") if out is None else out
     if path.is_dir():
         raise ValueError(f"--out: {path} is a folder; name a file, such as {path / 'report.html'}")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path}: is there already; choose another name or add --overwrite")
-    text = page(held, progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(path, text)
+    with appearing(path, overwrite=overwrite) as beside:
+        beside.write_text(page(held, progress), encoding="utf-8")
+    return path
 
 
 def page(held: Holdings, progress: Progress = lambda stage, share: None) -> str:
