@@ -141,7 +141,8 @@ class Night:
         self._check_recovery(before, told)
         if not told.done:
             assert told.exit_code == code, f"{told.sentence}\n{(self.data / 'said.txt').read_text()}"
-            self.kills[self.where()] += 1
+            where = self.where()
+            self.kills[where if code == -signal.SIGKILL else where.removeprefix("after ")] += 1  # it closed its run
         return told
 
     def finish(self) -> None:
@@ -275,7 +276,7 @@ class Night:
         assert abs(drawn - FRAMES * frame_nc) < 1e-6 * frame_nc
         assert len(taken) == len(set(taken))
         untold = set(range(FRAMES)) - set(taken) - lost  # the last frame may be lost without a part that says so
-        assert len(lost) + len(untold) <= sum(told.phase == "sims_raster" and not told.done for told in self.told)
+        assert len(lost) + len(untold) <= sum(n for where, n in self.kills.items() if where.startswith("sims"))
         assert not lost & set(taken)
         assert not left.ions_on
         assert not left.electrons_on
