@@ -9,7 +9,7 @@ from plans.stubs import in_background
 from tests.app.conftest import is_safe, last_journal
 from xrm_sims.app.metadata import KeptMetadata
 from xrm_sims.app.session import open_session
-from xrm_sims.app.stopping import Interrupted
+from xrm_sims.app.stopping import Interrupted, stop_here
 
 
 def small_run():
@@ -83,3 +83,14 @@ def test_leaving_with_a_paused_run_ends_it(data):
     session.close()
     session.close()
     assert last_journal(data)["stop"][0]["exit_status"] == "abort"
+
+
+def test_a_second_ctrl_c_hides_nothing_of_what_the_first_brought():
+    def impatient():
+        try:
+            raise Interrupted("stopped: beams blanked")
+        finally:
+            stop_here()
+
+    with pytest.raises(Interrupted, match="beams blanked"):
+        impatient()

@@ -19,7 +19,13 @@ _RETRY_S = 0.05
 
 
 class Interrupted(BaseException):
-    """The user stopped it. Like KeyboardInterrupt no Exception: nothing on the way takes it for a failure."""
+    """The user stopped it. Like KeyboardInterrupt no Exception: nothing on the way takes it for a failure.
+
+    Impatience changes no words: one that comes while another is on its way says what the first said.
+    """
+
+    def __str__(self) -> str:
+        return str(self.__context__) if isinstance(self.__context__, Interrupted) else super().__str__()
 
 
 def stop_here(*_: object) -> NoReturn:
