@@ -1,6 +1,8 @@
 """What cannot be done is one sentence, and nothing is left under the final name."""
 
+import asyncio
 import errno
+import importlib
 import os
 import re
 import resource
@@ -41,6 +43,32 @@ def test_an_export_that_breaks_off_leaves_nothing(measured, tmp_path, to, what):
                 export_run(measured.tomogram, to, tmp_path / "out", measured.data)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left_in(tmp_path) == []
+
+
+def test_a_chunk_on_its_way_when_another_fails_is_not_left_behind(measured, tmp_path, monkeypatch):
+    storage = pytest.importorskip("zarr.storage")
+    write = storage.LocalStore.set
+
+    async def full_and_slow(store, key, value):
+        if "/c/" not in key:
+            return await write(store, key, value)
+        if key.endswith("/0/0/0"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await asyncio.sleep(0.2)  # a disk that takes its time: after the failure was reported
+        return await write(store, key, value)
+
+    monkeypatch.setattr("xrm_sims.exchange.ome_zarr.CHUNK_ZYX", (4, 8, 8))
+    monkeypatch.setattr(storage.LocalStore, "set", full_and_slow)
+    with pytest.raises(RuntimeError, match="No space left on device"):
+        export_run(measured.tomogram, "ome-zarr", tmp_path / "out", measured.data)
+
+    async def rest():
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+
+    importlib.import_module("zarr.core.sync").sync(rest())  # whatever zarr still had to write, it has written
     assert left_in(tmp_path) == []
 
 

@@ -5,7 +5,9 @@ Each level is made from the one before, a slab at a time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,27 @@ _AXES = {"t": {"name": "t", "type": "time"}, "c": {"name": "c", "type": "channel
 
 def write_ome_zarr(image: Image, path: Path, progress: Progress) -> None:
     """An image with its pyramid, and one pyramid below ``labels`` for each of its label arrays."""
-    root = library("zarr").create_group(path, zarr_format=3)
+    with _all_chunks_done():
+        _write(image, library("zarr").create_group(path, zarr_format=3), progress)
+
+
+@contextmanager
+def _all_chunks_done() -> Iterator[None]:
+    """Zarr writes chunks side by side and reports the first that fails, or Ctrl-C, while others are still on their way
+    to the disk: none comes after this block."""
+    try:
+        yield
+    finally:
+        library("zarr.core.sync").sync(_others_done())
+
+
+async def _others_done() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others)
+
+
+def _write(image: Image, root: Any, progress: Progress) -> None:
     report = _Shares(progress, 1 + len(image.labels))
     coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, _halve_mean, report)
     levels = _levels(image.shape, image.axes)
