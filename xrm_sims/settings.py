@@ -61,6 +61,7 @@ class ElectronColumn(_Section):
     voltage_kv: float = 30.0
     current_na: float = 400.0
     probe_nm: float = 90.0
+    probe_growth: float = 0.375  # assumed: the probe at its best widens as current to this power (Goldstein 2018)
     voltage_limits_kv: tuple[float, float] = (0.5, 30.0)
     current_limits_na: tuple[float, float] = (0.001, 500.0)
     current_decay_per_h: float = 0.01  # assumed
@@ -293,6 +294,15 @@ class Chamber(_Section):
     exchange_s: float = 1200.0  # assumed: to bring another specimen in through the airlock
 
 
+class Planning(_Section):
+    """What the planner of protocols asks for, and what it cannot work out."""
+
+    residual_motion_px: float = 0.3  # rms at the pillar's rim that the geometry correction leaves, as benchmarked
+    visible_snr: float = 5.0  # signal to noise from which a pore counts as seen (Rose, J. Opt. Soc. Am. 38 (1948) 196)
+    least_counts: float = 20.0  # assumed: behind the pillar; with fewer the logarithm is off by more than 2.5 %
+    map_depth_nm: float = 50.0  # assumed: what a map may consume of the plane that it shows
+
+
 class Suspension(_Section):
     """When a plan under way is suspended, and when it goes on."""
 
@@ -359,6 +369,7 @@ class Settings(_Section):
     mode_change: ModeChange = ModeChange()
     scan: Scan = Scan()
     chamber: Chamber = Chamber()
+    planning: Planning = Planning()
     suspension: Suspension = Suspension()
     surface: SurfaceGrid = SurfaceGrid()
     electrons: Electrons = Electrons()

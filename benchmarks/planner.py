@@ -1,0 +1,179 @@
+"""What the planner predicts against what the twin then gives: noise, edge width, SIMS counts.
+
+Four tomograms of one specimen are taken through plan and devices in full columns and fewer rows: the paper's, with
+half the views, with a third of the exposure, and with the highest current in pixels twice as wide. Each is corrected
+from its own data and back projected twice, from even and odd views: the noise of all views is half of the standard
+deviation of the difference, inside 0.9 of the pillar's radius, over the grey value of active material; the edge is that
+of the mean (:func:`recon.edge_resolution`). Maps of a milled plane give counts per pixel well inside LCO and NCA.
+
+python -m benchmarks.planner --seed 3    # about a quarter of an hour on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import bluesky.plan_stubs as bps
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, gaussian_filter
+from skimage.filters import threshold_otsu
+
+import plans
+import recon
+from recon.prepared import straighten
+from xrm_sims.app.planner import Planner, Protocol, faster_ones, paper
+from xrm_sims.app.planner.noise import INSIDE
+from xrm_sims.app.planner.protocols import probe_at
+from xrm_sims.app.session import open_session
+from xrm_sims.app.validation.fields import MARGIN_UM, mill, take
+from xrm_sims.app.validation.laboratory import PAPER_ROWS, PAPER_TOP_UM
+from xrm_sims.data import open_catalog
+from xrm_sims.geometry import ConeGeometry
+from xrm_sims.settings import Settings
+from xrm_sims.specimen.materials import Material
+
+LIMIT = 0.2  # of a ratio's departure from 1
+FIELD_UM = 42.0  # side of what is reconstructed
+SLICES_UM = 3.2  # its height: what all views see in spite of drift
+PLANE_UM = 1.5  # below the pillar's top, where the maps are taken
+LEAST_COUNTS = 1.0  # per pixel; of less nothing is told
+LEAST_PIXELS = 200
+
+
+class Comparison(NamedTuple):
+    protocol: str
+    what: str
+    predicted: float
+    measured: float
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        return self.measured / self.predicted
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.ratio - 1) <= LIMIT
+
+    def __str__(self) -> str:
+        return (
+            f"{self.protocol:<26} {self.what:<22} predicted {self.predicted:8.4g}  measured {self.measured:8.4g} "
+            f"{self.unit:<6} ratio {self.ratio:.2f}{'' if self.agrees else '  off'}"
+        )
+
+
+def protocols(settings: Settings) -> list[Protocol]:
+    """The paper's and three others."""
+    half, third, brighter, fewer = faster_ones(settings)
+    both = replace(fewer, name="highest current, binned", current_na=brighter.current_na, sims=brighter.sims)
+    return [paper(settings), half, third, both]
+
+
+def tomogram(protocol: Protocol, settings: Settings, seed: int, window: str) -> tuple[float, float]:
+    """Noise over the grey value of active material, and edge width in um, of a scan on the twin."""
+    electron = {"current_na": protocol.current_na, "probe_nm": probe_at(settings, protocol.current_na)}
+    settings = settings.model_copy(
+        update={
+            "electron": settings.electron.model_copy(update=electron),
+            "detector": settings.detector.model_copy(update={"rows": PAPER_ROWS}),
+        }
+    )
+    scan = protocol.scan
+    with tempfile.TemporaryDirectory() as folder, open_session(folder, seed=seed, settings=settings) as session:
+        session.run(bps.mv(session.scope.stage.z_um, PAPER_TOP_UM - settings.specimen.top_um))
+        uid = session.run(
+            plans.tomography(
+                session.scope,
+                num=scan.num,
+                step_deg=scan.step_deg,
+                exposure_s=scan.exposure_s,
+                binning=scan.binning,
+                target=scan.target,
+            )
+        )
+        prepared = recon.prepare_run(open_catalog(session.data).v1[uid])
+    prepared = replace(prepared, geometry=recon.correct_run(prepared))
+    straighten(prepared)
+    voxel_um = prepared.geometry.voxel_um
+    side, slices = round(FIELD_UM / voxel_um), round(SLICES_UM / voxel_um)
+    geometry = replace(prepared.geometry, volume_shape=(slices, side, side))
+    assert isinstance(geometry, ConeGeometry)
+    by_angle = np.argsort(geometry.angles_deg)
+    even, odd = (
+        recon.fdk(prepared.p[views], geometry.only(views), window=window, support=0.5 * FIELD_UM)
+        for views in (np.sort(by_angle[::2]), np.sort(by_angle[1::2]))
+    )
+    mean = 0.5 * (even + odd)
+    place_um = (np.arange(side) - 0.5 * (side - 1)) * voxel_um  # from the pillar's axis, on which the frame is anchored
+    inside = np.hypot(place_um[:, None], place_um) < 0.5 * INSIDE * settings.specimen.diameter_um
+    noise = 0.5 * float((even - odd)[:, inside].std())
+    return noise / active_level(mean, voxel_um), recon.edge_resolution(mean, voxel_um).fwhm_um
+
+
+def active_level(volume: NDArray[np.float32], voxel_um: float) -> float:
+    """Grey value well inside active material: above Otsu's threshold once the noise is smoothed, less its rim."""
+    smooth = gaussian_filter(volume, 0.1 / voxel_um)
+    solid = binary_erosion(smooth > threshold_otsu(smooth), iterations=round(0.4 / voxel_um))
+    return float(volume[solid].mean())
+
+
+def maps(chosen: Sequence[Protocol], settings: Settings, seed: int) -> list[dict[str, dict[str, float]]]:
+    """Counts per pixel by material and channel, of one frame each, side by side on one milled plane."""
+    found = []
+    for protocol in chosen:
+        sims = protocol.sims
+        ion = settings.ion.model_copy(update={"current_pa": sims.current_pa})
+        own = settings.model_copy(update={"ion": ion})
+        raster = sims.raster
+        with tempfile.TemporaryDirectory() as folder, open_session(folder, seed=seed, settings=own) as session:
+            size_um = raster.fov_um + MARGIN_UM
+            mill(session, (size_um, size_um), (0.0, 0.0), settings.specimen.top_um - PLANE_UM)
+            field = take(session, raster.fov_um, raster.dwell_ms, shape=raster.shape)
+        counts: dict[str, dict[str, float]] = {}
+        for material in (Material.LCO, Material.NCA):
+            where = field.well_inside(material)
+            if where.sum() >= LEAST_PIXELS:
+                counts[material.name] = {c: float(field.channel(c)[where].mean()) for c in field.labels}
+        found.append(counts)
+    return found
+
+
+def run(seed: int, window: str = "sharp", say: Callable[[Comparison], object] = str) -> list[Comparison]:
+    """All comparisons; ``say`` hears of each."""
+    settings = Settings()
+    planner = Planner(settings, window=window)
+    done: list[Comparison] = []
+
+    def compare(*entries: object) -> None:
+        done.append(Comparison(*entries))  # type: ignore[arg-type]
+        say(done[-1])
+
+    chosen = protocols(settings)
+    for protocol, counts in zip(chosen, maps(chosen, settings, seed), strict=True):
+        expected = planner.map(protocol.sims).counts
+        for material, of in counts.items():
+            for channel, measured in of.items():
+                if (predicted := expected[material][channel]) >= LEAST_COUNTS:
+                    compare(protocol.name, f"{channel} in {material}", predicted, measured, "counts")
+    for protocol in chosen:
+        ahead = planner.tomogram(protocol)
+        noise, edge_um = tomogram(protocol, settings, seed, window)
+        compare(protocol.name, "noise of a voxel", ahead.noise, noise, "")
+        compare(protocol.name, "edge width", 1e3 * ahead.edge_um, 1e3 * edge_um, "nm")
+    return done
+
+
+if __name__ == "__main__":
+    cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    cli.add_argument("--seed", type=int, default=3)
+    cli.add_argument("--window", default="sharp", help="of the filtered back projection")
+    args = cli.parse_args()
+    off = [each for each in run(args.seed, args.window, partial(print, flush=True)) if not each.agrees]
+    print(f"{len(off)} of the figures are off by more than {LIMIT:.0%}")
+    raise SystemExit(bool(off))
