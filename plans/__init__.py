@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from plans.correlative import Aim, Correlative, correlative, weigh_correlative
+from plans.correlative import Aim, Correlative, correlative, dig_and_map, weigh_correlative
 from plans.deposition import Deposition, deposit, resume_deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import resume_sims_raster, sims_raster, sims_request
@@ -57,6 +57,7 @@ __all__ = [
     "check_sheet",
     "correlative",
     "deposit",
+    "dig_and_map",
     "eds_map",
     "mill",
     "night",

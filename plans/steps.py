@@ -59,6 +59,8 @@ class Bench(Protocol):
 
     def align(self, aim: Aim, se_uid: str) -> Computed: ...
 
+    def verify(self, aim: Aim, se_uid: str) -> Computed: ...
+
     def register(self, result: Correlative) -> Computed: ...
 
 
@@ -202,6 +204,7 @@ def _correlative(task: Task) -> Plan[str]:
         reconstruct=lambda uid: heard(task.bench.reconstruct(uid)),
         choose=choose,
         align=lambda aim, uid: heard(task.bench.align(aim, uid)),
+        verify=lambda aim, uid: heard(task.bench.verify(aim, uid)),
         register=lambda so_far: heard(task.bench.register(so_far)),
         **arguments,
         md=task.md,

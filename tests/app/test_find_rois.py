@@ -6,32 +6,18 @@ import re
 import numpy as np
 import pytest
 
-import plans
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
-from tests.app.planted import SHAPE, TOP_UM, VOIDS, VOXEL_UM, planted
-from xrm_sims.app.reconstruction import Tomogram, keep
+from tests.app.planted import TOP_UM, VOIDS, VOXEL_UM, searched
 from xrm_sims.app.session import open_session
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, load_rule
-from xrm_sims.data import find_run, results
-from xrm_sims.geometry import ConeGeometry
-
-SHORT = {"num": 3, "step_deg": 120, "binning": 8, "num_dark": 1, "num_flat": 1}
+from xrm_sims.data import results
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A data root and the uids in it: a tomography with a volume, one without, an image."""
+    """A data root and the uids in it."""
     data = make_data_root(tmp_path_factory.mktemp("rois") / "data")
-    with open_session(data, seed=1) as session:
-        uids = {
-            "tomography": session.run(plans.tomography(session.scope, **SHORT)),
-            "bare": session.run(plans.tomography(session.scope, **SHORT)),
-            "se_image": session.run(plans.se_image(session.scope, fov_um=50.0, shape=(16, 16))),
-        }
-    built = find_run(uids["tomography"], data).metadata["start"]["geometry"]
-    geometry = ConeGeometry.from_dict({**built, "volume_shape": SHAPE, "voxel_um": VOXEL_UM})
-    keep(Tomogram(uids["tomography"], planted(), geometry, np.zeros(1), np.zeros(3), None), data, {})
-    return data, uids
+    return data, searched(data)
 
 
 def test_table_pictures_and_rule_are_left(measured, command, tmp_path):

@@ -1,8 +1,10 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
-from plans import Aim, correlative
+from plans import Aim, Correlative, correlative, dig_and_map
+from plans.correlative import KEEP_UM, MOST_STEPS
 from xrm_sims.patterns import Rectangle
 
 ARGUMENTS = {
@@ -111,3 +113,61 @@ def test_an_aim_that_cannot_be_mapped_is_not_dug(scope, RE, run, twin):
     with pytest.raises(ValueError, match="scan field"):
         RE(correlative(scope, **{**functions([]), "choose": lambda volume: far, "align": None}, **ARGUMENTS))
     assert "milling" not in [start["scan_type"] for start in run.all("start")]
+
+
+DEEP = Aim(Rectangle((6.0, 6.0), 1.0, passes=2), fov_um=5.0)
+SMALL = {name: ARGUMENTS[name] for name in ("se_args", "sims_args")}
+
+
+def dig(scope, verify, register=lambda result: "registered"):
+    so_far = Correlative("experiment", {"tomography": "a tomogram"}, aim=DEEP)
+    return so_far, dig_and_map(scope, so_far, register=register, verify=verify, **SMALL)
+
+
+def test_the_plane_is_looked_at_before_the_rest_is_milled(scope, RE, run, is_safe):
+    heard = []
+
+    def verify(aim, se_uid):
+        heard.append((aim.mill.depth_um, se_uid))
+        rest = replace(aim.mill, depth_um=0.3)
+        return replace(aim, mill=rest, centre_um=(0.5, 0.25), reached=len(heard) == 2)
+
+    _, plan = dig(scope, verify)
+    result = RE(plan).plan_result
+    starts = {start["uid"]: start for start in run.all("start")}
+    assert list(result.uids)[1:] == ["se_before", "milling", "se_after", "milling_2", "se_after_2", "sims"]
+    assert heard == [(1.0 - KEEP_UM, result.uids["se_after"]), (0.3, result.uids["se_after_2"])]
+    assert result.latest("milling") == result.uids["milling_2"]
+    assert result.latest("se_after") == result.uids["se_after_2"]
+    assert starts[result.uids["sims"]]["centre_um"] == [0.5, 0.25]
+    assert starts[result.uids["sims"]]["parent_uids"] == ["a tomogram", result.uids["milling_2"]]
+    assert {start["experiment_uid"] for start in starts.values()} == {"experiment"}
+    assert is_safe()
+
+
+def test_a_plane_that_is_uncertain_is_neither_milled_further_nor_mapped(scope, RE, run, is_safe):
+    def verify(aim, se_uid):
+        raise ValueError("plane: its height is known to 0.3 um")
+
+    so_far, plan = dig(scope, verify)
+    with pytest.raises(ValueError, match="its height is known"):
+        RE(plan)
+    assert [start["scan_type"] for start in run.all("start")] == ["se_image", "milling", "se_image"]
+    assert list(so_far.uids) == ["tomography", "se_before", "milling", "se_after"]
+    assert is_safe()
+
+
+def test_a_plane_that_is_never_reached_ends_it(scope, RE, run, is_safe):
+    _, plan = dig(scope, lambda aim, se_uid: replace(aim, mill=replace(aim.mill, depth_um=0.02)))
+    with pytest.raises(ValueError, match=f"not reached in {MOST_STEPS} steps"):
+        RE(plan)
+    kinds = [start["scan_type"] for start in run.all("start")]
+    assert kinds.count("milling") == MOST_STEPS
+    assert "sims_raster" not in kinds
+    assert is_safe()
+
+
+def test_without_an_aim_nothing_is_begun(scope, RE, run):
+    with pytest.raises(ValueError, match="aim: needs a box"):
+        RE(dig_and_map(scope, Correlative("experiment"), register=print))
+    assert run.documents == []

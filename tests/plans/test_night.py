@@ -1,5 +1,6 @@
 """Nights on the twin: what is done, what is left out, what is recorded, how the instrument is left."""
 
+from dataclasses import replace
 from functools import cache
 
 import bluesky.plan_stubs as bps
@@ -50,6 +51,9 @@ class Bench:
 
     def align(self, aim, se_uid):
         return Computed(aim, "aligned")
+
+    def verify(self, aim, se_uid):
+        return Computed(replace(aim, reached=True), "at the plane")
 
     def register(self, result):
         return Computed("registered", "within 50 nm")
@@ -119,7 +123,7 @@ def test_correlative_without_an_roi_is_no_failure(run_night, run, twin):
     assert record.outcomes[0].uids == [run.start["uid"]]
     found = run_night(sheet({**step, "sims": {"shape": [8, 8]}}))
     assert len(found.outcomes[0].uids) == 5
-    assert found.outcomes[0].said == "a volume; one pore; aligned; within 50 nm"
+    assert found.outcomes[0].said == "a volume; one pore; aligned; at the plane; within 50 nm"
 
 
 @pytest.fixture

@@ -114,6 +114,13 @@ class NightBench:
         u, v = aligned.centre_um
         return Computed(aligned, f"ROI at ({u:.2f}, {v:.2f}) um of the ion beam's field")
 
+    def verify(self, aim: Aim, se_uid: str) -> Computed:
+        """Where the milled plane is, and what is left to mill."""
+        further = self._analysis.verify(aim, se_uid)
+        found: Findings = further.about
+        above_nm = 1e3 * (found.surface.z_um - found.plane_z_um)
+        return Computed(further, f"plane {above_nm:+.0f} nm above the middle of the ROI")
+
     def register(self, result: Correlative) -> Computed:
         """Where the map lies in the volume; the overlay as a picture."""
         registration = self._analysis.register(result)

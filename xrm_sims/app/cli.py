@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrm_sims.app import exchanging, planning, services
+from xrm_sims.app import analysing, exchanging, planning, services
 from xrm_sims.app.errors import keep_log, sentence
 from xrm_sims.app.options import Clock, Data, ExistingData, Fresh, Hardware, Operator, Preflight, Sample, Seed
 from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
@@ -250,82 +250,6 @@ def resume(
 
 
 @app.command()
-def reconstruct(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
-    sweeps: Annotated[
-        int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
-    ] = None,
-    voxel_um: Annotated[
-        float | None, typer.Option("--voxel-um", help="Edge of a voxel; default: the run's. Covers the same field.")
-    ] = None,
-    tv: Annotated[
-        float | None,
-        typer.Option("--tv", help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
-    ] = None,
-    correct: Annotated[
-        bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
-    ] = True,
-    sharpen: Annotated[
-        bool, typer.Option("--sharpen/--no-sharpen", help="Undo the blur of the focal spot that the run tells of.")
-    ] = False,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint", help="File for the volume after each sweep; an interrupted command goes on there."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
-    data: ExistingData = None,
-) -> None:
-    """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
-
-    Example: xrm-sims reconstruct 3f2a9 --voxel-um 0.4 --out pictures
-    """
-    from xrm_sims.app.reconstruction import reconstruct_run
-
-    options = {"sweeps": sweeps, "correct": correct, "sharpen": sharpen} | ({} if tv is None else {"tv": tv})
-    reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
-
-
-@app.command("find-rois")
-def find_rois(
-    run: Annotated[
-        str, typer.Argument(help="Uid of a reconstructed tomography, or its first five characters or more.")
-    ],
-    rule: Annotated[
-        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
-    ] = None,
-    roi: Annotated[
-        int | None, typer.Option("--roi", help="Number of one; say what it takes to dig to it and map it; no beam.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for rois.csv, rois.png and the rule used.")] = None,
-    data: ExistingData = None,
-) -> None:
-    """Find pores and cracks inside the particles of a tomogram and number them, the best to mill to first.
-
-    Example: xrm-sims find-rois 3f2a9 --out rois
-    """
-    from xrm_sims.app.finding import find_rois as find
-
-    find(run, data=data, rule=rule, out=out, roi=roi)
-
-
-@app.command()
-def resolution(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the picture of both curves.")] = None,
-    data: ExistingData = None,
-) -> None:
-    """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
-
-    Example: xrm-sims resolution 3f2a9 --out pictures
-    """
-    from xrm_sims.app.sharpness import report_sharpness
-
-    report_sharpness(run, data=data, out=out)
-
-
-@app.command()
 def recover(data: ExistingData = None) -> None:
     """After a crash: blank both beams, park the target, bring the journal into the catalogue.
 
@@ -353,6 +277,7 @@ def doctor(data: Data = None) -> None:
         raise typer.Exit(1)
 
 
+app.add_typer(analysing.app)
 app.add_typer(services.app)
 app.add_typer(exchanging.app)
 app.add_typer(planning.app)

@@ -5,6 +5,7 @@ Every result is kept at ``/results/<uid of the run it comes from>`` before the p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,48 @@ from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.defects import Defect, find_defects
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, best_roi, rank_rois
-from xrm_sims.correlate.register import Registration, register_sims_to_ct
+from xrm_sims.correlate.register import RegisterSettings, Registration, register_se_to_ct, register_sims_to_ct, together
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
 from xrm_sims.data import read_counts, read_raster, results
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Raster, Rectangle
 from xrm_sims.settings import Settings
+
+# What a dose reaches follows from how much binder there is, which CT does not see: the plane is looked for that far off
+AFTER_MILLING = RegisterSettings(height_range_um=1.0)
+DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
+TOP_SIGMA_UM = 0.04  # of the pillar's top in the tomogram
+HEIGHT_FLOOR_UM, TILTED = 0.05, 0.5  # what a height seen is uncertain by at least; what errors in place add to it
+
+
+@dataclass(frozen=True)
+class Height:
+    """Of a plane in the specimen frame, with its standard deviation."""
+
+    z_um: float
+    sigma_um: float
+
+    @classmethod
+    def seen(cls, registration: Registration) -> Height:
+        """What an image tells; where it is placed worse, its height is too."""
+        sideways_um = TILTED * 1e-3 * registration.sigma_nm
+        own = (registration.sigma_z_um, HEIGHT_FLOOR_UM, sideways_um)
+        return cls(registration.exposed_z_um, math.hypot(*own))
+
+    def widened(self, other: Height) -> Height:
+        """With another uncertainty on top."""
+        return replace(self, sigma_um=math.hypot(self.sigma_um, other.sigma_um))
+
+    def mean(self, other: Height) -> Height:
+        """Weighted by the variances. ValueError when the two lie four standard deviations apart."""
+        apart_um, allowed_um = abs(self.z_um - other.z_um), 4 * math.hypot(self.sigma_um, other.sigma_um)
+        if apart_um > allowed_um:
+            raise ValueError(
+                f"plane: two ways to tell its height are {apart_um:.2f} um apart and allow {allowed_um:.2f} um; one of "
+                "them is wrong, so nothing is milled by either"
+            )
+        mine, its = self.sigma_um**-2, other.sigma_um**-2
+        return Height((mine * self.z_um + its * other.z_um) / (mine + its), (mine + its) ** -0.5)
 
 
 @dataclass(frozen=True)
@@ -37,6 +74,9 @@ class Choices:
     mill_margin_um: float = 5.0  # the walls of the box shade the map within about two micrometres
     mill_passes: int = 10
     binder_share: float = 0.34  # of what is not active material; from the electrode's recipe, CT does not see it
+    plane_tolerance_um: float = 0.06  # how far above its wish the plane may stay
+    last_step_um: float = 0.25  # of milling; what is longer is looked at once more half-way
+    sure_of_plane_um: float = 0.15  # a height known worse than that is not milled by
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +88,8 @@ class Findings:
     rois: list[Roi]
     roi: Roi
     scan_to_specimen: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
+    milled: Height | None = None  # of the plane that was milled; None while the pillar has its own top
+    seen: Registration | None = None  # of the last image of the plane
 
     @property
     def defects(self) -> list[Defect]:
@@ -61,6 +103,19 @@ class Findings:
     def plane_z_um(self) -> float:
         """Height of the plane to expose: the middle of the defect."""
         return float(self.defect.centre_um[2])
+
+    @property
+    def surface(self) -> Height:
+        """Of what lies open above the defect."""
+        return self.milled or Height(self.segmentation.pillar.top_z_um, TOP_SIGMA_UM)
+
+    @property
+    def spared_z_um(self) -> float:
+        """Below this the defect is mostly gone: half of its half height under its middle."""
+        d = self.defect
+        axis = abs(d.normal[2])
+        half_um = 0.5 * float(np.hypot(axis * d.extents_um[2], np.sqrt(1 - axis**2) * d.extents_um[0]))
+        return self.plane_z_um - max(0.5 * half_um, 0.15)
 
 
 @dataclass
@@ -102,50 +157,133 @@ class Analysis:
         outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
         return self.aim(replace(found, scan_to_specimen=pillar_affine(outline, found.segmentation.pillar)))
 
+    def verify(self, aim: Aim, se_uid: str) -> Aim:
+        """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
+
+        The height is the mean of what the image and what the dose says, weighted by their variances. ValueError when
+        the image resembles the tomogram nowhere for certain, when image and dose contradict each other, when the
+        height is not known well enough to mill by, and when the plane lies so deep that the defect is mostly gone.
+        """
+        found: Findings = aim.about
+        image, start = read_counts(se_uid, "se_image", self.data)
+        counts, raster = inner_field(image[0], raster_of_image(start), aim.fov_um)
+        by_dose = Height(found.surface.z_um - aim.mill.depth_um, aim.mill.depth_um * DOSE_SHARE).widened(found.surface)
+        with timed("registration", self.seconds):
+            seen = register_se_to_ct(
+                counts,
+                found.tomogram.volume,
+                found.tomogram.voxel_um,
+                raster,
+                by_dose.z_um,
+                found.scan_to_specimen,
+                AFTER_MILLING,
+            )
+        surface = by_dose.mean(Height.seen(seen))
+        now = replace(found, scan_to_specimen=seen.scan_to_specimen, milled=surface, seen=seen)
+        about = {**seen.as_dict(), "by_dose_z_um": by_dose.z_um, "surface_z_um": surface.z_um}
+        about |= {"surface_sigma_um": surface.sigma_um, "wanted_z_um": found.plane_z_um}
+        results.save(self.data, se_uid, "plane", metadata=about, parents=start["parent_uids"])
+        self._check_plane(now)
+        left_um = surface.z_um - now.plane_z_um
+        here = replace(aim, centre_um=self._in_scan(now), about=now)
+        if left_um <= self.choices.plane_tolerance_um:
+            return replace(here, reached=True)
+        step_um = left_um if left_um <= self.choices.last_step_um else 0.5 * left_um
+        return replace(here, mill=self._box(now, step_um, aim.mill.centre_um))  # beside its walls, where it is
+
+    def _check_plane(self, found: Findings) -> None:
+        surface, wanted_um = found.surface, found.plane_z_um
+        if surface.sigma_um > self.choices.sure_of_plane_um:
+            raise ValueError(
+                f"plane: its height is known to {surface.sigma_um:.2f} um, milling by it needs "
+                f"{self.choices.sure_of_plane_um:g} um; take a larger field or a slower image"
+            )
+        if surface.z_um < found.spared_z_um:
+            raise ValueError(
+                f"plane: it lies at {surface.z_um:.2f} um, {wanted_um - surface.z_um:.2f} um below the middle of the "
+                f"{found.defect.kind}, which is mostly gone; nothing more was milled; choose another"
+            )
+
     def register(self, result: Correlative) -> Registration:
-        """Where the SIMS raster lies in the CT volume."""
+        """Where the SIMS raster lies in the CT volume.
+
+        Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
+        of :func:`register_sims_to_ct`, and when the two contradict each other.
+        """
         assert result.aim is not None
         found: Findings = result.aim.about
         counts, start = read_raster(result.uids["sims"], self.data)
+        raster = raster_of(start)
         with timed("registration", self.seconds):
             registration = register_sims_to_ct(
                 counts,
                 found.tomogram.volume,
                 found.tomogram.voxel_um,
-                raster_of(start),
-                found.plane_z_um,
+                raster,
+                found.surface.z_um if found.seen is not None else found.plane_z_um,
                 found.scan_to_specimen,
             )
-        about = {**registration.as_dict(), "defect": found.defect.as_dict()}
-        parents = [result.uids["tomography"], result.uids["milling"]]
+        told: dict[str, Any] = {}
+        if found.seen is not None:
+            height = found.surface.mean(Height.seen(registration))
+            registration, told["se_apart_nm"] = together(registration, found.seen, raster)
+            registration = replace(registration, exposed_z_um=height.z_um, sigma_z_um=height.sigma_um)
+        about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
+        parents = [result.uids["tomography"], result.latest("milling")]
         results.save(self.data, start["uid"], "registration", metadata=about, parents=parents)
         return registration
 
     def aim(self, found: Findings) -> Aim:
         """The box to mill down to the middle of the chosen ROI, and the field to map."""
-        x, y, z = (float(value) for value in found.defect.centre_um)
-        u, v = apply_affine(invert_affine(found.scan_to_specimen), [[x, y]])[0]
+        centre_um = self._in_scan(found)
+        box = self._box(found, found.surface.z_um - found.plane_z_um, centre_um)
+        return Aim(mill=box, fov_um=self.choices.fov_um, centre_um=centre_um, about=found)
+
+    @staticmethod
+    def _in_scan(found: Findings) -> tuple[float, float]:
+        """The defect in the scan frame of the ion beam."""
+        u, v = apply_affine(invert_affine(found.scan_to_specimen), [found.defect.centre_um[:2]])[0]
+        return float(u), float(v)
+
+    def _box(self, found: Findings, depth_um: float, centre_um: tuple[float, float]) -> Rectangle:
         size_um = self.choices.fov_um + self.choices.mill_margin_um
-        box = Rectangle(
+        return Rectangle(
             size_um=(size_um, size_um),
-            depth_um=found.segmentation.pillar.top_z_um - z,
-            centre_um=(float(u), float(v)),
-            solid_fraction=self._solid_fraction(found, size_um),
+            depth_um=depth_um,
+            centre_um=centre_um,
+            solid_fraction=self._solid_fraction(found, size_um, depth_um),
             passes=self.choices.mill_passes,
         )
-        return Aim(mill=box, fov_um=self.choices.fov_um, centre_um=box.centre_um, about=found)
 
-    def _solid_fraction(self, found: Findings, size_um: float) -> float:
+    def _solid_fraction(self, found: Findings, size_um: float, depth_um: float) -> float:
         """Dose that the box takes relative to one full of LCO: active material seen by CT, binder by recipe."""
         z, y, x = coordinates_um(found.segmentation.active.shape, found.segmentation.voxel_um)
-        cx, cy, cz = found.defect.centre_um
+        cx, cy, _ = found.defect.centre_um
+        top_um = found.surface.z_um
+        # a step thinner than a voxel is made of what is around it
+        half_um = max(0.5 * depth_um, 0.5 * found.segmentation.voxel_um)
         box = np.ix_(
-            (z > cz) & (z < found.segmentation.pillar.top_z_um), abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2
+            abs(z - (top_um - 0.5 * depth_um)) <= half_um, abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2
         )
         active = float(found.segmentation.active[box].mean())
         sputtering = self.settings.sputtering
         binder = sputtering.rate_lco_um3_per_nc / sputtering.rate_binder_um3_per_nc * self.choices.binder_share
-        return min(1.0, active + (1.0 - active) * binder)
+        return float(np.clip(active + (1.0 - active) * binder, 0.05, 1.0))
+
+
+def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDArray[Any], Raster]:
+    """The middle of an image, as wide as a field, and its raster: the walls around are left out."""
+    keep = min(min(image.shape), round(fov_um / raster.pixel_um))
+    rows, columns = ((n - keep) // 2 for n in image.shape)
+    part = image[rows : rows + keep, columns : columns + keep]
+    u = raster.centre_um[0] + (columns + (keep - 1) / 2 - (image.shape[1] - 1) / 2) * raster.pixel_um
+    v = raster.centre_um[1] + (rows + (keep - 1) / 2 - (image.shape[0] - 1) / 2) * raster.pixel_um
+    return part, Raster(part.shape, keep * raster.pixel_um, raster.dwell_ms, (u, v))
+
+
+def raster_of_image(start: dict[str, Any]) -> Raster:
+    """The raster that an SE image's start document describes."""
+    return raster_of({**start, "dwell_ms": 1e-3 * start["dwell_us"]})
 
 
 def raster_of(start: dict[str, Any]) -> Raster:

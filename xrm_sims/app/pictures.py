@@ -30,7 +30,7 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     found: Findings = result.aim.about
     tomogram, registration = found.tomogram, result.registration
     sims = read_raster(result.uids["sims"], data)
-    after = read_counts(result.uids["se_after"], "se_image", data)
+    after = read_counts(result.latest("se_after"), "se_image", data)
     before = read_counts(result.uids["se_before"], "se_image", data)
     pillar, top_view = found.segmentation.pillar, (before, found.scan_to_specimen)
     drawn = {
@@ -42,6 +42,17 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
         *(drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()),
         *draw_drift(tomogram, out),
     ]
+
+
+def draw_registered(
+    tomogram: Tomogram, registration: Registration, sims: Measured, defect: Defect | None, out: Path
+) -> list[Path]:
+    """Pictures of one map that was placed in a tomogram; their paths, the overlay first."""
+    drawn = {
+        "overlay": overlay(tomogram, registration, sims, None, defect),
+        "registration": registered(tomogram, registration, sims),
+    }
+    return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
 
 
 def overlay(

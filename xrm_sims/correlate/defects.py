@@ -76,7 +76,7 @@ class DefectSettings:
     smooth_um: float = 0.14  # before neighbours are told apart
     least_share: float = 0.4  # of the contrast asked for: what is shallower belongs to no defect
     rim_share: float = 0.3  # a defect reaches out to this share of its own deepest deficit
-    split_share: float = 0.7  # neighbours are two when the pass between them is below this share of the lesser
+    split_share: float = 0.8  # neighbours are two when the pass between them is below this share of the lesser
     most_um3: float = 15.0  # larger voids are none inside a particle
     slit_um: float = 0.8  # voids open to the particle's surface count when narrower than this
     psf_sigma_um: float = 0.2  # blur taken off the second moments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
-from xrm_sims.correlate.affine_fit import FitResult, FitSettings, corner_covariances, deform, fit_affine
-from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, sims_active
+from xrm_sims.correlate.affine_fit import GEOMETRY, FitResult, FitSettings, corner_covariances, deform, fit_affine
+from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, se_active, sims_active
+from xrm_sims.correlate.height import find_height
 from xrm_sims.correlate.segment import Volume, check_volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
@@ -29,8 +30,7 @@ class RegisterSettings:
     height_step_um: float = 0.2
     coarse_blur_um: float = 0.4
     candidates: int = 4
-    ct_sigma_um: float = 0.15  # blur of the CT that the map lacks
-    shine_um: float = 1.5  # depth over which what lies under an open void fades
+    rounds: int = 2  # of height, then affine
     least_correlation: float = 0.5
     least_lead: float = 0.02  # of the best over the next other place, in correlation
     largest_sigma_um: float = 0.5
@@ -79,6 +79,28 @@ class Registration:
         return cls(**told)
 
 
+def together(one: Registration, other: Registration, raster: Raster) -> tuple[Registration, float]:
+    """Two registrations of one scan frame, by independent images, as one for a raster; and how far they lie apart at
+    its corners (rms, nm).
+
+    The mean is weighted by the variances. It is held to be no better known than the better of the two, nor than half of
+    what they lie apart. ValueError when that is beyond three times what both are uncertain by.
+    """
+    corners = np.array(raster.centre_um) + 0.5 * np.array(raster.size_um) * [[-1, -1], [-1, 1], [1, -1], [1, 1]]
+    apart = apply_affine(one.scan_to_specimen, corners) - apply_affine(other.scan_to_specimen, corners)
+    apart_nm = 1e3 * float(np.sqrt((apart**2).sum(axis=1).mean()))
+    if apart_nm > (allowed_nm := 3 * float(np.hypot(one.sigma_nm, other.sigma_nm))):
+        raise ValueError(
+            f"registration: two images of the same plane are placed {apart_nm:.0f} nm apart, their uncertainties allow "
+            f"{allowed_nm:.0f} nm; one of them is wrong, so neither is used"
+        )
+    share = other.sigma_nm**2 / (one.sigma_nm**2 + other.sigma_nm**2)
+    affine = share * one.scan_to_specimen + (1 - share) * other.scan_to_specimen
+    sigma_nm = max(min(one.sigma_nm, other.sigma_nm), 0.5 * apart_nm)
+    to_specimen = chain(affine, pixel_to_scan(raster))
+    return replace(one, scan_to_specimen=affine, sims_to_specimen=to_specimen, sigma_nm=sigma_nm), apart_nm
+
+
 def register_sims_to_ct(
     sims_counts: ArrayLike,
     ct_volume: Volume,
@@ -88,13 +110,41 @@ def register_sims_to_ct(
     initial: ArrayLike | None = None,
     settings: RegisterSettings | None = None,
 ) -> Registration:
-    """Find the affine that carries a SIMS raster onto the CT volume, and the height of the plane it was taken at.
+    """:func:`register_to_ct` of a raster's raw counts ([frame,] channel, row, column)."""
+    image = sims_active(sims_counts)
+    return register_to_ct(image, ct_volume, voxel_um, raster, exposed_z_um, initial, settings)
+
+
+def register_se_to_ct(
+    se_image: ArrayLike,
+    ct_volume: Volume,
+    voxel_um: float,
+    raster: Raster,
+    exposed_z_um: float,
+    initial: ArrayLike | None = None,
+    settings: RegisterSettings | None = None,
+) -> Registration:
+    """:func:`register_to_ct` of a secondary-electron image (row, column) of a milled plane, in counts."""
+    image = se_active(se_image)
+    return register_to_ct(image, ct_volume, voxel_um, raster, exposed_z_um, initial, settings)
+
+
+def register_to_ct(
+    image: NDArray[np.float64],
+    ct_volume: Volume,
+    voxel_um: float,
+    raster: Raster,
+    exposed_z_um: float,
+    initial: ArrayLike | None = None,
+    settings: RegisterSettings | None = None,
+) -> Registration:
+    """Find the affine that carries a raster onto the CT volume, and the height of the plane it was taken at.
 
     Parameters
     ----------
-    sims_counts : ([frame,] channel, row, column) raw counts.
+    image : (row, column) where active material is seen, 0 to about 1, as :mod:`appearance` gives it.
     ct_volume : (z, y, x) attenuation in 1/um.
-    raster : the field the counts were taken in (scan coordinates).
+    raster : the field the image was taken in (scan coordinates).
     exposed_z_um : first guess of the milled plane in the specimen frame.
     initial : first scan → specimen affine (2 x 3, um), as ``align.pillar_affine`` gives it; identity when left out.
     settings : by default those for an aligned pillar with ``initial``, ``UNALIGNED`` without.
@@ -106,9 +156,8 @@ def register_sims_to_ct(
     """
     if settings is None:
         settings = UNALIGNED if initial is None else RegisterSettings()
-    image = sims_active(sims_counts)
     if image.shape != tuple(raster.shape):
-        raise ValueError(f"sims_counts: has {image.shape} pixels, the raster has {tuple(raster.shape)}")
+        raise ValueError(f"image: has {image.shape} pixels, the raster has {tuple(raster.shape)}")
     start = np.eye(2, 3) if initial is None else np.asarray(initial, dtype=float)
     if start.shape != (2, 3) or not np.isfinite(start).all():
         raise ValueError(f"initial: needs a finite 2 x 3 affine, got shape {start.shape}")
@@ -117,36 +166,62 @@ def register_sims_to_ct(
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
     reach = 0.75 * raster.fov_um + settings.offset_range_um + 1.0
     heights = (exposed_z_um - settings.height_range_um, exposed_z_um + settings.height_range_um)
-    stack = active_stack(normalised, voxel_um, heights, middle, reach, settings.shine_um)
+    stack = active_stack(normalised, voxel_um, heights, middle, reach)
 
     places = _coarse_places(image, raster, stack, start, exposed_z_um, settings)
-    fits = [
-        fit_affine(image, to_scan, stack, settings.ct_sigma_um, start, exposed_z_um, settings.fit, theta=theta)
-        for theta in places
-    ]
-    fits.sort(key=lambda fit: fit.correlation, reverse=True)
-    best = fits[0]
-    others = [f for f in fits[1:] if np.hypot(*(f.theta[:2] - best.theta[:2])) > 1.0]
-    lead = best.correlation - max((f.correlation for f in others), default=0.0)
-    _refuse_edges(best, lead, settings)
-    sigma_um, residual_um = _uncertainty(image, to_scan, stack, start, exposed_z_um, raster, best, settings)
+    placed = [_settle(image, to_scan, stack, start, theta, z_um, heights, settings) for theta, z_um in places]
+    placed.sort(key=lambda place: place.fit.correlation, reverse=True)
+    best = placed[0]
+    others = [p for p in placed[1:] if np.hypot(*(p.fit.theta[:2] - best.fit.theta[:2])) > 1.0]
+    lead = best.fit.correlation - max((p.fit.correlation for p in others), default=0.0)
+    _refuse_edges(best, exposed_z_um, lead, settings)
+    sigma_um, residual_um = _uncertainty(image, to_scan, stack, start, raster, best, settings)
     if sigma_um > settings.largest_sigma_um:
         raise ValueError(
             f"registration: uncertain by {sigma_um * 1e3:.0f} nm at the field's corners, more than "
             f"{settings.largest_sigma_um * 1e3:.0f} nm; take a larger field or more counts"
         )
+    affine = best.fit.affine
     return Registration(
-        sims_to_specimen=chain(best.affine, to_scan),
-        scan_to_specimen=best.affine,
+        sims_to_specimen=chain(best.fit.affine, to_scan),
+        scan_to_specimen=best.fit.affine,
         exposed_z_um=best.z_um,
-        sigma_z_um=float(np.sqrt(best.covariance[6, 6])),
+        sigma_z_um=best.sigma_z_um,
         sigma_nm=sigma_um * 1e3,
         residual_nm=residual_um * 1e3,
-        score=best.correlation,
+        score=best.fit.correlation,
         lead=float(lead),
-        rotation_deg=float(np.degrees(np.arctan2(best.affine[1, 0] - best.affine[0, 1], np.trace(best.affine[:, :2])))),
-        scale=float(np.sqrt(abs(np.linalg.det(best.affine[:, :2])))),
+        rotation_deg=float(np.degrees(np.arctan2(affine[1, 0] - affine[0, 1], np.trace(affine[:, :2])))),
+        scale=float(np.sqrt(abs(np.linalg.det(affine[:, :2])))),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A map in the volume: its affine, and the height of its plane with its standard deviation."""
+
+    fit: FitResult
+    z_um: float
+    sigma_z_um: float
+
+
+def _settle(
+    image: NDArray[np.float64],
+    to_scan: NDArray[np.float64],
+    stack: ActiveStack,
+    start: NDArray[np.float64],
+    theta: NDArray[np.float64],
+    z_um: float,
+    heights: tuple[float, float],
+    settings: RegisterSettings,
+) -> _Placed:
+    """From a coarse place: affine and height in turn, each at the other's best."""
+    fit = fit_affine(image, to_scan, stack, start, z_um, settings.fit, theta=theta)
+    sigma_um = 0.0
+    for _ in range(settings.rounds):
+        z_um, sigma_um = find_height(image, to_scan, stack, fit.affine, heights, settings.fit)
+        fit = fit_affine(image, to_scan, stack, start, z_um, settings.fit, theta=fit.theta)
+    return _Placed(fit, z_um, sigma_um)
 
 
 def _coarse_places(
@@ -156,13 +231,12 @@ def _coarse_places(
     start: NDArray[np.float64],
     z_um: float,
     settings: RegisterSettings,
-) -> list[NDArray[np.float64]]:
-    """The best starts (theta) by normalised cross-correlation over offsets, rotations and heights."""
+) -> list[tuple[NDArray[np.float64], float]]:
+    """The best starts (theta, height) by normalised cross-correlation over offsets, rotations and heights."""
     voxel = stack.voxel_um
     rows, columns = raster.shape
     pixel = raster.pixel_um
     smooth = ndimage.gaussian_filter(image, settings.coarse_blur_um / pixel)
-    ct = stack.blurred(settings.coarse_blur_um)
     turns = np.arange(-settings.rotation_range_deg, settings.rotation_range_deg + 1e-9, settings.rotation_step_deg)
     climbs = np.arange(-settings.height_range_um, settings.height_range_um + 1e-9, settings.height_step_um)
     # The template's grid lies on the CT's voxels, so the peak's place is the offset itself.
@@ -171,21 +245,17 @@ def _coarse_places(
     axis = (np.arange(count) - (count - 1) / 2) * voxel
     gx, gy = np.meshgrid(axis, axis)
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
-    found: list[tuple[float, NDArray[np.float64]]] = []
+    found: list[tuple[float, NDArray[np.float64], float]] = []
+    planes = [stack.blurred_plane(z_um + climb, settings.coarse_blur_um) for climb in climbs]
     for turn in turns:
-        theta = np.zeros(7)
+        theta = np.zeros(GEOMETRY)
         theta[2] = np.radians(turn)
         affine = deform(start, np.array(raster.centre_um), theta)
         back = np.linalg.inv(affine[:, :2])
         uv = np.column_stack([gx.ravel(), gy.ravel()]) @ back.T
         at = np.stack([uv[:, 1] / pixel + (rows - 1) / 2, uv[:, 0] / pixel + (columns - 1) / 2])
         template = ndimage.map_coordinates(smooth, at, order=1, mode="nearest").reshape(gx.shape)
-        for climb in climbs:
-            k = (z_um + climb - stack.origin_um[2]) / voxel
-            k0 = int(np.clip(np.floor(k), 0, len(ct.slices) - 2))
-            part = np.clip(k - k0, 0.0, 1.0)
-            seen = ct.slices + 0.5 * ct.below
-            plane = (1 - part) * seen[k0] + part * seen[k0 + 1]
+        for climb, plane in zip(climbs, planes, strict=True):
             if plane.shape[0] < count or plane.shape[1] < count:
                 raise ValueError("initial: the field reaches beyond the CT volume; is the first alignment right?")
             score = match_template(plane.astype(float), template)
@@ -194,12 +264,13 @@ def _coarse_places(
             score[np.abs(offset_y) > settings.offset_range_um + voxel] = -1
             score[:, np.abs(offset_x) > settings.offset_range_um + voxel] = -1
             for r, c in peak_local_max(score, min_distance=3, threshold_abs=0.0, num_peaks=3, exclude_border=False):
-                found.append((float(score[r, c]), np.array([offset_x[c], offset_y[r], theta[2], 0.0, 0.0, 0.0, climb])))
+                place = np.array([offset_x[c], offset_y[r], theta[2], 0.0, 0.0, 0.0])
+                found.append((float(score[r, c]), place, z_um + float(climb)))
     found.sort(key=lambda item: -item[0])
-    kept: list[NDArray[np.float64]] = []
-    for _, theta in found:
-        if all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k in kept):
-            kept.append(theta)
+    kept: list[tuple[NDArray[np.float64], float]] = []
+    for _, theta, height in found:
+        if all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k, _ in kept):
+            kept.append((theta, height))
         if len(kept) == settings.candidates:
             break
     if not kept:
@@ -207,8 +278,9 @@ def _coarse_places(
     return kept
 
 
-def _refuse_edges(best: FitResult, lead: float, settings: RegisterSettings) -> None:
+def _refuse_edges(placed: _Placed, z_um: float, lead: float, settings: RegisterSettings) -> None:
     """ValueError when the optimum cannot be trusted."""
+    best = placed.fit
     if best.correlation < settings.least_correlation:
         raise ValueError(
             f"registration: the map resembles the CT slice too little (correlation {best.correlation:.2f}, needs "
@@ -230,9 +302,9 @@ def _refuse_edges(best: FitResult, lead: float, settings: RegisterSettings) -> N
         raise ValueError(
             f"registration: turned by {turned:.2f} deg, beyond the search range of {settings.rotation_range_deg:g} deg"
         )
-    if abs(best.theta[6]) > settings.height_range_um - 0.02:
+    if abs(climb := placed.z_um - z_um) > settings.height_range_um - 0.02:
         raise ValueError(
-            f"registration: the best height lies {best.theta[6]:+.2f} um from the first guess, on the edge of the "
+            f"registration: the best height lies {climb:+.2f} um from the first guess, on the edge of the "
             f"search range of {settings.height_range_um:g} um; is the milled depth known?"
         )
     if not best.converged:
@@ -244,26 +316,32 @@ def _uncertainty(
     to_scan: NDArray[np.float64],
     stack: ActiveStack,
     start: NDArray[np.float64],
-    z_um: float,
     raster: Raster,
-    best: FitResult,
+    placed: _Placed,
     settings: RegisterSettings,
 ) -> tuple[float, float]:
     """Stated uncertainty and halves' disagreement (um, rms over the corners)."""
+    best = placed.fit
     half = 0.5 * raster.fov_um * np.array([1.0, raster.shape[0] / raster.shape[1]])
     arms = half * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
     spread = corner_covariances(best.covariance, start, arms)
     sandwich = float(np.sqrt(np.trace(spread, axis1=1, axis2=2).mean()))
     board = np.indices((settings.fit.tiles, settings.fit.tiles)).sum(axis=0).ravel() % 2
     corners = np.array(raster.centre_um) + arms
-    placed = []
-    for colour in (0, 1):
+    corners = np.array(raster.centre_um) + arms
+
+    def corners_of(z_um: float, tiles: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
         fit = fit_affine(
-            image, to_scan, stack, settings.ct_sigma_um, start, z_um, settings.fit,
-            tiles=np.flatnonzero(board == colour), theta=best.theta, blurs_um=settings.fit.blur_um[-1:],
+            image, to_scan, stack, start, z_um, settings.fit,
+            tiles=tiles, theta=best.theta, blurs_um=settings.fit.blur_um[-1:],
         )  # fmt: skip
-        placed.append(apply_affine(fit.affine, corners))
-    apart = float(np.sqrt(((placed[0] - placed[1]) ** 2).sum(axis=1).mean()))
+        return apply_affine(fit.affine, corners)
+
+    def apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        return float(np.sqrt(((one - other) ** 2).sum(axis=1).mean()))
+
     # Two independent halves differ by sqrt(2) x sqrt(2) of the whole field's error.
-    residual = apart / 2
-    return float(np.hypot(max(sandwich, residual), settings.systematic_um)), residual
+    residual = apart(*(corners_of(placed.z_um, np.flatnonzero(board == colour)) for colour in (0, 1))) / 2
+    # what a height that is wrong by its own uncertainty does to the place
+    by_height = apart(*(corners_of(placed.z_um + sign * placed.sigma_z_um) for sign in (-1, 1))) / 2
+    return float(np.sqrt(max(sandwich, residual) ** 2 + by_height**2 + settings.systematic_um**2)), residual

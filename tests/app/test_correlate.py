@@ -1,0 +1,93 @@
+"""correlate on a tomogram that is there: what is refused before anything moves, and what an earlier milling forbids."""
+
+import re
+
+import pytest
+
+import plans
+from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
+from tests.app.planted import searched
+from xrm_sims.app.session import open_session
+from xrm_sims.data import results
+from xrm_sims.patterns import Rectangle
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    data = make_data_root(tmp_path_factory.mktemp("correlate") / "data")
+    return data, searched(data)
+
+
+def refused(data, command, tmp_path, args, told):
+    """One sentence; nothing moved, milled, measured or written."""
+    before, runs, out = twin_values(data), len(journal_starts(data)), tmp_path / "out"
+    ended = command("correlate", *args, "--out", out, "--data", data)
+    assert ended.code == 1
+    (line,) = own_lines(ended.err)
+    assert re.search(told, line), line
+    assert twin_values(data) == before
+    assert len(journal_starts(data)) == runs
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "needs either --auto, or a tomography, or a tomography and a sims_raster, got nothing"),
+        (["{tomography}", "--auto"], "needs either --auto, or a tomography"),
+        (["{tomography}", "{se_image}", "{bare}"], "needs either --auto, or a tomography"),
+        (["deadbeef"], "run 'deadbeef'"),
+        (["{se_image}"], "is a se_image, and ROIs are looked for in a tomography"),
+        (["{bare}"], "has no result 'volume'.* xrm-sims reconstruct"),
+        (["{tomography}", "--roi", "0"], "roi: 0 is none of those found, which are numbered from 1 to 4"),
+        (["{tomography}", "--roi", "4"], r"roi: 4 is held back by the rule \(depth\)"),
+        (["{tomography}", "--rule", "/nowhere/rule.toml"], "rule /nowhere/rule.toml: cannot be read"),
+        (["{tomography}", "{se_image}"], "is a se_image, and a sims_raster is needed"),
+    ],
+)
+def test_what_is_refused(measured, command, tmp_path, args, told):
+    data, uids = measured
+    refused(data, command, tmp_path, [word.format(**uids) for word in args], told)
+
+
+def test_an_roi_out_of_reach_is_not_dug_for(measured, command, tmp_path):
+    data, uids = measured
+    settings = data / "settings.toml"
+    text = settings.read_text()
+    settings.write_text(text + "[ion]\nmax_scan_field_um = 10.0\n")  # the box of 19 um does not fit
+    try:
+        refused(data, command, tmp_path, [uids["tomography"]], "roi: 1 is out of reach: .*field")
+    finally:
+        settings.write_text(text)
+
+
+def test_a_map_of_unknown_depth_needs_a_height(measured, command, tmp_path):
+    data, uids = measured
+    with open_session(data) as session:
+        uid = session.run(plans.sims_raster(session.scope, fov_um=5.0, shape=(16, 16)))
+    refused(data, command, tmp_path, [uids["tomography"], uid], "nothing tells how deep its plane lies; .*--z-um")
+
+
+def test_another_specimen_is_mounted(command, tmp_path):
+    data = make_data_root(tmp_path / "data")
+    uids = searched(data)
+    with open_session(data, fresh=True, sample="cathode_pillar:2") as session:
+        uid = session.run(plans.sims_raster(session.scope, fov_um=5.0, shape=(16, 16)))
+    shows = "shows cathode_pillar, and cathode_pillar:2 is mounted"
+    refused(data, command, tmp_path, [uids["tomography"]], shows)
+    both = "the tomogram shows cathode_pillar and the map cathode_pillar:2; both need to be of one specimen"
+    refused(data, command, tmp_path, [uids["tomography"], uid], both)
+
+
+def test_what_may_have_been_milled_away_is_not_dug_for(command, tmp_path):
+    """A milling that nobody registered lies somewhere within what a mode change does; one beside it does no harm."""
+    data = make_data_root(tmp_path / "data")
+    uids = searched(data)
+    assert command("find-rois", uids["tomography"], "--data", data).code == 0
+    x, y = results.load(data, uids["tomography"], "rois").tables["rois"].loc[0, ["x_um", "y_um"]]
+    with open_session(data) as session:
+        session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 0.2, centre_um=(x, y), passes=1)))  # too shallow
+        session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 7.0, y), passes=1)))  # too far
+        gone = session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 5.0, y), passes=1)))
+    said = f"roi: 1 may have been milled away by run {gone[:8]}"
+    refused(data, command, tmp_path, [uids["tomography"], "--roi", "1"], said)

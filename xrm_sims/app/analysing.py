@@ -1,0 +1,137 @@
+"""The commands that make something of what was measured: volume, ROIs, sharpness, and the loop that goes back to the
+instrument with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xrm_sims.app.options import Data, ExistingData
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def reconstruct(
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
+    sweeps: Annotated[
+        int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
+    ] = None,
+    voxel_um: Annotated[
+        float | None, typer.Option("--voxel-um", help="Edge of a voxel; default: the run's. Covers the same field.")
+    ] = None,
+    tv: Annotated[
+        float | None,
+        typer.Option("--tv", help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
+    ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
+    ] = True,
+    sharpen: Annotated[
+        bool, typer.Option("--sharpen/--no-sharpen", help="Undo the blur of the focal spot that the run tells of.")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", help="File for the volume after each sweep; an interrupted command goes on there."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
+
+    Example: xrm-sims reconstruct 3f2a9 --voxel-um 0.4 --out pictures
+    """
+    from xrm_sims.app.reconstruction import reconstruct_run
+
+    options = {"sweeps": sweeps, "correct": correct, "sharpen": sharpen} | ({} if tv is None else {"tv": tv})
+    reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
+
+
+@app.command("find-rois")
+def find_rois(
+    run: Annotated[
+        str, typer.Argument(help="Uid of a reconstructed tomography, or its first five characters or more.")
+    ],
+    rule: Annotated[
+        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
+    ] = None,
+    roi: Annotated[
+        int | None, typer.Option("--roi", help="Number of one; say what it takes to dig to it and map it; no beam.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for rois.csv, rois.png and the rule used.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Find pores and cracks inside the particles of a tomogram and number them, the best to mill to first.
+
+    Example: xrm-sims find-rois 3f2a9 --out rois
+    """
+    from xrm_sims.app.finding import find_rois as find
+
+    find(run, data=data, rule=rule, out=out, roi=roi)
+
+
+@app.command()
+def resolution(
+    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the picture of both curves.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
+
+    Example: xrm-sims resolution 3f2a9 --out pictures
+    """
+    from xrm_sims.app.sharpness import report_sharpness
+
+    report_sharpness(run, data=data, out=out)
+
+
+@app.command()
+def correlate(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Uid of a reconstructed tomography of the mounted specimen: mill to one of its ROIs and map it. With "
+            "the uid of a raster after it: only place that map in the tomogram; no beam."
+        ),
+    ] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="The whole experiment, from a fresh specimen on.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance, with --auto.")] = 1,
+    roi: Annotated[int | None, typer.Option("--roi", help="Number that find-rois gave; default: the best.")] = None,
+    rule: Annotated[
+        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
+    ] = None,
+    z_um: Annotated[
+        float | None, typer.Option("--z-um", help="Height of the mapped plane in the tomogram, where no image told it.")
+    ] = None,
+    num: Annotated[int, typer.Option("--num", min=1, help="Projections over a full turn, with --auto.")] = 1200,
+    binning: Annotated[int, typer.Option("--binning", min=1, max=8, help="Detector binning, with --auto.")] = 4,
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures and summary.json.")] = Path("correlate"),
+    data: Data = None,
+) -> None:
+    """Go from a tomogram to the chemistry of a buried defect: mill to it, look, map it, overlay; refuse rather than
+    guess.
+
+    Example: xrm-sims correlate --auto --seed 7 --out loop
+    """
+    from xrm_sims.app import closed_loop
+    from xrm_sims.app.experiment import Choices
+    from xrm_sims.correlate.ranking import DefectRule, load_rule
+
+    named = list(runs or ())
+    if auto == bool(named) or len(named) > 2:
+        raise ValueError(
+            "correlate: needs either --auto, or a tomography, or a tomography and a sims_raster, got "
+            f"{' '.join([*named, *['--auto'] * auto]) or 'nothing'}"
+        )
+    choices = Choices(rule=DefectRule() if rule is None else load_rule(rule))
+    if auto:
+        scan = closed_loop.TOMOGRAPHY | {"num": num, "step_deg": 360.0 / num, "binning": binning}
+        closed_loop.run_closed_loop(out, seed=seed, data=data, tomography=scan, choices=choices)
+    elif len(named) == 1:
+        closed_loop.go_on(named[0], out, data=data, roi=roi, choices=choices)
+    else:
+        closed_loop.register_runs(named[0], named[1], out, data=data, z_um=z_um)

@@ -1,0 +1,205 @@
+"""The closed loop: from a scan, or a tomogram that is there, to the chemistry at a buried defect, no hand on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import plans
+from plans import Aim, Correlative
+from xrm_sims.app.consumed import check_not_consumed, known_plane
+from xrm_sims.app.experiment import Analysis, Choices, Findings, raster_of
+from xrm_sims.app.finding import check_specimen, tomography_parts
+from xrm_sims.app.pictures import draw, draw_registered, labels_of
+from xrm_sims.app.reconstruction import kept_tomogram
+from xrm_sims.app.session import Session, open_session
+from xrm_sims.correlate.defects import Defect
+from xrm_sims.correlate.maps import channel_statistics
+from xrm_sims.correlate.ranking import best_roi, numbered_roi
+from xrm_sims.correlate.register import Registration, register_sims_to_ct
+from xrm_sims.data import find_run, read_raster, results
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.parts import find_parts
+from xrm_sims.geometry import apply_affine
+from xrm_sims.whole import write_whole
+
+TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
+AS_USUAL = Choices()
+SIMS = {"shape": (512, 512), "dwell_ms": 0.55, "frames": 1}
+
+
+def run_closed_loop(
+    out: Path,
+    *,
+    seed: int = 1,
+    data: Path | None = None,
+    tomography: Mapping[str, Any] = TOMOGRAPHY,
+    choices: Choices = AS_USUAL,
+    purpose: str = "closed loop",
+) -> dict[str, Any]:
+    """The whole experiment on a fresh specimen of this seed; returns what ``summary.json`` says.
+
+    Raises ValueError in one sentence when a stage cannot do its work honestly (no defect worth digging for, a plane
+    or a registration that is not certain).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with open_session(data or out / "data", seed=seed, fresh=True) as session:
+        analysis = Analysis(session.data, session.settings, choices)
+        plan = plans.correlative(
+            session.scope,
+            reconstruct=analysis.reconstruct,
+            choose=analysis.choose,
+            **_functions(analysis),
+            tomography_args=tomography,
+            sims_args=SIMS,
+            md={"sample_name": "LCO/NCA cathode pillar", "purpose": purpose},
+        )
+        return _conclude(session, analysis, session.run(plan), out, began, seed=seed)
+
+
+def go_on(
+    run: str,
+    out: Path,
+    *,
+    data: Path | None = None,
+    roi: int | None = None,
+    choices: Choices = AS_USUAL,
+) -> dict[str, Any]:
+    """From a tomogram of the mounted specimen to the map of one of its ROIs: the best, or one by its number.
+
+    Raises ValueError for a run of another kind or without a volume, another specimen, a number that no ROI has, an ROI
+    that the rule holds back, is out of reach or is consumed already; nothing has moved then.
+    """
+    began = time.perf_counter()
+    parts = tomography_parts(run, data)
+    tomogram = kept_tomogram(parts[0].uid, data)
+    with open_session(Layout.of(data).root) as session:
+        check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
+        analysis = Analysis(session.data, session.settings, choices)
+        segmentation, rois = analysis.find(tomogram)
+        chosen = best_roi(rois, choices.rule) if roi is None else numbered_roi(rois, roi)
+        aim = analysis.aim(Findings(tomogram, segmentation, rois, chosen))
+        check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
+        _check_reach(session, aim, chosen.number)
+        uids = {"tomography": tomogram.uid}
+        so_far = Correlative(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
+        out.mkdir(parents=True, exist_ok=True)
+        plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis), sims_args=SIMS)
+        return _conclude(session, analysis, session.run(plan), out, began)
+
+
+def register_runs(
+    tomogram_run: str, raster_run: str, out: Path, *, data: Path | None = None, z_um: float | None = None
+) -> dict[str, Any]:
+    """Place a raster that was measured in a tomogram that was reconstructed; nothing at the instrument is touched.
+
+    The first guess is what an earlier registration, or the image of the plane, has said; ``z_um`` gives the height
+    instead, and the place is looked for everywhere that a mode change may have put it.
+    Raises ValueError for runs of other kinds or of two specimens, without a first guess, and for a registration that
+    is not certain.
+    """
+    parts, root = tomography_parts(tomogram_run, data), Layout.of(data).root
+    (first, *_) = find_parts(Layout.of(data).journal, raster_run)
+    if (kind := first.start.get("scan_type", "run")) != "sims_raster":
+        raise ValueError(f"run {first.uid}: is a {kind}, and a sims_raster is needed; name one of those")
+    _check_one_specimen(parts[0].before, first.before)
+    tomogram = kept_tomogram(parts[0].uid, data)
+    measured = read_raster(first.uid, root)
+    counts, start = measured
+    known: dict[str, Any] = known_plane(root, start) if z_um is None else {"exposed_z_um": z_um}
+    registration = register_sims_to_ct(
+        counts,
+        tomogram.volume,
+        tomogram.voxel_um,
+        raster_of(start),
+        known["exposed_z_um"],
+        known.get("scan_to_specimen"),
+    )
+    defect = Defect.from_dict(known["defect"]) if "defect" in known else None
+    about = registration.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
+    results.save(root, start["uid"], "registration", metadata=about, parents=[tomogram.uid])
+    out.mkdir(parents=True, exist_ok=True)
+    uids = {"tomography": tomogram.uid, "sims": start["uid"]}
+    pictures = draw_registered(tomogram, registration, measured, defect, out)
+    return _write({"run_uids": uids, **placed(registration, start)}, out, pictures)
+
+
+def _check_one_specimen(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    names = [about["specimen"] for about in (one, other) if "specimen" in about]
+    if len(set(names)) > 1:
+        raise ValueError(f"runs: the tomogram shows {names[0]} and the map {names[1]}; both need to be of one specimen")
+
+
+def _functions(analysis: Analysis) -> dict[str, Any]:
+    return {"align": analysis.align, "verify": analysis.verify, "register": analysis.register}
+
+
+def _conclude(
+    session: Session, analysis: Analysis, result: Correlative, out: Path, began: float, **also: Any
+) -> dict[str, Any]:
+    """Pictures and ``summary.json``, and where they are."""
+    pictures = draw(result, session.data, out)
+    summary = summarise(session, result) | also
+    summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
+    return _write(summary, out, pictures)
+
+
+def _write(summary: dict[str, Any], out: Path, pictures: Sequence[Path]) -> dict[str, Any]:
+    summary["pictures"] = [path.name for path in pictures]
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    for path in pictures:
+        print(path)
+    print(f"summary: {out / 'summary.json'}")
+    return summary
+
+
+def _check_reach(session: Session, aim: Aim, number: int) -> None:
+    """ValueError when the instrument cannot mill or map there."""
+    mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
+    sims = plans.preflight(session.scope, plans.sims_raster, fov_um=aim.fov_um, centre_um=aim.centre_um)
+    if refused := [*mill.problems, *sims.problems]:
+        raise ValueError(f"roi: {number} is out of reach: {'; '.join(refused)}")
+
+
+def summarise(session: Session, result: Correlative) -> dict[str, Any]:
+    """Uids, the defect, the registration, counts: every length says its unit."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    registration: Registration = result.registration
+    counts, start = read_raster(result.uids["sims"], session.data)
+    resolution = found.tomogram.resolution
+    return {
+        "experiment_uid": result.experiment_uid,
+        "run_uids": result.uids,
+        "seconds": {name: _duration_s(find_run(uid, session.data)) for name, uid in result.uids.items()},
+        "defect": found.defect.as_dict(),
+        "roi": found.roi.number,
+        "defects_found": len(found.defects),
+        "defect_centre_um": list(found.defect.centre_um),
+        **placed(registration, start),
+        "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
+        "resolution": None if resolution is None else resolution.as_dict(),
+        "voxel_um": found.tomogram.voxel_um,
+    }
+
+
+def placed(registration: Registration, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a raster lies, as ``summary.json`` says it."""
+    rows, columns = start["shape"]
+    middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
+    return {
+        "sims_centre_um": middle.tolist(),
+        "exposed_z_um": registration.exposed_z_um,
+        "sims_to_specimen": registration.sims_to_specimen.tolist(),
+        "sigma_nm": registration.sigma_nm,
+        "registration_residual_nm": registration.residual_nm,
+    }
+
+
+def _duration_s(run: Any) -> float:
+    """Seconds on the wall between a run's start and stop documents."""
+    return round(run.metadata["stop"]["time"] - run.metadata["start"]["time"], 1)
