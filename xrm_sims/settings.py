@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 
 class _Section(BaseModel):
@@ -182,6 +182,7 @@ class Sputtering(_Section):
     rate_nca_um3_per_nc: float = 0.150
     rate_binder_um3_per_nc: float = 0.105
     rate_metal_um3_per_nc: float = 0.30  # assumed
+    rate_uncertainty: float = 0.2  # assumed: relative standard uncertainty of the rates (LCO: 0.126 to 0.205)
     useful_yield_li: float = 4.0e-3
     useful_yield_scale_ev: float = 0.6
     binder_useful_yield_factor: float = 1.0  # 0.1 to 1 in an oxygen-poor matrix
@@ -226,6 +227,7 @@ class Sector(_Section):
     hydride_per_ion: float = 1e-3  # assumed: MH+ per M+ (58NiH on 59Co, 6LiH on 7Li); 0 for none
     dioxide_per_ion: float = 1e-4  # assumed: MO2+ per M+ (AlO2 on 59Co); 0 for none
     channels: tuple[str, ...] = ("7Li", "27Al", "58Ni", "59Co")
+    natural_6li_per_7li: float = 0.0759 / 0.9241  # of what nobody has enriched
 
 
 class SurfaceGrid(_Section):
@@ -349,6 +351,8 @@ class Specimen(_Section):
     decorated_boundary_share: float = 0.11  # of grain facets rich in aluminium; all of them would be 18 % of NCA
     binder_al_fraction: tuple[float, float] = (0.002, 0.01)  # at contact with NCA, drawn per NCA particle
     binder_al_length_um: float = 1.5
+    enriched_um: tuple[tuple[float, float, float, PositiveFloat], ...] = ()  # x, y, z, radius of spheres rich in 6Li
+    enriched_6li_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # assumed: of the lithium in them; ions alone see it
 
 
 class Settings(_Section):

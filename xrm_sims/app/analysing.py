@@ -1,5 +1,5 @@
-"""The commands that make something of what was measured: volume, ROIs, sharpness, and the loop that goes back to the
-instrument with it."""
+"""The commands that make something of what was measured: volume, ROIs, sharpness, maps, and the loop that goes back to
+the instrument with it."""
 
 from __future__ import annotations
 
@@ -87,6 +87,27 @@ def resolution(
     from xrm_sims.app.sharpness import report_sharpness
 
     report_sharpness(run, data=data, out=out)
+
+
+@app.command()
+def maps(
+    run: Annotated[str, typer.Argument(help="Uid of a SIMS raster, any part of it, or its first five characters.")],
+    ratio: Annotated[
+        str | None, typer.Option("--ratio", help="Two channels whose ratio is mapped, such as 6Li/7Li.")
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Undo the drift between frames, or sum them as they are.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: maps, ratio, depth profile.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Sum the frames of a SIMS raster, drift, dead time and darks corrected; ratios of isotopes, depth profiles.
+
+    Example: xrm-sims maps 3f2a9 --ratio 6Li/7Li --out maps
+    """
+    from xrm_sims.app.sims_maps import report_maps
+
+    report_maps(run, data=data, out=out, ratio=ratio, align=align)
 
 
 @app.command()

@@ -165,6 +165,9 @@ def sims(
     frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
     pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
     bias_v: Annotated[float, typer.Option("--bias-v", help="Stage bias that pulls the secondary ions.")] = 500.0,
+    channels: Annotated[
+        str | None, typer.Option("--channels", help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
+    ] = None,
     preflight: Preflight = False,
     seed: Seed = None,
     sample: Sample = None,
@@ -174,15 +177,17 @@ def sims(
     hardware: Hardware = "twin",
     data: Data = None,
 ) -> None:
-    """Map 7Li, 27Al, 58Ni and 59Co at once by a dwell-timed raster of the gallium beam.
+    """Map 7Li, 27Al, 58Ni and 59Co, or other isotopes, at once by a dwell-timed raster of the gallium beam.
 
     Example: xrm-sims sims --fov-um 11.8 --dwell-ms 0.55 --frames 1
     """
     import plans
 
+    isotopes = None if channels is None else [name.strip() for name in channels.split(",")]
+    wanted = {"fov_um": fov_um, "dwell_ms": dwell_ms, "frames": frames, "bias_v": bias_v, "channels": isotopes}
     _measure(
         plans.sims_raster,
-        {"shape": (pixels, pixels), "fov_um": fov_um, "dwell_ms": dwell_ms, "frames": frames, "bias_v": bias_v},
+        {"shape": (pixels, pixels), **wanted},
         only_preflight=preflight,
         seed=seed,
         sample=sample,

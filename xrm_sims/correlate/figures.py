@@ -1,4 +1,4 @@
-"""Pictures of the correlation: overlay of CT, SE and SIMS, the registration.
+"""Pictures of the correlation: overlay of CT, SE and SIMS, the registration; maps, isotope ratios, depth profiles.
 
 All functions return a :class:`matplotlib.figure.Figure` without touching pyplot's state; images are drawn with
 ``origin="lower"``, in micrometres, each with a scale bar.
@@ -6,7 +6,7 @@ All functions return a :class:`matplotlib.figure.Figure` without touching pyplot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,9 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.drawing import caption, image_in, new_figure, ring, scale_bar
+from xrm_sims.correlate.depth import DepthProfile
+from xrm_sims.correlate.drawing import caption, image_in, new_figure, outline, ring, scale_bar
+from xrm_sims.correlate.isotopes import Departures, RatioMap
 from xrm_sims.correlate.maps import COLOURS, PHASE_COLOURS, Phase, rgb_composition, slice_in_field, sum_frames
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import Volume
@@ -120,17 +122,23 @@ def registration_figure(
     return figure
 
 
-def channels_figure(sims_counts: ArrayLike, labels: Sequence[str], raster: Raster) -> Figure:
-    """Every channel by itself, each with a scale of its own in counts per pixel (summed over frames)."""
+def channels_figure(
+    sims_counts: ArrayLike, labels: Sequence[str], raster: Raster, errors: Sequence[float] | None = None
+) -> Figure:
+    """Every channel by itself, each with a scale of its own in counts per pixel (summed over frames).
+
+    ``errors`` (channel,) are the standard errors of the sums over the field, where they are known.
+    """
     maps = sum_frames(sims_counts)
     columns = min(len(maps), 2)
     rows = -(-len(maps) // columns)
     figure = new_figure(4.6 * columns + 0.2, 4.0 * rows + 0.1)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, label, image in zip(grid, labels, maps, strict=False):
+    for n, (axes, label, image) in enumerate(zip(grid, labels, maps, strict=False)):
         top = max(1.0, float(np.percentile(image, 99.8)))
         shown = image_in(axes, image, _field_extent(raster), "viridis", (0.0, top))
-        axes.set_title(f"{_isotope(label)}, {int(image.sum()):,} counts", fontsize=9, loc="left")
+        known = "" if errors is None else f" ± {errors[n]:,.0f}"
+        axes.set_title(f"{_isotope(label)}, {image.sum():,.0f}{known} counts", fontsize=9, loc="left")
         figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02, label="counts per pixel")
         scale_bar(axes)
     for axes in grid[len(maps) :]:
@@ -151,6 +159,56 @@ def phases_figure(codes: NDArray[np.uint8], raster: Raster) -> Figure:
     ]
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
     scale_bar(axes)
+    return figure
+
+
+def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: float | None, raster: Raster) -> Figure:
+    """The ratio of two isotopes, called ``name``, with the regions that depart outlined and numbered, and beside it its
+    standard error; NaN stays grey."""
+    figure = new_figure(10.4, 4.7)
+    extent = _field_extent(raster)
+    light, heavy = (_isotope(label) for label in name.split("/"))
+    for axes, letter, image, words in zip(
+        figure.subplots(1, 2), "ab", (found.ratio, found.sigma), ("", ", standard error"), strict=True
+    ):
+        axes.set_facecolor("0.6")
+        low, high = np.nanpercentile(image, (0.5, 99.5)) if np.isfinite(image).any() else (0.0, 1.0)
+        picture = image_in(axes, image, extent, "viridis" if letter == "a" else "cividis", (float(low), float(high)))
+        caption(axes, letter, f"{light} / {heavy}{words}")
+        figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02).ax.tick_params(labelsize=7)
+        if departures.regions:
+            axes.contour(departures.numbers > 0, levels=[0.5], extent=extent, colors="white", linewidths=1.0)
+        scale_bar(axes)
+    for region in departures.regions:
+        figure.axes[0].annotate(
+            str(region.number), (region.u_um, region.v_um), color="white", fontsize=8, ha="center", va="center",
+            path_effects=outline(),
+        )  # fmt: skip
+    rest = departures.rest
+    nature = "" if natural is None else f" (natural {natural:.4f})"
+    figure.suptitle(
+        f"the rest {rest.value:.5f} ± {rest.sigma:.5f}{nature}; {len(departures.regions)} regions depart", fontsize=9
+    )
+    return figure
+
+
+def profile_figure(profiles: Mapping[str, DepthProfile]) -> Figure:
+    """Counts per pixel against depth with their errors, one panel for each named profile; the bar above shows how
+    uncertain the last depth is."""
+    figure = new_figure(4.8 * len(profiles) + 0.4, 4.2)
+    for axes, (name, profile) in zip(
+        figure.subplots(1, len(profiles), squeeze=False, sharex=True).ravel(), profiles.items(), strict=True
+    ):
+        depth_nm, sigma_nm = 1e3 * profile.scale.depth_um, 1e3 * profile.scale.sigma_um
+        for n, label in enumerate(profile.labels):
+            number, error = profile.per_pixel.number[:, n], profile.per_pixel.error[:, n]
+            axes.errorbar(depth_nm, number, error, fmt=".-", lw=0.8, capsize=1.5, label=_isotope(label))
+        axes.set_yscale("log", nonpositive="mask")
+        axes.errorbar(depth_nm[-1], 0.97, xerr=sigma_nm[-1], fmt="none", ecolor="0.4", capsize=3,
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.set(xlabel="depth (nm)", ylabel="ions per pixel and frame")
+        axes.set_title(f"{name}, {profile.pixels:,} pixels", fontsize=9, loc="left")
+    figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -13,6 +13,7 @@ from xrm_sims.data.catalog import documents, find_run, parts_of
 from xrm_sims.data.frames import read_block
 
 RASTER_KEY = "sector_counts"
+DOSE_KEY = "fib_scan_dose_nc"
 Place = tuple[dict[str, Any], int, int]  # stream resource, first index, one past the last
 
 
@@ -98,6 +99,51 @@ def stored_raster(uid: str, data: Any = None) -> tuple[StoredFrames, dict[str, A
         raise empty or ValueError(f"run {uid}: has no frames")
     order = sorted(frames)
     return StoredFrames([frames[index] for index in order]), starts[0] | {"frame_indices": order}
+
+
+def stored_configuration(uid: str, data: Any = None, stream: str = "primary") -> dict[str, Any]:
+    """What the devices of a run's stream were set to, by key; empty where the run does not tell.
+
+    Raises ValueError for an unknown uid.
+    """
+    for name, doc in documents(uid, data):
+        if name == "descriptor" and doc["name"] == stream:
+            told = [device["data"] for device in doc.get("configuration", {}).values()]
+            return {key: value for device in told for key, value in device.items()}
+    return {}
+
+
+def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
+    """Dose in nC that a raster's field had taken when half of each frame was drawn, by the frame's number.
+
+    Counted from the raster's beginning over all its parts, with the frames between them that were drawn and lost.
+    ``uid`` is that of any part. Raises ValueError for an unknown uid, and for a run that tells no doses.
+    """
+    doses: dict[int, float] = {}
+    before_nc = 0.0
+    for part in parts_of(find_run(uid, data)):
+        start, notes = part.start, _doses_noted(part)
+        if not notes["baseline"] or "frame_dose_nc" not in start:
+            raise ValueError(f"run {start['uid']}: does not tell the dose of its frames ({DOSE_KEY})")
+        first_nc, end_nc = notes["baseline"][0], max(notes["baseline"] + notes["dose"])
+        for n, index in enumerate(start["frame_indices"]):
+            # a frame that was kept although the plan ended before its note is the last one
+            after_nc = notes["dose"][n] if n < len(notes["dose"]) else end_nc
+            doses[index] = before_nc + after_nc - first_nc - 0.5 * start["frame_dose_nc"]
+        before_nc += end_nc - first_nc
+    return doses
+
+
+def _doses_noted(part: Any) -> dict[str, list[float]]:
+    """Dose of all scans so far, as the events of ``baseline`` and ``dose`` tell it, in order."""
+    streams: dict[str, str] = {}
+    noted: dict[str, dict[int, float]] = {"baseline": {}, "dose": {}}
+    for name, doc in part.documents():
+        if name == "descriptor":
+            streams[doc["uid"]] = doc["name"]
+        elif name == "event" and streams[doc["descriptor"]] in noted and DOSE_KEY in doc["data"]:
+            noted[streams[doc["descriptor"]]][doc["seq_num"]] = float(doc["data"][DOSE_KEY])
+    return {stream: [values[n] for n in sorted(values)] for stream, values in noted.items()}
 
 
 def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:

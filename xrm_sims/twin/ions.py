@@ -10,7 +10,7 @@ beside the field is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from xrm_sims.patterns import E_CHARGE_C, Raster
 from xrm_sims.settings import Settings
+from xrm_sims.specimen.enriched import enriched_between_um3, is_enriched
 from xrm_sims.specimen.materials import Material, atomic_fractions
 from xrm_sims.twin.emission import NO_BINDER, add_ions
 from xrm_sims.twin.milling import core_sigma_um
@@ -41,6 +42,8 @@ from xrm_sims.twin.surface import Specimen, Surface, View, area_scale
 IONISATION_EV = {
     "Li": 5.392, "Al": 5.986, "Ni": 7.640, "Co": 7.881, "Fe": 7.902, "Pt": 8.959, "C": 11.260, "O": 13.618, "F": 17.423,
 }  # fmt: skip
+NATURAL_LITHIUM = {name: ISOTOPES[name].abundance for name in ("6Li", "7Li")}
+LITHIUM_BEARING = [Material.LCO, Material.NCA, Material.NCA_BOUNDARY, Material.PILLAR_AVERAGE]
 SUBPIXELS = 2  # per side: where within its pixel the beam is taken to meet the specimen, jittered
 
 
@@ -109,12 +112,15 @@ def pixel_points(scan: Scan, jitter: NDArray[np.float64] | None = None) -> NDArr
 
 
 def ion_sensitivity(
-    analyser: Analyser, settings: Settings, impact_energy_kev: float | None = None
+    analyser: Analyser,
+    settings: Settings,
+    impact_energy_kev: float | None = None,
+    lithium: Mapping[str, float] = NATURAL_LITHIUM,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Counts per incident ion on a flat surface that holds its gallium, before dead time.
 
     Every isotope also comes as hydride and as dioxide, and binder sends organic molecules; the slits decide what of it
-    falls on another mass.
+    falls on another mass. ``lithium`` gives the abundances of its isotopes.
 
     Returns
     -------
@@ -136,9 +142,10 @@ def ion_sensitivity(
         return collected * np.array([accepted_fraction(mass_u, r, **where) for r in radii_mm])
 
     per_atom = {element: np.zeros(len(radii_mm)) for element in IONISATION_EV}
-    for isotope in ISOTOPES.values():
+    for name, isotope in ISOTOPES.items():
         # useful yields count ions behind a well-placed slit of the settings' width
-        before_slit = isotope.abundance * useful_yield(isotope.element, settings) / centred_fraction(sector)
+        abundance = lithium.get(name, isotope.abundance)
+        before_slit = abundance * useful_yield(isotope.element, settings) / centred_fraction(sector)
         arriving = passed(isotope.mass_u)
         arriving += sector.hydride_per_ion * passed(isotope.mass_u + HYDROGEN_U)
         arriving += sector.dioxide_per_ion * passed(isotope.mass_u + 2.0 * OXYGEN_U)
@@ -170,6 +177,8 @@ def expected_counts(
     Every pixel is met at jittered sub-pixel points, then the maps are blurred by the beam's core and tail.
     """
     by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
+    if settings.specimen.enriched_um:  # a second table after the first
+        by_code = np.concatenate([by_code, _enriched_sensitivity(analyser, settings, scan.impact_energy_kev)])
     raster, lands_again = scan.raster, settings.sputtering.redeposited_fraction
     shape = (len(analyser.collector_radii_mm), *raster.shape)
     sputtered, seen, collected = np.zeros(shape), np.zeros(shape), np.zeros(raster.shape)
@@ -177,7 +186,7 @@ def expected_counts(
         jitter = (np.array([i, j]) + rng.random((*raster.shape, 2))) / SUBPIXELS - 0.5
         view = surface.look(specimen, pixel_points(scan, jitter).reshape(-1, 2))
         add_ions(
-            view.codes,
+            view.codes + np.uint8(NUM_MATERIALS) * is_enriched(view.points_um, settings.specimen),
             _binder_aluminium(specimen, view),
             _gain(view, scan, settings),
             view.sky * view.cos_facet**settings.sputtering.collection_exponent,
@@ -194,6 +203,14 @@ def expected_counts(
         seen = (1.0 - lands_again) * seen + lands_again * again
     seen *= scan.primaries_per_pixel / SUBPIXELS**2
     return blur_by_beam(seen, scan, settings)
+
+
+def _enriched_sensitivity(
+    analyser: Analyser, settings: Settings, impact_energy_kev: float | None
+) -> NDArray[np.float64]:
+    """(materials, channels) counts per incident ion where lithium is enriched in 6Li."""
+    share = settings.specimen.enriched_6li_share
+    return ion_sensitivity(analyser, settings, impact_energy_kev, {"6Li": share, "7Li": 1.0 - share})[0]
 
 
 def _binder_aluminium(specimen: Specimen, view: View) -> NDArray[np.float64]:
@@ -242,10 +259,12 @@ def raster_frame(
 ) -> NDArray[np.uint32]:
     """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it."""
     ions = expected_counts(specimen, surface, scan, analyser, settings=settings, rng=rng)
-    before_um3 = surface.removed_um3.copy()
+    before_um3, before_um = surface.removed_um3.copy(), surface.heights_um.copy()
     middle = replace(scan, to_specimen=scan.half_way())
     dose_field(specimen, surface, middle, seconds=scan.raster.frame_s, settings=settings)
-    ions *= _left_to_count(ions, surface.removed_um3 - before_um3, scan, analyser, settings)[:, None, None]
+    removed_um3 = surface.removed_um3 - before_um3
+    rich_um3 = enriched_between_um3(before_um, surface.heights_um, surface.pitch_um, settings.specimen)
+    ions *= _left_to_count(ions, removed_um3, rich_um3, scan, analyser, settings)[:, None, None]
     dwell_s = scan.raster.dwell_ms * 1e-3
     rate_cps = ions / dwell_s + settings.sector.dark_rate_cps
     counts = rng.poisson(observed_rate_cps(rate_cps, settings.sector.dead_time_ns) * dwell_s)
@@ -255,6 +274,7 @@ def raster_frame(
 def _left_to_count(
     ions: NDArray[np.float64],
     removed_um3: NDArray[np.float64],
+    rich_um3: float,
     scan: Scan,
     analyser: Analyser,
     settings: Settings,
@@ -262,9 +282,14 @@ def _left_to_count(
     """(channels,) share of the expected ions that there are atoms for.
 
     It is 1 unless the beam digs so deep within the frame that it runs out of what lay on top: then what all that was
-    removed can give, and no more. Small differences are the map's cells, not a lack of atoms.
+    removed can give, and no more. Small differences are the map's cells, not a lack of atoms. ``rich_um3`` of what was
+    removed lay in spheres enriched in 6Li.
     """
     by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
+    if settings.specimen.enriched_um:
+        share = min(1.0, rich_um3 / max(removed_um3[LITHIUM_BEARING].sum(), 1e-9))
+        enriched = _enriched_sensitivity(analyser, settings, scan.impact_energy_kev)
+        by_code += share * np.maximum(enriched - by_code, 0.0)
     by_code[Material.NCA] = by_code[[Material.NCA, Material.NCA_BOUNDARY]].max(axis=0)  # what is removed counts as NCA
     by_code[Material.BINDER] += settings.specimen.binder_al_fraction[1] * binder_al + organics
     rates = removal_rates(settings, scan.impact_energy_kev)

@@ -1,0 +1,203 @@
+"""How far the frames of a raster have drifted, to a fraction of a pixel, and how well that is known.
+
+Coarsely by cross-correlation (Guizar-Sicairos, Thurman and Fienup, Opt. Lett. 33 (2008) 156, in scikit-image), then by
+Gauss-Newton on the difference of a frame to the reference with gain and offset free (Lucas and Kanade, IJCAI 1981).
+Square roots of counts are compared, whose Poisson noise is the same everywhere. The covariance is the jackknife's over
+tiles of the field (Efron, Ann. Stat. 7 (1979) 1), within which errors are alike; the tiles' two colours, as of a
+chessboard, are two estimates from separate data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
+
+Images = Callable[[int], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class DriftSettings:
+    """How frames are compared, and when to refuse."""
+
+    blur_px: float = 1.0  # of both images: white noise then hardly knows between which pixels it was read
+    coarse_blur_px: float = 2.0
+    coarse_rounds: int = 5
+    tiles: int = 6  # along each side
+    least_px: int = 32  # of a frame's side: tiles have to be wider than the blur
+    iterations: int = 30
+    converged_px: float = 1e-3
+    systematic_px: float = 0.01  # what erosion changes and interpolation distorts, added in quadrature
+    largest_share: float = 0.25  # of the field: with a larger shift too little is left to compare
+    largest_sigma_px: float = 0.5
+    largest_disagreement: float = 5.0  # of the two halves, in their standard deviations
+    largest_error_px: float = 1.0  # of the cross-correlation, which knows tenths of a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """``shift_px`` and ``sigma_px`` (frame, 2): displacement (row, column) of each image against the reference's, and
+    its standard uncertainty; 0 for the frame ``reference`` itself. ``apart_px`` (frame, 2): by how much two estimates
+    from separate halves of the field differ."""
+
+    shift_px: NDArray[np.float64]
+    sigma_px: NDArray[np.float64]
+    apart_px: NDArray[np.float64]
+    reference: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Normal equations of each tile, (tile, 4, 4) and (tile, 4), for row, column, gain and offset."""
+
+    hessian: NDArray[np.float64]
+    gradient: NDArray[np.float64]
+
+    def step(self, tiles: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float64]:
+        return np.linalg.solve(self.hessian[tiles].sum(axis=0), self.gradient[tiles].sum(axis=0))
+
+    def covariance(self, tiles: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float64]:
+        """(2, 2) of the shift from some of the tiles: how much it moves when each of them is left out."""
+        hessian, gradient = self.hessian[tiles], self.gradient[tiles]
+        rest = hessian.sum(axis=0) - hessian, gradient.sum(axis=0) - gradient
+        steps = np.linalg.solve(rest[0], rest[1][..., None])[:, :2, 0] - self.step(tiles)[:2]
+        return np.asarray((len(steps) - 1) / len(steps) * steps.T @ steps)
+
+
+def measure_drift(image: Images, frames: int, settings: DriftSettings = DriftSettings()) -> Drift:
+    """Displacement of each of ``frames`` images against the middle one.
+
+    ``image(frame)`` gives one (row, column), ions of all channels together.
+
+    Raises ValueError for frames that are too small, and naming the frame where images hold too little to be aligned,
+    have drifted beyond the search range, or where the two halves of the field disagree beyond the stated uncertainty.
+    """
+    middle = frames // 2
+    still = image(middle)
+    reference, coarse_reference = (_prepared(still, blur) for blur in (settings.blur_px, settings.coarse_blur_px))
+    if min(reference.shape) < settings.least_px:
+        raise ValueError(
+            f"drift: frames of {reference.shape[0]} x {reference.shape[1]} pixels are too small to be aligned, which "
+            f"needs {settings.least_px} along each side; sum them as they are (--no-align)"
+        )
+    shift, sigma, apart = (np.zeros((frames, 2)) for _ in range(3))
+    for frame in range(frames):
+        if frame == middle:
+            continue
+        moving = image(frame)
+        start = _coarse(coarse_reference, _prepared(moving, settings.coarse_blur_px), settings.coarse_rounds)
+        try:
+            shift[frame], sigma[frame], apart[frame] = _fine(
+                reference, _prepared(moving, settings.blur_px), start, settings
+            )
+        except np.linalg.LinAlgError:
+            raise ValueError(f"drift: frame {frame} cannot be aligned: {_NOTHING}") from None
+        except ValueError as refusal:
+            raise ValueError(f"drift: frame {frame} cannot be aligned: {refusal}") from None
+    return Drift(shift, sigma, apart, middle)
+
+
+_NOTHING = "the images hold nothing to go by; take more counts, or sum the frames as they are (--no-align)"
+
+
+def _prepared(image: NDArray[np.float64], blur_px: float) -> NDArray[np.float64]:
+    return np.asarray(ndimage.gaussian_filter(np.sqrt(np.maximum(image, 0.0) + 0.375), blur_px, mode="nearest"))
+
+
+def _coarse(reference: NDArray[np.float64], moving: NDArray[np.float64], rounds: int) -> NDArray[np.float64]:
+    """Displacement of ``moving`` by the peak of the cross-correlation, to a tenth of a pixel.
+
+    The window that keeps the rims out draws the peak towards none, so that what is left after moving back is looked for
+    again.
+    """
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in reference.shape))
+    shift = np.zeros(2)
+    for _ in range(rounds):
+        seen = ndimage.shift(moving, -shift, order=1, mode="nearest")
+        left, _, _ = phase_cross_correlation(
+            (reference - reference.mean()) * window,
+            (seen - seen.mean()) * window,
+            upsample_factor=10,
+            normalization=None,
+        )
+        shift = shift - left
+        if not np.abs(left).max() > 0.1:
+            break
+    return shift
+
+
+def _fine(
+    reference: NDArray[np.float64], moving: NDArray[np.float64], start: NDArray[np.float64], settings: DriftSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shift, its standard uncertainty, and by how much the two halves differ, each (2,)."""
+    largest_px = settings.largest_share * min(reference.shape)
+    coefficients = ndimage.spline_filter(moving, order=3, mode="nearest")
+    shift = start
+    for _ in range(settings.iterations):
+        if np.abs(shift).max() > largest_px:
+            raise ValueError(
+                f"it lies {np.abs(shift).max():.1f} px off, beyond the search range of {largest_px:.1f} px; take fewer "
+                "frames or a larger field"
+            )
+        fit = _compare(reference, coefficients, shift, settings)
+        step = fit.step()[:2]
+        shift = shift - step
+        if np.abs(step).max() < settings.converged_px:
+            break
+    else:
+        raise ValueError(_NOTHING)
+    if np.hypot(*(shift - start)) > settings.largest_error_px:
+        raise ValueError(
+            f"cross-correlation places it {np.hypot(*(shift - start)):.1f} px from where least squares do; the frames "
+            "show different things"
+        )
+    board = np.indices((settings.tiles, settings.tiles)).sum(axis=0).ravel() % 2
+    halves = [np.flatnonzero(board == colour) for colour in (0, 1)]
+    apart = fit.step(halves[0])[:2] - fit.step(halves[1])[:2]
+    variance = np.diag(fit.covariance())
+    # two halves differ by twice the error of the whole
+    sigma = np.sqrt(np.maximum(variance, 0.25 * apart**2) + settings.systematic_px**2)
+    if sigma.max() > settings.largest_sigma_px:
+        raise ValueError(f"its place would be uncertain by {sigma.max():.2f} px; {_NOTHING}")
+    stated = sum(fit.covariance(half) for half in halves) + 4 * settings.systematic_px**2 * np.eye(2)
+    away = float(np.sqrt(apart @ np.linalg.solve(stated, apart)))
+    if away > settings.largest_disagreement:
+        raise ValueError(
+            f"two halves of the field place it {np.hypot(*apart):.2f} px apart, {away:.1f} times what they state; "
+            "the frames show different things"
+        )
+    return shift, sigma, apart
+
+
+def _compare(
+    reference: NDArray[np.float64],
+    coefficients: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    settings: DriftSettings,
+) -> _Fit:
+    """The moving image, read at the displaced pixels, against gain times the reference plus offset.
+
+    The outermost pixels, which blur and shift leave half known, are left out.
+    """
+    margin = int(np.ceil(np.abs(shift).max() + 3 * settings.blur_px))
+    inner = tuple(slice(margin, n - margin) for n in reference.shape)
+    seen = ndimage.shift(coefficients, -shift, order=3, mode="nearest", prefilter=False)
+    slope_r, slope_c = (one[inner] for one in np.gradient(seen))
+    level = reference[inner]
+    columns = np.stack([slope_r, slope_c, -level, -np.ones_like(level)], axis=-1)
+    gain, offset = np.polyfit(level.ravel(), seen[inner].ravel(), 1)
+    residual = seen[inner] - gain * level - offset
+    rows, cols = ((np.arange(n) * settings.tiles) // n for n in level.shape)
+    tile = (rows[:, None] * settings.tiles + cols).ravel()
+    number = settings.tiles**2
+    design, residual = columns.reshape(-1, 4), residual.ravel()
+    hessian, gradient = np.zeros((number, 4, 4)), np.zeros((number, 4))
+    for i in range(4):
+        gradient[:, i] = np.bincount(tile, design[:, i] * residual, number)
+        for j in range(i, 4):
+            hessian[:, i, j] = hessian[:, j, i] = np.bincount(tile, design[:, i] * design[:, j], number)
+    return _Fit(hessian, gradient)
