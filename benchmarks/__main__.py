@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks import (
     find,
     orchestration,
+    planner,
     recon_alignment,
     recon_full,
     recon_live,
@@ -176,6 +177,17 @@ def rois() -> Iterator[Row]:
             )
 
 
+def planned() -> Iterator[Row]:
+    """What protocols give on the twin beside what the planner said."""
+    for each in planner.run(3):
+        yield Row(
+            f"{each.protocol}, {each.what}",
+            f"{each.measured:.4g} {each.unit} on the twin".replace("  ", " "),
+            f"{each.predicted:.4g} predicted",
+            f"{each.ratio:.2f}, limit {1 - planner.LIMIT:g} to {1 + planner.LIMIT:g}",
+        )
+
+
 PARTS = (
     plain_sart,
     time_to_error,
@@ -190,6 +202,7 @@ PARTS = (
     cost_of_a_projection,
     simulated_scan,
     rois,
+    planned,
 )
 
 

@@ -299,7 +299,7 @@ class Chamber(_Section):
 class Planning(_Section):
     """What the planner of protocols asks for, and what it cannot work out."""
 
-    residual_motion_px: float = 0.3  # rms at the pillar's rim that the geometry correction leaves, as benchmarked
+    residual_motion_nm: float = 15.0  # rms at the pillar's rim that the geometry correction leaves, as benchmarked
     visible_snr: float = 5.0  # signal to noise from which a pore counts as seen (Rose, J. Opt. Soc. Am. 38 (1948) 196)
     least_counts: float = 20.0  # assumed: behind the pillar; with fewer the logarithm is off by more than 2.5 %
     map_depth_nm: float = 50.0  # assumed: what a map may consume of the plane that it shows

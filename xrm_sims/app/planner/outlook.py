@@ -108,9 +108,9 @@ class Planner:
         settings, scan = self.settings, protocol.scan
         spot = FocalSpot.from_dict(settings.source.focal_spot_of(probe_at(settings, protocol.current_na)))
         pitch_um = settings.voxel_um * scan.binning
-        within_um = 1e-3 * settings.motion.drift_nm_per_h * scan.exposure_s / 3600 / math.sqrt(12)
-        motion_um = math.hypot(settings.planning.residual_motion_px * pitch_um, within_um)
-        return Blur(spot, pitch_um, motion_um, self.window)
+        within_nm = settings.motion.drift_nm_per_h * scan.exposure_s / 3600 / math.sqrt(12)
+        motion_nm = math.hypot(settings.planning.residual_motion_nm, within_nm)
+        return Blur(spot, pitch_um, 1e-3 * motion_nm, self.window)
 
     def noise(self, protocol: Protocol) -> Noise:
         """Counts thin out as the beam decays from the scan's start: the variance grows by the mean of exp(k t)."""

@@ -75,7 +75,7 @@ def faster_ones(settings: Settings, fov_um: float = PAPER_FOV_UM, target: str = 
     half = full_turn(scan.num // 2, scan.exposure_s, target=target)
     third = replace(scan, exposure_s=scan.exposure_s / 3)
     sooner = replace(scan, exposure_s=scan.exposure_s * of.current_na / highest_na)
-    wide = full_turn(scan.num * 5 // 6, scan.exposure_s / 4, 2, target)  # as many counts per pixel
+    wide = full_turn(scan.num * 9 // 10, scan.exposure_s / 4, 2, target)  # as many counts per pixel
     shorter = 1 / 3
     return [
         replace(of, name="half the views", scan=half, sims=map_of(pixels=362)),
