@@ -2,11 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
 
 import plans
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
 from tests.app.planted import searched
+from xrm_sims.app.experiment import Height
 from xrm_sims.app.session import open_session
 from xrm_sims.data import results
 from xrm_sims.patterns import Rectangle
@@ -91,3 +93,10 @@ def test_what_may_have_been_milled_away_is_not_dug_for(command, tmp_path):
         gone = session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 5.0, y), passes=1)))
     said = f"roi: 1 may have been milled away by run {gone[:8]}"
     refused(data, command, tmp_path, [uids["tomography"], "--roi", "1"], said)
+
+
+def test_a_height_told_twice():
+    both = Height(2.0, 0.1).mean(Height(2.3, 0.2))
+    assert (both.z_um, both.sigma_um) == pytest.approx((2.06, 0.1 * 0.2 / np.hypot(0.1, 0.2)))
+    with pytest.raises(ValueError, match=r"plane: two ways to tell its height are 1\.00 um apart and allow 0\.89 um"):
+        Height(2.0, 0.1).mean(Height(3.0, 0.2))

@@ -30,7 +30,7 @@ from xrm_sims.settings import Settings
 AFTER_MILLING = RegisterSettings(height_range_um=1.0)
 DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
 TOP_SIGMA_UM = 0.04  # of the pillar's top in the tomogram
-HEIGHT_FLOOR_UM, TILTED = 0.05, 0.5  # what a height seen is uncertain by at least; what errors in place add to it
+HEIGHT_FLOOR_UM, TILTED = 0.03, 0.5  # what a height seen is uncertain by at least; what errors in place add to it
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Choices:
     mill_passes: int = 10
     binder_share: float = 0.34  # of what is not active material; from the electrode's recipe, CT does not see it
     plane_tolerance_um: float = 0.06  # how far above its wish the plane may stay
-    last_step_um: float = 0.25  # of milling; what is longer is looked at once more half-way
+    last_step_um: float = 0.45  # of milling; what is longer is looked at once more half-way
     sure_of_plane_um: float = 0.15  # a height known worse than that is not milled by
 
 

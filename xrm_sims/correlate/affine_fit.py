@@ -1,10 +1,8 @@
-"""Least-squares fit of an affine that makes a CT slice look like a map, and how well it is known.
+"""Least-squares fit of an affine that makes a CT slice look like a map: from far to near.
 
 The map is modelled as a constant plus the CT's active material, both with a fitted weight, sampled through an affine at
-a height. Gauss-Newton from coarse to fine blur (Lucas and Kanade, IJCAI 1981; with
-fitted brightness: Evangelidis and Psarakis, IEEE PAMI 30 (2008) 1858), robust, with what the instrument's mode changes
-are known to do as a prior. The covariance is the sandwich estimate over tiles of the field (White, Econometrica 48
-(1980) 817), because model errors are alike within a tile.
+a height. Gauss-Newton from coarse to fine blur (Lucas and Kanade, IJCAI 1981; with fitted brightness: Evangelidis and
+Psarakis, IEEE PAMI 30 (2008) 1858), robust, with what the instrument's mode changes are known to do as a prior.
 """
 
 from __future__ import annotations
@@ -36,26 +34,30 @@ class FitSettings:
     robust_at: float = 2.5  # residuals of this many robust standard deviations count a quarter
     converged_um: float = 0.005
 
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """(6,) standard deviations of ``theta``."""
+        offset, stretch, turn = self.prior_offset_um, self.prior_stretch, np.radians(self.prior_rotation_deg)
+        return np.array([offset, offset, turn, self.prior_scale, stretch, stretch])
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """``affine`` scan → specimen (2 x 3); ``theta`` and its ``covariance``: offset x, y, rotation, scale, stretch along
-    x and y, stretch along the diagonals."""
+    """``affine`` scan → specimen (2 x 3); ``theta``: offset x, y, rotation, scale, stretch along x and y, stretch along
+    the diagonals."""
 
     affine: NDArray[np.float64]
     correlation: float
-    covariance: NDArray[np.float64]
     converged: bool
     theta: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """The map at points of the scan: (n, 2) um, blurred values, tile numbers, and the mean field coordinate."""
+    """The map at points of the scan: (n, 2) um, blurred values."""
 
     points_um: NDArray[np.float64]
     values: NDArray[np.float64]
-    tile: NDArray[np.intp]
     correlated: float  # samples per independent patch of the blurred map
 
 
@@ -79,10 +81,9 @@ def take_samples(
     step = max(1, round(settings.step_share * blur_um / pixel_um))
     rim = min(round(1.5 * blur_um / pixel_um), min(image.shape) // 8)
     r, c = np.mgrid[rim : image.shape[0] - rim : step, rim : image.shape[1] - rim : step]
-    tile = (r * settings.tiles // image.shape[0]) * settings.tiles + c * settings.tiles // image.shape[1]
     points = apply_affine(to_scan, np.column_stack([c.ravel(), r.ravel()]))
     patch_um2 = 4 * np.pi * blur_um**2
-    return _Samples(points, smooth[r, c].ravel(), tile.ravel(), max(1.0, patch_um2 / (step * pixel_um) ** 2))
+    return _Samples(points, smooth[r, c].ravel(), max(1.0, patch_um2 / (step * pixel_um) ** 2))
 
 
 def fit_affine(
@@ -92,44 +93,26 @@ def fit_affine(
     initial: NDArray[np.float64],
     z_um: float,
     settings: FitSettings,
-    tiles: NDArray[np.intp] | None = None,
-    theta: NDArray[np.float64] | None = None,
-    blurs_um: tuple[float, ...] | None = None,
+    theta: NDArray[np.float64],
 ) -> FitResult:
-    """Fit at the height ``z_um`` from the start ``initial`` (scan → specimen), coarse to fine.
+    """Fit at the height ``z_um`` from ``theta`` off the affine ``initial`` (scan → specimen), coarse to fine.
 
-    ``image`` is the map of active material, ``to_scan`` its pixel → scan affine. Only samples in ``tiles`` are used
-    when they are given. ``theta`` starts off the initial affine, ``blurs_um`` replaces the settings' list.
+    ``image`` is the map of active material, ``to_scan`` its pixel → scan affine.
     """
     centre = apply_affine(to_scan, (np.array(image.shape[::-1]) - 1)[None] / 2)[0]
-    state = np.zeros(GEOMETRY) if theta is None else theta.copy()
-    converged, covariance, correlation = False, np.eye(GEOMETRY), 0.0
-    for blur_um in blurs_um or settings.blur_um:
+    state, converged, correlation = theta.copy(), False, 0.0
+    for blur_um in settings.blur_um:
         plane = stack.blurred_plane(z_um, blur_um)
         samples = take_samples(image, to_scan, blur_um, settings)
-        if tiles is not None:
-            keep = np.isin(samples.tile, tiles)
-            samples = _Samples(samples.points_um[keep], samples.values[keep], samples.tile[keep], samples.correlated)
         converged = False
         for _ in range(settings.iterations):
-            step, covariance, correlation = _gauss_newton(samples, stack, plane, initial, centre, state, settings)
+            step, correlation = _gauss_newton(samples, stack, plane, initial, centre, state, settings)
             state = state + step
-            reach = np.abs(step[:2]).sum() + np.abs(step[2:6]).sum() * np.ptp(samples.points_um[:, 0]) / 2
+            reach = np.abs(step[:2]).sum() + np.abs(step[2:]).sum() * np.ptp(samples.points_um[:, 0]) / 2
             if reach < settings.converged_um:
                 converged = True
                 break
-    return FitResult(deform(initial, centre, state), correlation, covariance, converged, state)
-
-
-def corner_covariances(
-    covariance: NDArray[np.float64], initial: NDArray[np.float64], arms_um: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n, 2, 2) covariances in um^2 of points ``arms_um`` (n, 2) away from the field's centre, in scan um."""
-    out = []
-    for x, y in arms_um @ initial[:, :2].T:
-        lever = np.array([[1, 0, -y, x, x, y], [0, 1, x, y, -y, x]], dtype=float)
-        out.append(lever @ covariance @ lever.T)
-    return np.array(out)
+    return FitResult(deform(initial, centre, state), correlation, converged, state)
 
 
 def _look_up(
@@ -155,8 +138,8 @@ def _gauss_newton(
     centre: NDArray[np.float64],
     theta: NDArray[np.float64],
     settings: FitSettings,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """One step: change of theta, its covariance, and the correlation of map and model before the step."""
+) -> tuple[NDArray[np.float64], float]:
+    """One step: change of theta, and the correlation of map and model before the step."""
     affine = deform(initial, centre, theta)
     here, slopes = _look_up(stack, plane, apply_affine(affine, samples.points_um))
     design = np.column_stack([np.ones(len(here)), here])
@@ -173,28 +156,12 @@ def _gauss_newton(
     geometric = np.column_stack([gx, gy, gy * x - gx * y, gx * x + gy * y, gx * x - gy * y, gx * y + gy * x])
     jacobian = np.column_stack([geometric, design]) * weight[:, None]
     noise = float(np.sqrt(np.mean((weight * residual) ** 2) * samples.correlated))
-    sigma = np.array(
-        [
-            settings.prior_offset_um,
-            settings.prior_offset_um,
-            np.radians(settings.prior_rotation_deg),
-            settings.prior_scale,
-            settings.prior_stretch,
-            settings.prior_stretch,
-        ]
-    )
-    prior = np.concatenate([(noise / sigma) ** 2, np.zeros(design.shape[1])])
+    prior = np.concatenate([(noise / settings.prior) ** 2, np.zeros(design.shape[1])])
     normal = jacobian.T @ jacobian + np.diag(prior)
     gradient = jacobian.T @ (weight * residual)
     pull = gradient - np.concatenate([prior[:GEOMETRY] * theta, np.zeros(design.shape[1])])
     normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # a slice that is all alike tells nothing
     step = np.linalg.solve(normal, pull)
-    scores = np.zeros((settings.tiles**2, len(normal)))
-    np.add.at(scores, samples.tile, jacobian * (weight * residual)[:, None])
-    used = np.unique(samples.tile).size
-    full = scores.T @ scores * (used / max(used - 1, 1)) + np.diag(prior) * noise**2
     alike = float(np.ptp(here)) < 1e-6
     correlation = 0.0 if alike else float(np.corrcoef(samples.values, design @ amplitude)[0, 1])
-    inverse = np.linalg.inv(normal)
-    covariance = (inverse @ full @ inverse)[:GEOMETRY, :GEOMETRY]
-    return step[:GEOMETRY], covariance, correlation
+    return step[:GEOMETRY], correlation

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
-from xrm_sims.correlate.affine_fit import GEOMETRY, FitResult, FitSettings, corner_covariances, deform, fit_affine
+from xrm_sims.correlate.affine_fit import GEOMETRY, FitResult, FitSettings, deform, fit_affine
 from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, se_active, sims_active
-from xrm_sims.correlate.height import find_height
+from xrm_sims.correlate.information import Asked, ask, find_height, refine
 from xrm_sims.correlate.segment import Volume, check_volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
@@ -169,27 +169,30 @@ def register_to_ct(
     stack = active_stack(normalised, voxel_um, heights, middle, reach)
 
     places = _coarse_places(image, raster, stack, start, exposed_z_um, settings)
-    placed = [_settle(image, to_scan, stack, start, theta, z_um, heights, settings) for theta, z_um in places]
-    placed.sort(key=lambda place: place.fit.correlation, reverse=True)
-    best = placed[0]
-    others = [p for p in placed[1:] if np.hypot(*(p.fit.theta[:2] - best.fit.theta[:2])) > 1.0]
-    lead = best.fit.correlation - max((p.fit.correlation for p in others), default=0.0)
-    _refuse_edges(best, exposed_z_um, lead, settings)
-    sigma_um, residual_um = _uncertainty(image, to_scan, stack, start, raster, best, settings)
+    scene = _Scene(image, to_scan, stack, start, ask(image, to_scan, settings.fit), settings)
+    fits = [_settle(scene, theta, z_um, heights) for theta, z_um in places]
+    fits.sort(key=lambda entry: entry[0].correlation, reverse=True)
+    (fit, z_um), others = fits[0], [f for f, _ in fits[1:] if np.hypot(*(f.theta[:2] - fits[0][0].theta[:2])) > 1.0]
+    lead = fit.correlation - max((f.correlation for f in others), default=0.0)
+    _refuse_edges(fit, z_um - exposed_z_um, lead, settings)
+    theta, z_um = refine(scene.asked, stack, start, fit.theta, z_um, settings.fit)
+    affine = scene.affine(theta)
+    sigma_z_um = find_height(scene.asked, stack, affine, heights)[1]
+    residual_um = _halves_apart(scene, theta, z_um)
+    sigma_um = float(np.hypot(residual_um, settings.systematic_um))
     if sigma_um > settings.largest_sigma_um:
         raise ValueError(
             f"registration: uncertain by {sigma_um * 1e3:.0f} nm at the field's corners, more than "
             f"{settings.largest_sigma_um * 1e3:.0f} nm; take a larger field or more counts"
         )
-    affine = best.fit.affine
     return Registration(
-        sims_to_specimen=chain(best.fit.affine, to_scan),
-        scan_to_specimen=best.fit.affine,
-        exposed_z_um=best.z_um,
-        sigma_z_um=best.sigma_z_um,
+        sims_to_specimen=chain(affine, to_scan),
+        scan_to_specimen=affine,
+        exposed_z_um=z_um,
+        sigma_z_um=sigma_z_um,
         sigma_nm=sigma_um * 1e3,
         residual_nm=residual_um * 1e3,
-        score=best.fit.correlation,
+        score=fit.correlation,
         lead=float(lead),
         rotation_deg=float(np.degrees(np.arctan2(affine[1, 0] - affine[0, 1], np.trace(affine[:, :2])))),
         scale=float(np.sqrt(abs(np.linalg.det(affine[:, :2])))),
@@ -197,31 +200,30 @@ def register_to_ct(
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed:
-    """A map in the volume: its affine, and the height of its plane with its standard deviation."""
+class _Scene:
+    """A map, the volume about it, and the first guess of where it lies."""
 
-    fit: FitResult
-    z_um: float
-    sigma_z_um: float
+    image: NDArray[np.float64]
+    to_scan: NDArray[np.float64]
+    stack: ActiveStack
+    start: NDArray[np.float64]
+    asked: Asked
+    settings: RegisterSettings
+
+    def affine(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        return deform(self.start, self.asked.centre_um, theta)
 
 
 def _settle(
-    image: NDArray[np.float64],
-    to_scan: NDArray[np.float64],
-    stack: ActiveStack,
-    start: NDArray[np.float64],
-    theta: NDArray[np.float64],
-    z_um: float,
-    heights: tuple[float, float],
-    settings: RegisterSettings,
-) -> _Placed:
+    scene: _Scene, theta: NDArray[np.float64], z_um: float, heights: tuple[float, float]
+) -> tuple[FitResult, float]:
     """From a coarse place: affine and height in turn, each at the other's best."""
-    fit = fit_affine(image, to_scan, stack, start, z_um, settings.fit, theta=theta)
-    sigma_um = 0.0
-    for _ in range(settings.rounds):
-        z_um, sigma_um = find_height(image, to_scan, stack, fit.affine, heights, settings.fit)
-        fit = fit_affine(image, to_scan, stack, start, z_um, settings.fit, theta=fit.theta)
-    return _Placed(fit, z_um, sigma_um)
+    told = scene.image, scene.to_scan, scene.stack, scene.start
+    fit = fit_affine(*told, z_um, scene.settings.fit, theta)
+    for _ in range(scene.settings.rounds):
+        z_um, _ = find_height(scene.asked, scene.stack, fit.affine, heights)
+        fit = fit_affine(*told, z_um, scene.settings.fit, fit.theta)
+    return fit, z_um
 
 
 def _coarse_places(
@@ -278,9 +280,8 @@ def _coarse_places(
     return kept
 
 
-def _refuse_edges(placed: _Placed, z_um: float, lead: float, settings: RegisterSettings) -> None:
+def _refuse_edges(best: FitResult, climb_um: float, lead: float, settings: RegisterSettings) -> None:
     """ValueError when the optimum cannot be trusted."""
-    best = placed.fit
     if best.correlation < settings.least_correlation:
         raise ValueError(
             f"registration: the map resembles the CT slice too little (correlation {best.correlation:.2f}, needs "
@@ -302,46 +303,25 @@ def _refuse_edges(placed: _Placed, z_um: float, lead: float, settings: RegisterS
         raise ValueError(
             f"registration: turned by {turned:.2f} deg, beyond the search range of {settings.rotation_range_deg:g} deg"
         )
-    if abs(climb := placed.z_um - z_um) > settings.height_range_um - 0.02:
+    if abs(climb_um) > settings.height_range_um - 0.02:
         raise ValueError(
-            f"registration: the best height lies {climb:+.2f} um from the first guess, on the edge of the "
+            f"registration: the best height lies {climb_um:+.2f} um from the first guess, on the edge of the "
             f"search range of {settings.height_range_um:g} um; is the milled depth known?"
         )
     if not best.converged:
         raise ValueError("registration: the fit did not settle; the map and the CT slice have too little in common")
 
 
-def _uncertainty(
-    image: NDArray[np.float64],
-    to_scan: NDArray[np.float64],
-    stack: ActiveStack,
-    start: NDArray[np.float64],
-    raster: Raster,
-    placed: _Placed,
-    settings: RegisterSettings,
-) -> tuple[float, float]:
-    """Stated uncertainty and halves' disagreement (um, rms over the corners)."""
-    best = placed.fit
-    half = 0.5 * raster.fov_um * np.array([1.0, raster.shape[0] / raster.shape[1]])
-    arms = half * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
-    spread = corner_covariances(best.covariance, start, arms)
-    sandwich = float(np.sqrt(np.trace(spread, axis1=1, axis2=2).mean()))
-    board = np.indices((settings.fit.tiles, settings.fit.tiles)).sum(axis=0).ravel() % 2
-    corners = np.array(raster.centre_um) + arms
-    corners = np.array(raster.centre_um) + arms
-
-    def corners_of(z_um: float, tiles: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
-        fit = fit_affine(
-            image, to_scan, stack, start, z_um, settings.fit,
-            tiles=tiles, theta=best.theta, blurs_um=settings.fit.blur_um[-1:],
-        )  # fmt: skip
-        return apply_affine(fit.affine, corners)
-
-    def apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-        return float(np.sqrt(((one - other) ** 2).sum(axis=1).mean()))
-
-    # Two independent halves differ by sqrt(2) x sqrt(2) of the whole field's error.
-    residual = apart(*(corners_of(placed.z_um, np.flatnonzero(board == colour)) for colour in (0, 1))) / 2
-    # what a height that is wrong by its own uncertainty does to the place
-    by_height = apart(*(corners_of(placed.z_um + sign * placed.sigma_z_um) for sign in (-1, 1))) / 2
-    return float(np.sqrt(max(sandwich, residual) ** 2 + by_height**2 + settings.systematic_um**2)), residual
+def _halves_apart(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> float:
+    """How far the two colours of a chessboard over the field disagree (um, rms over its corners), reduced to the whole
+    field: independent halves differ by sqrt(2) x sqrt(2) of its error."""
+    tiles = scene.settings.fit.tiles
+    board = np.indices((tiles, tiles)).sum(axis=0).ravel() % 2
+    rows, columns = scene.image.shape
+    corners = apply_affine(scene.to_scan, [[0, 0], [columns - 1, 0], [0, rows - 1], [columns - 1, rows - 1]])
+    placed = []
+    for colour in (0, 1):
+        half = scene.asked.within(np.flatnonzero(board == colour))
+        found, _ = refine(half, scene.stack, scene.start, theta, z_um, scene.settings.fit)
+        placed.append(apply_affine(scene.affine(found), corners))
+    return 0.5 * float(np.sqrt(((placed[0] - placed[1]) ** 2).sum(axis=1).mean()))
