@@ -34,7 +34,7 @@ def truth(out, summary):
 
 
 def test_pictures_and_summary_are_there(out, summary):
-    for name in ("overlay.png", "slices.png", "registration.png", "drift.png"):
+    for name in ("overlay.png", "slices.png", "registration.png", "drift.png", "phases.png"):
         assert name in summary["pictures"]
         assert (out / name).read_bytes().startswith(PNG)
     assert set(summary["counts"]) == {"7Li", "27Al", "58Ni", "59Co"}

@@ -18,12 +18,13 @@ from tests.app.conftest import make_data_root, own_lines
 from tests.app.planted import SHAPE, VOXEL_UM, planted
 from tests.programs import installed
 from xrm_sims.app.experiment import Analysis
+from xrm_sims.app.phases import kept_phases, tell_phases
 from xrm_sims.app.reconstruction import Tomogram, keep
 from xrm_sims.app.report.holdings import open_holdings
 from xrm_sims.app.session import open_session
 from xrm_sims.correlate.appearance import chain, pixel_to_scan
 from xrm_sims.correlate.register import Registration
-from xrm_sims.data import find_run, results
+from xrm_sims.data import find_run, read_raster, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.patterns import Raster, Rectangle
@@ -91,11 +92,14 @@ def measured(tmp_path_factory):
         tomogram = Tomogram(ct, planted(), geometry, np.array([0.02, 0.01]), np.array([0.0, 90.0, 180.0]), None)
         keep(tomogram, data, {})
         analysis = Analysis(data, session.settings)
-        _, rois = analysis.find(tomogram)
+        segmentation, rois = analysis.find(tomogram)
+        instrument = session.settings
     affine = np.array([[1.0, 0.01, 0.4], [-0.01, 1.0, 0.2]])
     placed = Registration(chain(affine, pixel_to_scan(RASTER)), affine, 1.1, 0.03, 81.0, 57.0, 0.91, 0.4, 0.6, 1.0)
     about = placed.as_dict() | {"defect": rois[0].defect.as_dict()}
     results.save(data, sims, "registration", metadata=about, parents=[ct, milling])
+    raster = read_raster(sims, data)
+    chemistry = tell_phases(raster, placed, segmentation, data=data, instrument=instrument, parents=[ct, milling])
     uids = {"tomography": ct, "se_before": before, "milling": milling, "se_after": after, "sims": sims}
     nowhere = {"volume": np.ones((4, 8, 8), np.float32)}
     results.save(data, sparse["tomography"], "volume", nowhere, {"voxel_um": 0.2})
@@ -108,6 +112,7 @@ def measured(tmp_path_factory):
         rois=rois,
         experiment=md["experiment_uid"],
         placed=placed,
+        chemistry=chemistry,
     )
 
 
@@ -213,6 +218,22 @@ def test_rois_and_the_field_are_marked_where_they_are(measured, page):
     )  # the affine turns by 0.6 degrees and stretches by 5e-5
     middle_um = measured.placed.scan_to_specimen @ (*RASTER.centre_um, 1.0)
     np.testing.assert_allclose(corners.mean(axis=0) * (1, -1), middle_um, atol=2e-3)
+
+
+def test_phases_are_read_back_as_they_were_told(measured, page):
+    """The volume is not the map's specimen, so particles are as they come; every number is there again."""
+    told, kept = measured.chemistry, kept_phases(measured.uids["sims"], measured.data)
+    for name in ("probabilities", "nca_share", "particle_labels"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(told, name))
+    assert kept.particles == told.particles
+    assert (kept.unseen, len(kept.profiles)) == (told.unseen, len(told.profiles))
+    np.testing.assert_equal([vars(row) for row in kept.statistics], [vars(row) for row in told.statistics])
+    np.testing.assert_equal(kept.binder.as_dict(), told.binder.as_dict())
+    about = results.load(measured.data, measured.uids["sims"], "phases").metadata
+    assert about["parent_uids"] == [measured.uids["tomography"], measured.uids["milling"]]
+    said = page.said("table")
+    for particle in told.particles:
+        assert f"{particle.nickel} ({particle.nickel_low:.0f} to {particle.nickel_high:.0f})" in said
 
 
 def test_names_are_text_and_nothing_more(page, report):

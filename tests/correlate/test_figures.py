@@ -56,13 +56,6 @@ def test_every_channel_has_its_scale(tmp_path):
     _looks_like_a_picture(drawing.save(figure, tmp_path / "channels.png", dpi=60), figure.get_size_inches(), 60)
 
 
-def test_phases_say_what_share_each_takes():
-    codes = np.repeat(np.array([0, 1, 2, 2, 3, 3, 3, 3], np.uint8), 12).reshape(96, 1) * np.ones((1, 96), np.uint8)
-    (legend,) = [axes.get_legend() for axes in figures.phases_figure(codes, RASTER).axes]
-    said = [text.get_text() for text in legend.get_texts()]
-    assert said == ["pore 12.5 %", "binder 12.5 %", "LCO 25.0 %", "NCA 50.0 %"]
-
-
 def test_a_registration_comes_back_from_its_table(placed):
     read = Registration.from_dict(json.loads(json.dumps(placed.as_dict() | {"kind": "registration"})))
     assert read.as_dict() == placed.as_dict()

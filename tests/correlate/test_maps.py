@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.maps import Phase, channel_statistics, phase_map, rgb_composition, slice_in_field
+from xrm_sims.correlate.maps import channel_statistics, rgb_composition, slice_in_field
 
 LABELS = ("7Li", "27Al", "58Ni", "59Co")
 
@@ -27,17 +27,6 @@ def test_a_slice_follows_the_affine():
     assert np.isnan(slice_in_field(volume, 0.2, 0.0, np.array([[1.0, 0, 0], [0, 1.0, 0]]), (40, 50))[-1, -1])
     with pytest.raises(ValueError, match="outside the volume"):
         slice_in_field(volume, 0.2, 5.0, affine, (4, 4))
-
-
-def test_phases_come_out_of_the_counts(counts):
-    codes = phase_map(counts, LABELS)
-    for part, phase in (
-        (np.s_[8:92, 8:92], Phase.LCO), (np.s_[8:92, 108:192], Phase.NCA),
-        (np.s_[108:192, 8:92], Phase.BINDER), (np.s_[108:192, 108:192], Phase.PORE),
-    ):  # fmt: skip
-        assert np.mean(codes[part] == phase) > 0.97
-    with pytest.raises(ValueError, match="58Ni"):
-        phase_map(counts[:2], LABELS[:2])
 
 
 def test_statistics_state_their_error(counts):

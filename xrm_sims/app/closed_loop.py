@@ -124,7 +124,7 @@ def register_runs(
     results.save(root, start["uid"], "registration", metadata=about, parents=[tomogram.uid])
     out.mkdir(parents=True, exist_ok=True)
     uids = {"tomography": tomogram.uid, "sims": start["uid"]}
-    pictures = draw_registered(tomogram, registration, measured, defect, out)
+    pictures = draw_registered(tomogram, registration, measured, defect, root, out)
     return _write({"run_uids": uids, **placed(registration, start)}, out, pictures)
 
 

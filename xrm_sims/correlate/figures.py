@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.depth import DepthProfile
 from xrm_sims.correlate.drawing import caption, image_in, new_figure, outline, ring, scale_bar
 from xrm_sims.correlate.isotopes import Departures, RatioMap
-from xrm_sims.correlate.maps import COLOURS, PHASE_COLOURS, Phase, rgb_composition, slice_in_field, sum_frames
+from xrm_sims.correlate.maps import COLOURS, rgb_composition, slice_in_field, sum_frames
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import Volume
 from xrm_sims.geometry import apply_affine, invert_affine
@@ -48,7 +47,7 @@ def overlay_figure(
     figure = new_figure(10.2, 7.6)
     grid = figure.subplots(2, 3)
     rows, columns = raster.shape
-    extent = _field_extent(raster)
+    extent = field_extent(raster)
     slice_ = slice_in_field(volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, (rows, columns))
     low, high = 0.0, float(np.nanpercentile(slice_, 99.5))
     image_in(grid[0, 0], slice_, extent, "gray", (low, high))
@@ -76,7 +75,7 @@ def overlay_figure(
         image = maps[list(labels).index(label)]
         top = max(1.0, float(np.percentile(image, 99.8)))
         picture = image_in(axes, image, extent, _channel_map(label), (0.0, top))
-        caption(axes, letter, _isotope(label))
+        caption(axes, letter, isotope(label))
         bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.045, pad=0.02)
         bar.set_label("counts per pixel", fontsize=8)
         bar.ax.tick_params(labelsize=7)
@@ -102,7 +101,7 @@ def registration_figure(
     slice_ = slice_in_field(
         volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, (raster.shape[0], raster.shape[1])
     )
-    extent = _field_extent(raster)
+    extent = field_extent(raster)
     level = 0.5 * float(np.nanpercentile(slice_, 95))
     figure = new_figure(10.6, 5.4)
     left, right = figure.subplots(1, 2)
@@ -136,9 +135,9 @@ def channels_figure(
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for n, (axes, label, image) in enumerate(zip(grid, labels, maps, strict=False)):
         top = max(1.0, float(np.percentile(image, 99.8)))
-        shown = image_in(axes, image, _field_extent(raster), "viridis", (0.0, top))
+        shown = image_in(axes, image, field_extent(raster), "viridis", (0.0, top))
         known = "" if errors is None else f" ± {errors[n]:,.0f}"
-        axes.set_title(f"{_isotope(label)}, {image.sum():,.0f}{known} counts", fontsize=9, loc="left")
+        axes.set_title(f"{isotope(label)}, {image.sum():,.0f}{known} counts", fontsize=9, loc="left")
         figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02, label="counts per pixel")
         scale_bar(axes)
     for axes in grid[len(maps) :]:
@@ -146,28 +145,12 @@ def channels_figure(
     return figure
 
 
-def phases_figure(codes: NDArray[np.uint8], raster: Raster) -> Figure:
-    """A map (row, column) of :class:`Phase` codes, with the share of the field that each takes."""
-    figure = new_figure(5.6, 4.0)
-    axes = figure.subplots()
-    colours = ListedColormap([PHASE_COLOURS[phase] for phase in Phase])
-    image_in(axes, codes, _field_extent(raster), colours, (-0.5, len(Phase) - 0.5))
-    shares = {phase: float((codes == phase).mean()) for phase in Phase}
-    patches = [
-        Patch(fc=PHASE_COLOURS[phase], ec="0.4", label=f"{phase.words} {100 * share:.1f} %")
-        for phase, share in shares.items()
-    ]
-    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
-    scale_bar(axes)
-    return figure
-
-
 def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: float | None, raster: Raster) -> Figure:
     """The ratio of two isotopes, called ``name``, with the regions that depart outlined and numbered, and beside it its
     standard error; NaN stays grey."""
     figure = new_figure(10.4, 4.7)
-    extent = _field_extent(raster)
-    light, heavy = (_isotope(label) for label in name.split("/"))
+    extent = field_extent(raster)
+    light, heavy = (isotope(label) for label in name.split("/"))
     for axes, letter, image, words in zip(
         figure.subplots(1, 2), "ab", (found.ratio, found.sigma), ("", ", standard error"), strict=True
     ):
@@ -202,7 +185,7 @@ def profile_figure(profiles: Mapping[str, DepthProfile]) -> Figure:
         depth_nm, sigma_nm = 1e3 * profile.scale.depth_um, 1e3 * profile.scale.sigma_um
         for n, label in enumerate(profile.labels):
             number, error = profile.per_pixel.number[:, n], profile.per_pixel.error[:, n]
-            axes.errorbar(depth_nm, number, error, fmt=".-", lw=0.8, capsize=1.5, label=_isotope(label))
+            axes.errorbar(depth_nm, number, error, fmt=".-", lw=0.8, capsize=1.5, label=isotope(label))
         axes.set_yscale("log", nonpositive="mask")
         axes.errorbar(depth_nm[-1], 0.97, xerr=sigma_nm[-1], fmt="none", ecolor="0.4", capsize=3,
                       transform=axes.get_xaxis_transform())  # fmt: skip
@@ -212,7 +195,8 @@ def profile_figure(profiles: Mapping[str, DepthProfile]) -> Figure:
     return figure
 
 
-def _field_extent(raster: Raster) -> tuple[float, float, float, float]:
+def field_extent(raster: Raster) -> tuple[float, float, float, float]:
+    """(left, right, bottom, top) of a raster in scan coordinates, um."""
     u, v = raster.centre_um
     half_u, half_v = raster.fov_um / 2, raster.pixel_um * raster.shape[0] / 2
     return (u - half_u, u + half_u, v - half_v, v + half_v)
@@ -231,12 +215,13 @@ def _crop(
 def _legend(axes: Axes, labels: Sequence[str]) -> None:
     for n, label in enumerate(labels):
         axes.text(
-            0.03, 0.96 - 0.07 * n, _isotope(label), color=COLOURS.get(label, (1, 1, 1)), fontsize=10, va="top",
+            0.03, 0.96 - 0.07 * n, isotope(label), color=COLOURS.get(label, (1, 1, 1)), fontsize=10, va="top",
             transform=axes.transAxes, zorder=6, bbox={"facecolor": "black", "alpha": 1.0, "lw": 0, "pad": 1.5},
         )  # fmt: skip
 
 
-def _isotope(label: str) -> str:
+def isotope(label: str) -> str:
+    """A label such as 59Co as it is written, in matplotlib's mathtext."""
     digits = "".join(ch for ch in label if ch.isdigit())
     return rf"$^{{{digits}}}${label[len(digits) :]}$^+$" if digits and label.startswith(digits) else label
 

@@ -11,6 +11,7 @@ from xrm_sims.app.page import Element, Node, document, element
 from xrm_sims.app.reconstruction import Tomogram
 from xrm_sims.app.report import sections
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
+from xrm_sims.app.report.phases import phases
 from xrm_sims.app.report.slices import SCRIPT
 from xrm_sims.app.report.slices import STYLE as SLICES_STYLE
 from xrm_sims.exchange.writing import Progress, appearing
@@ -108,7 +109,7 @@ def _of_map(held: Holdings, each: Map, tomogram: Tomogram | None) -> list[Elemen
         held.attempt(f"registration of {short}", lambda: sections.registration(each, tomogram)),
         held.attempt(f"overlay of {short}", lambda: sections.overlay(each, tomogram)),
         held.attempt(f"counts of {short}", lambda: sections.counts(each)),
-        held.attempt(f"phases of {short}", lambda: sections.phases(each)),
+        held.attempt(f"phases of {short}", lambda: phases(each)),
     ]
 
 

@@ -15,10 +15,13 @@ import httpx
 
 from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.live import LATEST
+from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.pictures import Measured
 from xrm_sims.app.reconstruction import Tomogram, kept_tomogram, pillar_of
 from xrm_sims.app.report.runs import Run, read_run
+from xrm_sims.correlate.chemistry import Chemistry
 from xrm_sims.correlate.defects import Defect
+from xrm_sims.correlate.phases import tells_phases
 from xrm_sims.correlate.ranking import Roi
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import PillarFit
@@ -31,7 +34,8 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Map:
-    """A SIMS raster (all its parts): counts, where they lie in which volume, the ROI it was taken for, SE images."""
+    """A SIMS raster (all its parts): counts, where they lie in which volume, the ROI it was taken for, SE images, and
+    the phases that it shows."""
 
     run: Run
     sims: Measured | None
@@ -40,6 +44,7 @@ class Map:
     defect: Defect | None = None
     top_view: Measured | None = None  # of the pillar, before anything was milled
     close_up: Measured | None = None  # of the milled field
+    phases: Chemistry | None = None
 
 
 @dataclass(eq=False)
@@ -125,6 +130,11 @@ class Holdings:
             found.tomography_uid = self._scan_of(about["parent_uids"])
             if found.tomography_uid is None:
                 self.missing.append(f"the volume that map {short} was registered with is not of this experiment")
+            labels = [channel["label"] for channel in run.start["channels"]]
+            if tells_phases(labels) and self._kept(
+                run.uid, "phases", "the step register of a night, or a correlative run, makes them"
+            ):
+                found.phases = self.attempt(f"phases of {short}", lambda: kept_phases(run.uid, self.data))
         found.top_view, found.close_up = self._images(run)
         return found
 

@@ -23,7 +23,7 @@ from xrm_sims.app.session import session_settings
 from xrm_sims.correlate import figures
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.drawing import as_png
-from xrm_sims.correlate.maps import channel_statistics, phase_map
+from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.ranking import Roi
 from xrm_sims.geometry import apply_affine
 from xrm_sims.settings import Settings
@@ -250,26 +250,6 @@ def counts(each: Map) -> Element | None:
             "Raw counts, summed over frames; each map has its own scale, which ends at its 99.8th percentile.",
         ),
         table(("Isotope", "Counts", "Mean per pixel", "99th percentile", "Most in a pixel"), rows),
-    )
-
-
-def phases(each: Map) -> Element | None:
-    """Where the map's isotopes tell materials apart, which is where."""
-    if each.sims is None:
-        return None
-    frames, start = each.sims
-    labels = pictures.labels_of(start)
-    if not {"7Li", "27Al", "58Ni", "59Co"} <= set(labels):
-        return None
-    return section(
-        f"phases-{each.run.uid[:8]}",
-        "Phases",
-        shown(
-            figures.phases_figure(phase_map(frames, labels), raster_of(start)),
-            "Map of pore, binder, LCO and NCA over the field of the SIMS map, with their shares",
-            "From the counts alone, by thresholds on smoothed maps: lithium says active, nickel to cobalt which, "
-            "aluminium binder. The shares carry no stated error.",
-        ),
     )
 
 
