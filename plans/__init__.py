@@ -16,6 +16,7 @@ from plans.preflight import Estimate, Preflight, Request, weigh
 from plans.sheet import Sheet, SheetError, read_sheet
 from plans.steps import Bench, Computed
 from plans.tomography import TomographyScan, resume_tomography, tomography
+from plans.two_target import two_target_tomography, weigh_two_target
 
 _REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
     tomography: lambda settings, **scan: TomographyScan(**scan),
@@ -36,9 +37,11 @@ def preflight(scope: Any, plan: Callable[..., Any], **arguments: Any) -> Preflig
     """
     if plan is correlative:
         return weigh_correlative(scope, **arguments)
+    wanted = {key: value for key, value in arguments.items() if key != "md"}
+    if plan is two_target_tomography:
+        return weigh_two_target(scope, **wanted)
     if plan not in _REQUESTS:
         raise ValueError(f"plan: needs one of {', '.join(p.__name__ for p in _REQUESTS)}, got {plan!r}")
-    wanted = {key: value for key, value in arguments.items() if key != "md"}
     return weigh(scope, plan.__name__, lambda: _REQUESTS[plan](scope.settings, **wanted))
 
 
@@ -70,4 +73,5 @@ __all__ = [
     "se_image",
     "sims_raster",
     "tomography",
+    "two_target_tomography",
 ]

@@ -33,13 +33,16 @@ def random_axes(rng: np.random.Generator) -> np.ndarray:
 
 @dataclass
 class Phantom:
-    """Touching ellipsoids cut by a cylinder; ``codes`` 0 void, 1 LCO, 2 NCA, 3 binder."""
+    """Touching ellipsoids cut by a cylinder; ``codes`` 0 void, 1 LCO, 2 NCA, 3 binder; ``per_um`` of LCO and NCA."""
 
     particles: list[Solid]
     phases: list[int]
     pores: list[Solid]
     cracks: list[Solid]
     centre_um: tuple[float, float]
+    radius_um: float = RADIUS_UM
+    top_um: float = TOP_UM
+    per_um: tuple[float, float] = (ACTIVE_PER_UM, ACTIVE_PER_UM)
 
     def codes(self, points_um: np.ndarray) -> np.ndarray:
         points = np.asarray(points_um, float)
@@ -53,7 +56,7 @@ class Phantom:
             near = np.abs(points - hole.centre_um).max(axis=1) <= hole.radii_um.max()
             code[np.flatnonzero(near)[hole.contains(points[near])]] = 0
         off = points[:, :2] - self.centre_um
-        code[((off**2).sum(axis=1) > RADIUS_UM**2) | (points[:, 2] > TOP_UM)] = 0
+        code[((off**2).sum(axis=1) > self.radius_um**2) | (points[:, 2] > self.top_um)] = 0
         return code
 
     def volume(self, shape: tuple[int, int, int], voxel_um: float, noise: float, seed: int) -> np.ndarray:
@@ -68,10 +71,10 @@ class Phantom:
                 for axis, n in ((z, 2), (y, 1), (x, 0))
             )
             points = np.stack(np.meshgrid(x[box[2]], y[box[1]], z[box[0]], indexing="ij"), -1).transpose(2, 1, 0, 3)
-            solid_here = any(solid is p for p in self.particles)
-            active[box][solid.contains(points)] = ACTIVE_PER_UM if solid_here else 0.0
-        active[:, np.hypot(y[:, None] - self.centre_um[1], x - self.centre_um[0]) > RADIUS_UM] = 0
-        active[z > TOP_UM] = 0
+            which = next((n for n, p in enumerate(self.particles) if solid is p), None)
+            active[box][solid.contains(points)] = 0.0 if which is None else self.per_um[self.phases[which] - 1]
+        active[:, np.hypot(y[:, None] - self.centre_um[1], x - self.centre_um[0]) > self.radius_um] = 0
+        active[z > self.top_um] = 0
         active = ndimage.gaussian_filter(active, 0.11 / (voxel_um / 2))
         coarse = active.reshape(shape[0], 2, shape[1], 2, shape[2], 2).mean(axis=(1, 3, 5))
         rng = np.random.default_rng(seed)

@@ -74,6 +74,24 @@ def find_rois(
     find(run, data=data, rule=rule, out=out, roi=roi)
 
 
+@app.command("two-target")
+def two_target(
+    run_w: Annotated[
+        str, typer.Argument(help="Uid of the tomography with tungsten, or its first five characters or more.")
+    ],
+    run_cu: Annotated[str, typer.Argument(help="Uid of the one with copper, of the same specimen.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for two_target.png and particles.csv.")] = None,
+    data: ExistingData = None,
+) -> None:
+    """Tell LCO from NCA in 3D by tomograms with two X-ray targets; reconstructs those that have no volume yet.
+
+    Example: xrm-sims two-target 3f2a9 81c07 --out phases
+    """
+    from xrm_sims.app.two_target import two_target as tell
+
+    tell(run_w, run_cu, data=data, out=out)
+
+
 @app.command()
 def resolution(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],

@@ -45,12 +45,12 @@ def find_rois(
     return rois
 
 
-def tomography_parts(run: str, data: Path | None) -> list[Part]:
-    """The parts of a tomography; ValueError for an unknown run and for one of another kind."""
+def tomography_parts(run: str, data: Path | None, purpose: str = "ROIs are looked for in") -> list[Part]:
+    """The parts of a tomography; ValueError for an unknown run and for one of another kind, which is not for that."""
     parts = find_parts(Layout.of(data).journal, run)
     kind = parts[0].start.get("scan_type", parts[0].start.get("plan_name", "run"))
     if kind != "tomography":
-        raise ValueError(f"run {parts[0].uid}: is a {kind}, and ROIs are looked for in a tomography; name one of those")
+        raise ValueError(f"run {parts[0].uid}: is a {kind}, and {purpose} a tomography; name one of those")
     return parts
 
 

@@ -1,0 +1,178 @@
+"""Particles that CT with two targets names rightly LCO or NCA, against what the specimen has.
+
+Seeded specimens are scanned with tungsten and with copper in one plan, as a user would (default motion, exchange of the
+target in between), at demo scale: binning 4, 180 views of 90 s with each target, 5 h. Both are reconstructed with
+their own geometry, the copper volume is brought onto the grid of the tungsten one, and the particles are told apart
+from both volumes alone.
+
+A true particle counts when half of it, or ``LEAST_UM3`` of it, lies inside the pillar and in the field of both volumes.
+It is right when the told particle that has most of it has its phase. Beside it: those right that are told as a particle
+of their own (the centres of what is seen lie within half the radius), the share of the active volume, and how many of
+the particles that are told lie mostly in one of their phase.
+
+python -m benchmarks.two_target --seeds 11 12 13 14
+python -m benchmarks.two_target --seeds 11 --keep /tmp/volumes    # keeps the volumes, and takes those there are
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plans
+import recon
+from benchmarks.find import share
+from xrm_sims.app.session import open_session
+from xrm_sims.app.two_target import Compared, compare
+from xrm_sims.app.validation.laboratory import ACTIVE, height_in
+from xrm_sims.correlate.maps import Phase
+from xrm_sims.correlate.segment import Segmentation, voxel_to_um
+from xrm_sims.data import open_catalog
+from xrm_sims.specimen import CathodePillar
+from xrm_sims.specimen.materials import Material
+
+SCAN: dict[str, Any] = {"num": 180, "step_deg": 2.0, "exposure_s": 90.0, "binning": 4}
+FIELD_UM = 42.0  # side of what is kept of a volume
+LEAST_UM3 = 30.0  # the smallest whole particle has 34
+SEEDS = (11, 12, 13, 14)
+PHASE = {Material.LCO: Phase.LCO, Material.NCA: Phase.NCA, Material.NCA_BOUNDARY: Phase.NCA}
+
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """Both volumes (z, y, x) in 1/um about the specimen's axis."""
+
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    voxel_um: float
+
+
+@dataclass
+class Score:
+    """Of each true particle: whether it is right, and so by itself; of each told one whether it is right; active volume
+    in um^3 named rightly, and in all."""
+
+    right: list[bool] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)
+    told: list[bool] = field(default_factory=list)
+    right_um3: float = 0.0
+    active_um3: float = 0.0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        return (
+            f"particles right {share(self.right)}, and told by themselves {share(self.alone)}; of those told "
+            f"{share(self.told)}; of the active volume {self.right_um3 / max(self.active_um3, 1e-9):.3f}"
+        )
+
+
+def scan(seed: int, keep: Path | None = None) -> Scans:
+    """Both scans of a specimen as reconstruction gives them; from ``keep`` when they are there."""
+    kept = None if keep is None else keep / f"two-target-{seed}.npz"
+    if kept is not None and kept.exists():
+        with np.load(kept) as file:
+            return Scans(file["first"], file["second"], float(file["voxel_um"]))
+    made = _scan(seed)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, first=made.first, second=made.second, voxel_um=made.voxel_um)
+    return made
+
+
+def _scan(seed: int) -> Scans:
+    with tempfile.TemporaryDirectory() as folder, open_session(folder, seed=seed) as session:
+        uids = session.run(plans.two_target_tomography(session.scope, **SCAN))
+        done = [recon.from_run(open_catalog(session.data).v1[uid]) for uid in uids]
+    voxel_um = done[0].geometry.voxel_um
+    side, middle = round(FIELD_UM / voxel_um / 2), done[0].volume.shape[1] // 2
+    cut = slice(middle - side, middle + side)
+    first, second = (np.ascontiguousarray(each.volume[:, cut, cut]) for each in done)
+    return Scans(first, second, voxel_um)
+
+
+def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
+    """What was told against the truth; ``raised_um``: how much higher the specimen stands in the volume."""
+    told, segmentation = made.told, made.segmentation
+    phase, particle = _truth(segmentation, specimen, raised_um)
+    phase[~np.isfinite(made.second)] = 0
+    particle[phase == 0] = -1
+    voxel_um3 = segmentation.voxel_um**3
+    result = Score()
+    result.right_um3 = float((told.classes == phase)[phase > 0].sum() * voxel_um3)
+    result.active_um3 = float((phase > 0).sum() * voxel_um3)
+    centres = np.array([p.centre_um for p in told.particles])
+    for n, true in enumerate(specimen.particles):
+        mine = np.argwhere(particle == n)
+        volume_um3 = len(mine) * voxel_um3
+        if volume_um3 < LEAST_UM3 and volume_um3 < 0.5 * np.pi / 6 * true["diameter_um"] ** 3:
+            continue
+        kind = PHASE[Material(true["phase"])]
+        centre = voxel_to_um(mine.mean(axis=0), particle.shape, segmentation.voxel_um)
+        away = np.linalg.norm(centres - centre, axis=1)
+        near = told.particles[int(away.argmin())]
+        radius = (volume_um3 * 3 / 4 / np.pi) ** (1 / 3)
+        result.alone.append(bool(away.min() < 0.5 * radius and near.phase is kind))
+        label = np.bincount(told.labels[tuple(mine.T)]).argmax()
+        result.right.append(any(p.phase is kind for p in told.particles if p.label == label))
+    for each in told.particles:
+        true_phase = phase[told.labels == each.label]
+        result.told.append(bool((true_phase == each.phase).sum() > 0.5 * max((true_phase > 0).sum(), 1)))
+    return result
+
+
+def _truth(
+    segmentation: Segmentation, specimen: CathodePillar, raised_um: float
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Phase (0 for what is no active material) and number of the particle (-1 for none) of each voxel."""
+    shape = segmentation.active.shape
+    index = np.indices(shape).reshape(3, -1).T.astype(float)
+    points = voxel_to_um(index, shape, segmentation.voxel_um) - [0.0, 0.0, raised_um]
+    codes = specimen.material_at(points)
+    phase = np.zeros(len(points), np.uint8)
+    for code, kind in PHASE.items():
+        phase[codes == code] = kind
+    active, particle = np.isin(codes, ACTIVE), np.full(len(points), -1)
+    for n, true in enumerate(specimen.particles):
+        near = np.flatnonzero(
+            active
+            & (np.abs(points - true["centre_um"]).max(axis=1) <= true["radii_um"].max())
+            & (phase == PHASE[Material(true["phase"])])
+        )
+        local = (points[near] - true["centre_um"]) @ true["axes"] / true["radii_um"]
+        particle[near[(local**2).sum(axis=1) <= 1]] = n
+    return phase.reshape(shape), particle.reshape(shape)
+
+
+def measure(seed: int, keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
+    made, specimen = scan(seed, keep), CathodePillar(seed)
+    compared = compare(made.first, made.second, made.voxel_um)
+    say(f"seed {seed}: {compared.fit}")
+    return score(compared, specimen, height_in(made.first, made.voxel_um, specimen))
+
+
+def run(seeds: Sequence[int], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
+    """All seeds together; ``say`` hears of each."""
+    total = Score()
+    for seed in seeds:
+        one = measure(seed, keep, say)
+        say(f"seed {seed}: {one}")
+        total += one
+    return total
+
+
+if __name__ == "__main__":
+    cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    cli.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    cli.add_argument("--keep", type=Path, help="folder for volumes, and from which they are taken")
+    args = cli.parse_args()
+    print(f"all: {run(args.seeds, args.keep, partial(print, flush=True))}")
