@@ -33,7 +33,7 @@ from benchmarks.find import share
 from xrm_sims.app.session import open_session
 from xrm_sims.app.two_target import Compared, compare
 from xrm_sims.app.validation.laboratory import ACTIVE, height_in
-from xrm_sims.correlate.maps import Phase
+from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import Segmentation, voxel_to_um
 from xrm_sims.data import open_catalog
 from xrm_sims.specimen import CathodePillar

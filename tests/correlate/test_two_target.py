@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.correlate.conftest import ACTIVE_PER_UM, RADIUS_UM, TOP_UM, Solid, grow
-from xrm_sims.correlate.maps import Phase
+from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import segment, voxel_to_um
 from xrm_sims.correlate.two_target import TwoTargetSettings, _mixture, tell_apart
 from xrm_sims.correlate.two_target_figure import two_target_figure

@@ -13,7 +13,7 @@ from typing import Any
 from xrm_sims.app.finding import tomography_parts
 from xrm_sims.app.progress import stages
 from xrm_sims.app.reconstruction import Tomogram, kept_tomogram, reconstruct_tomogram
-from xrm_sims.correlate.maps import Phase
+from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import Segmentation, Volume, segment
 from xrm_sims.correlate.two_target import TwoTarget, tell_apart
 from xrm_sims.correlate.volume_fit import VolumeFit, register_volume, resample

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import filters
 
-from xrm_sims.correlate.maps import Phase
+from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import (
     Segmentation,
     SegmentSettings,

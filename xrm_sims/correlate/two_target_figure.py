@@ -10,7 +10,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from xrm_sims.correlate.drawing import caption, image_in, new_figure, scale_bar
-from xrm_sims.correlate.maps import PHASE_COLOURS, Phase
+from xrm_sims.correlate.phase_figures import PHASE_COLOURS
+from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import Segmentation, Volume
 from xrm_sims.correlate.two_target import TwoTarget
 
@@ -36,7 +37,8 @@ def two_target_figure(
     flat = max(0.3, half[0] / half[1])
     grid = figure.subplots(2, 4, height_ratios=(1, flat), width_ratios=(1, 1, 1, 0.9))
     titles = f"{targets[0]} target", f"{targets[1]} target", "LCO and NCA"
-    for n, (volume, title) in enumerate(zip((first, second, told.classes), titles, strict=True)):
+    volumes: tuple[NDArray[np.generic], ...] = (first, second, told.classes)
+    for n, (volume, title) in enumerate(zip(volumes, titles, strict=True)):
         classes = volume is told.classes
         colours, limits = (CLASS_COLOURS, (-0.5, len(Phase) - 0.5)) if classes else ("gray", span)
         across = image_in(grid[0, n], volume[level], (-half[2], half[2], -half[1], half[1]), colours, limits)
