@@ -265,6 +265,51 @@ def test_a_beam_that_drills_through_runs_out_of_atoms(slab_of):
     assert 100 * counts < expected(slab, Surface.fresh(slab, s), scan=scan, channels=("7Li",)).sum()
 
 
+# spheres rich in 6Li
+
+LITHIUM = ("6Li", "7Li", "27Al", "59Co")
+
+
+def rich(*spheres_um, **sections):
+    return with_settings(specimen={"enriched_um": spheres_um, "enriched_6li_share": 0.5}, **sections)
+
+
+def test_a_sphere_rich_in_6li_changes_the_isotopes_and_nothing_else(slab_of):
+    slab = slab_of()
+    natural, planted = (
+        expected(slab, settled(slab), s=s, channels=LITHIUM) for s in (BASE, rich((0.0, 0.0, 4.5, 1.0)))
+    )
+    np.testing.assert_array_equal(planted[2:], natural[2:])
+    np.testing.assert_allclose(planted[:2].sum(axis=0), natural[:2].sum(axis=0), rtol=2e-3)  # a little 6LiH on 7Li
+    light, heavy = middle(planted)[:2]
+    assert light / heavy == pytest.approx(1.0, rel=0.02)
+    assert planted[0, 0, 0] / planted[1, 0, 0] == pytest.approx(0.0821, rel=0.02)
+
+
+def test_a_sphere_elsewhere_changes_no_count(slab_of):
+    slab = slab_of()
+    frames = [
+        ions.raster_frame(
+            slab, settled(slab), scan_of(), analyser_for(LITHIUM), settings=s, rng=np.random.default_rng(3)
+        )
+        for s in (BASE, rich((0.0, 0.0, -10.0, 2.0), (15.0, 0.0, 4.5, 2.0)))
+    ]
+    np.testing.assert_array_equal(*frames)
+
+
+def test_drilling_through_a_sphere_brings_the_6li_that_was_in_it(slab_of):
+    """Half a micrometre of 44.5 um is enriched; what stood at the top is no measure of what there is."""
+    slab, quiet = slab_of(), {"dark_rate_cps": 0.0, "dead_time_ns": 0.0}
+    s = rich((0.0, 0.0, 4.5, 0.5), sector=quiet)
+    surface = Surface.fresh(slab, s)
+    scan = scan_of(Raster((24, 24), 0.1, 1000.0), 65000.0)
+    counts = ions.raster_frame(slab, surface, scan, analyser_for(LITHIUM), settings=s, rng=np.random.default_rng(0))
+    atoms = surface.removed_um3 @ [atoms_per_um3(m) for m in Material]
+    share = 0.0759 + (0.5 - 0.0759) * 0.5 / 44.5
+    assert counts[0].sum() == pytest.approx(4e-3 * share * 0.25 * atoms, rel=0.02)
+    assert 4 * counts[0].sum() < counts[1].sum()
+
+
 @pytest.mark.parametrize(
     ("fov_um", "dwell_ms", "current_pa"),
     [
