@@ -176,10 +176,8 @@ def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
     from xrm_sims.correlate import drawing, figures
 
     summed = maps.summed
-    errors = summed.ions.error  # of the whole field, rim included, as the maps show it
-    figure = figures.channels_figure(
-        summed.ions.number, summed.labels, maps.raster, np.sqrt((errors**2).sum(axis=(1, 2))).tolist()
-    )
+    shown = np.where(summed.whole, summed.ions.number, 0.0)
+    figure = figures.channels_figure(shown, summed.labels, maps.raster, maps.totals.error.tolist())
     drawn = {"maps": figure}
     if maps.profiles:
         drawn["profile"] = figures.profile_figure(maps.profiles)

@@ -147,12 +147,16 @@ def channels_figure(
 
 def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: float | None, raster: Raster) -> Figure:
     """The ratio of two isotopes, called ``name``, with the regions that depart outlined and numbered, and beside it its
-    standard error; NaN stays grey."""
+    relative standard error; NaN stays grey."""
     figure = new_figure(10.4, 4.7)
     extent = field_extent(raster)
     light, heavy = (isotope(label) for label in name.split("/"))
     for axes, letter, image, words in zip(
-        figure.subplots(1, 2), "ab", (found.ratio, found.sigma), ("", ", standard error"), strict=True
+        figure.subplots(1, 2),
+        "ab",
+        (found.ratio, 100 * found.sigma / found.ratio),
+        ("", ", standard error (%)"),
+        strict=True,
     ):
         axes.set_facecolor("0.6")
         low, high = np.nanpercentile(image, (0.5, 99.5)) if np.isfinite(image).any() else (0.0, 1.0)
@@ -170,7 +174,8 @@ def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: fl
     rest = departures.rest
     nature = "" if natural is None else f" (natural {natural:.4f})"
     figure.suptitle(
-        f"the rest {rest.value:.5f} ± {rest.sigma:.5f}{nature}; {len(departures.regions)} regions depart", fontsize=9
+        f"the rest {rest.value:.5f} ± {rest.sigma:.5f}{nature}; regions that depart: {len(departures.regions)}",
+        fontsize=9,
     )
     return figure
 

@@ -121,9 +121,10 @@ def find_enriched(
 
     Square blocks of sides 1, 2, 4... pixels are each held against the ratio of the rest by the exact binomial test.
     A region is made of blocks that are significant at a false discovery rate of ``false_alarms`` (Benjamini and
-    Hochberg, J. R. Stat. Soc. B 57 (1995) 289), the smallest there are, and counts only with a block that is so at that
-    chance of a single false alarm in the whole field (Bonferroni). The rest, at first what is usual among blocks, is
-    summed anew without what was found until nothing changes.
+    Hochberg, J. R. Stat. Soc. B 57 (1995) 289), the smallest there are, less those that depart by less than half of
+    what is usual in it. It counts only with a block that is significant at that chance of a single false alarm in the
+    whole field (Bonferroni). The rest, at first what is usual among blocks, is summed anew without all that was found
+    until nothing changes.
 
     Raises ValueError as :func:`ratio_over` does.
     """
@@ -131,10 +132,10 @@ def find_enriched(
     a, b = Ions(*inside[:2]), Ions(*inside[2:])
     rest = ratio_over(a, b, mask)
     expected = _usual_ratio(a, b, rest.value)
-    signs, chance = np.zeros(mask.shape, int), np.ones(mask.shape)
+    signs = away = chance = np.zeros(mask.shape)
     for _ in range(rounds):
         before = signs
-        signs, chance = _departing(a, b, expected, false_alarms)
+        signs, away, chance = _departing(a, b, expected, false_alarms)
         if not (signs == 0)[mask].any():
             break
         rest = ratio_over(a, b, mask & (signs == 0))
@@ -147,6 +148,7 @@ def find_enriched(
         patches, count = ndimage.label(ndimage.binary_dilation(signs == sign, iterations=LINK_PX))
         for n in range(1, count + 1):
             patch = (patches == n) & (signs == sign)
+            patch &= away >= 0.5 * np.median(away[patch])  # its halo departs, too, but less
             if (p_value := float(chance[patch].min())) < false_alarms:
                 regions.append(_region(len(regions) + 1, a, b, patch, p_value, expected, raster))
                 numbers[patch] = len(regions)
@@ -218,14 +220,17 @@ def _usual_ratio(a: Ions, b: Ions, overall: float) -> float:
     return float(ratios[first : first + half].mean())
 
 
-def _departing(a: Ions, b: Ions, expected: float, false_alarms: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _departing(
+    a: Ions, b: Ions, expected: float, false_alarms: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """For each pixel: 1 or -1 where the smallest significant block around it lies above or below the expected ratio,
-    and that block's p-value times the number of blocks. A larger block is judged by what smaller ones left of it."""
-    signs, chance = np.zeros(a.number.shape, np.int64), np.ones(a.number.shape)
+    how far that block's ratio is away from it, and the block's p-value times the number of blocks. A larger block is
+    judged by what smaller ones left of it."""
+    signs, away, chance = np.zeros(a.number.shape), np.zeros(a.number.shape), np.ones(a.number.shape)
     judged = [_binomial_test(light, heavy, expected)[0][ok] for _, light, heavy, ok in _blocks(a, b, expected)]
     p_values = np.concatenate(judged)
     if not p_values.size:
-        return signs, chance
+        return signs, away, chance
     significant = stats.false_discovery_control(p_values) < false_alarms
     limit = p_values[significant].max(initial=0.0)
     for side in _sides(signs.shape):
@@ -233,9 +238,11 @@ def _departing(a: Ions, b: Ions, expected: float, false_alarms: float) -> tuple[
         p, sign = _binomial_test(light, heavy, expected)
         found = (p <= limit) & _enough(heavy, expected)
         here = _spread(found, side, signs.shape) & (signs == 0)
+        ratio = light.number / np.where(found, heavy.number, 1.0)
         signs = np.where(here, _spread(sign, side, signs.shape), signs)
+        away = np.where(here, _spread(np.abs(ratio - expected), side, signs.shape), away)
         chance = np.where(here, _spread(np.minimum(len(p_values) * p, 1.0), side, signs.shape), chance)
-    return signs, chance
+    return signs, away, chance
 
 
 def _binomial_test(a: Ions, b: Ions, expected: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

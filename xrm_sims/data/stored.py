@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.data.catalog import documents, find_run, parts_of
+from xrm_sims.data.catalog import documents, find_run, parts_of, tiled_parts_of
 from xrm_sims.data.frames import read_block
 
 RASTER_KEY = "sector_counts"
@@ -106,11 +106,9 @@ def stored_configuration(uid: str, data: Any = None, stream: str = "primary") ->
 
     Raises ValueError for an unknown uid.
     """
-    for name, doc in documents(uid, data):
-        if name == "descriptor" and doc["name"] == stream:
-            told = [device["data"] for device in doc.get("configuration", {}).values()]
-            return {key: value for device in told for key, value in device.items()}
-    return {}
+    run = find_run(uid, data)
+    told = run[stream].metadata.get("configuration", {}) if stream in run else {}
+    return {key: value for device in told.values() for key, value in device["data"].items()}
 
 
 def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
@@ -121,8 +119,9 @@ def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
     """
     doses: dict[int, float] = {}
     before_nc = 0.0
-    for part in parts_of(find_run(uid, data)):
-        start, notes = part.start, _doses_noted(part)
+    for part in tiled_parts_of(find_run(uid, data)):
+        start = part.metadata["start"]
+        notes = {stream: _doses_noted(part, stream) for stream in ("baseline", "dose")}
         if not notes["baseline"] or "frame_dose_nc" not in start:
             raise ValueError(f"run {start['uid']}: does not tell the dose of its frames ({DOSE_KEY})")
         first_nc, end_nc = notes["baseline"][0], max(notes["baseline"] + notes["dose"])
@@ -134,16 +133,12 @@ def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
     return doses
 
 
-def _doses_noted(part: Any) -> dict[str, list[float]]:
-    """Dose of all scans so far, as the events of ``baseline`` and ``dose`` tell it, in order."""
-    streams: dict[str, str] = {}
-    noted: dict[str, dict[int, float]] = {"baseline": {}, "dose": {}}
-    for name, doc in part.documents():
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "event" and streams[doc["descriptor"]] in noted and DOSE_KEY in doc["data"]:
-            noted[streams[doc["descriptor"]]][doc["seq_num"]] = float(doc["data"][DOSE_KEY])
-    return {stream: [values[n] for n in sorted(values)] for stream, values in noted.items()}
+def _doses_noted(part: Any, stream: str) -> list[float]:
+    """Dose of all scans so far, as the events of a stream tell it, in order; of one told twice the last."""
+    if stream not in part or DOSE_KEY not in part[stream]:
+        return []
+    told = dict(zip(part[stream]["seq_num"].read().tolist(), part[stream][DOSE_KEY].read().tolist(), strict=True))
+    return [float(told[number]) for number in sorted(told)]
 
 
 def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:
