@@ -30,7 +30,7 @@ from xrm_sims.correlate.chemistry import Chemistry, analyse
 from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import segment
-from xrm_sims.data import read_raster, results
+from xrm_sims.data import open_catalog, read_raster, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
@@ -120,8 +120,12 @@ def looked_at(twin: Path) -> Iterator[Truth]:
 
 
 def score(folder: Path) -> Score:
-    """Of the folder of a demo or a closed loop."""
+    """Of the folder of a demo or a closed loop. ValueError when the instrument went on after the map."""
     summary = json.loads((folder / "summary.json").read_text())
+    if open_catalog(folder / "data")[-1].metadata["start"]["uid"] != summary["run_uids"]["sims"]:
+        raise ValueError(
+            f"{folder}: something was measured after the map, and the twin stands elsewhere; take a fresh one"
+        )
     found, raster = tell(folder / "data", summary)
     r, c = np.indices(raster.shape)
     pixels = np.stack([c.ravel(), r.ravel()], axis=1)
