@@ -1,7 +1,7 @@
 """Particles that CT with two targets names rightly LCO or NCA, against what the specimen has.
 
 Seeded specimens are scanned with tungsten and with copper in one plan, as a user would (default motion, exchange of the
-target in between), at demo scale: binning 4, 180 views of 90 s with each target, 5 h. Both are reconstructed with
+target in between), at demo scale: binning 4, 90 views of 90 s with each target, 3 h. Both are reconstructed with
 their own geometry, the copper volume is brought onto the grid of the tungsten one, and the particles are told apart
 from both volumes alone.
 
@@ -39,7 +39,7 @@ from xrm_sims.data import open_catalog
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 
-SCAN: dict[str, Any] = {"num": 180, "step_deg": 2.0, "exposure_s": 90.0, "binning": 4}
+SCAN: dict[str, Any] = {"num": 90, "step_deg": 4.0, "exposure_s": 90.0, "binning": 4}
 FIELD_UM = 42.0  # side of what is kept of a volume
 LEAST_UM3 = 30.0  # the smallest whole particle has 34
 SEEDS = (11, 12, 13, 14)
