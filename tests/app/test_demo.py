@@ -59,14 +59,14 @@ def test_the_map_lies_where_the_record_says(out, summary, truth):
     true = apply_affine(truth.scan_to_specimen, scan)
     recorded = apply_affine(summary["sims_to_specimen"], pixels)
     rms_nm = 1e3 * np.sqrt(((true - recorded) ** 2).sum(axis=1).mean())
-    assert rms_nm < max(3 * summary["sigma_nm"], 250.0)
+    assert rms_nm < 2 * summary["sigma_nm"] < 200.0
 
 
 def test_the_milled_plane_is_near_the_defect(summary, truth):
-    """Depth is by dose, from the solid share that CT saw: within half a micrometre in this version."""
+    """It is looked at after each step of milling."""
     around = np.stack(np.meshgrid(*[np.linspace(-5, 5, 21)] * 2), axis=-1).reshape(-1, 2)
     height = truth.surface.height_at(around + summary["defect_centre_um"][:2])
-    assert np.median(height) == pytest.approx(summary["defect_centre_um"][2], abs=0.5)
+    assert np.median(height) == pytest.approx(summary["defect_centre_um"][2], abs=0.2)
 
 
 def test_everything_belongs_together_in_the_catalogue(out, summary):

@@ -82,6 +82,7 @@ class DefectSettings:
     psf_sigma_um: float = 0.2  # blur taken off the second moments
     crack_length_um: float = 1.0
     crack_flatness: float = 0.55  # shortest over middle extent below this: a crack
+    crack_width: float = 0.3  # middle over longest extent above this: else a string of pores
     within_particle: float = 1.0  # mean radius in units of the particle's own ellipsoid
     least_enclosure: float = 0.75
     shell_um: float = 0.2  # the rim is that wide; what encloses it is looked for two to three times as far out
@@ -247,7 +248,8 @@ def _measure(
     level = float(np.median(deficit[wide][shell & solid])) if (shell & solid).any() else 0.0
     volume = max(float((spilt - level).sum()), float(weight.max())) * seg.voxel_um**3
     x, y, z = voxel_to_um(centre + origin, seg.normalised.shape, seg.voxel_um)
-    crack = extents[0] > settings.crack_length_um and extents[2] < settings.crack_flatness * extents[1]
+    flat = extents[2] < settings.crack_flatness * extents[1] and extents[1] > settings.crack_width * extents[0]
+    crack = extents[0] > settings.crack_length_um and flat
     contrast = float(deficit[wide][own].max())
     pillar = seg.pillar
     return Defect(
