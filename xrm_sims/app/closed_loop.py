@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import plans
-from plans import Aim, Correlative
+from plans import Correlative
 from xrm_sims.app.consumed import check_not_consumed, known_plane
 from xrm_sims.app.experiment import Analysis, Choices, Findings, raster_of
-from xrm_sims.app.finding import check_specimen, tomography_parts
+from xrm_sims.app.finding import check_specimen, tomography_parts, weigh_reach
 from xrm_sims.app.pictures import draw, draw_registered, labels_of
 from xrm_sims.app.reconstruction import kept_tomogram
 from xrm_sims.app.session import Session, open_session
@@ -84,7 +84,7 @@ def go_on(
         chosen = best_roi(rois, choices.rule) if roi is None else numbered_roi(rois, roi)
         aim = analysis.aim(Findings(tomogram, segmentation, rois, chosen))
         check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
-        _check_reach(session, aim, chosen.number)
+        weigh_reach(session, aim, chosen.number)
         uids = {"tomography": tomogram.uid}
         so_far = Correlative(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
         out.mkdir(parents=True, exist_ok=True)
@@ -155,14 +155,6 @@ def _write(summary: dict[str, Any], out: Path, pictures: Sequence[Path]) -> dict
         print(path)
     print(f"summary: {out / 'summary.json'}")
     return summary
-
-
-def _check_reach(session: Session, aim: Aim, number: int) -> None:
-    """ValueError when the instrument cannot mill or map there."""
-    mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
-    sims = plans.preflight(session.scope, plans.sims_raster, fov_um=aim.fov_um, centre_um=aim.centre_um)
-    if refused := [*mill.problems, *sims.problems]:
-        raise ValueError(f"roi: {number} is out of reach: {'; '.join(refused)}")
 
 
 def summarise(session: Session, result: Correlative) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from plans import Aim, Correlative
 from xrm_sims.app.progress import timed
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
+from xrm_sims.correlate.appearance import se_active
 from xrm_sims.correlate.defects import Defect, find_defects
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, best_roi, rank_rois
-from xrm_sims.correlate.register import RegisterSettings, Registration, register_se_to_ct, register_sims_to_ct, together
+from xrm_sims.correlate.register import RegisterSettings, Registration, register_sims_to_ct, register_to_ct, together
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
 from xrm_sims.data import read_counts, read_raster, results
 from xrm_sims.geometry import apply_affine, invert_affine
@@ -169,8 +170,8 @@ class Analysis:
         counts, raster = inner_field(image[0], raster_of_image(start), aim.fov_um)
         by_dose = Height(found.surface.z_um - aim.mill.depth_um, aim.mill.depth_um * DOSE_SHARE).widened(found.surface)
         with timed("registration", self.seconds):
-            seen = register_se_to_ct(
-                counts,
+            seen = register_to_ct(
+                se_active(counts),
                 found.tomogram.volume,
                 found.tomogram.voxel_um,
                 raster,

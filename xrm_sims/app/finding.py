@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plans
+from plans import Aim, Preflight
 from xrm_sims.app.experiment import Analysis, Choices, Findings
 from xrm_sims.app.reconstruction import Tomogram, kept_tomogram
-from xrm_sims.app.session import open_session, session_settings
+from xrm_sims.app.session import Session, open_session, session_settings
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, load_rule, numbered_roi
 from xrm_sims.correlate.segment import Segmentation
 from xrm_sims.data.layout import Layout
@@ -76,16 +77,22 @@ def way_to(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
     with open_session(analysis.data) as session:
         check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
         aim = analysis.aim(found)
-        mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
-        sims = plans.preflight(session.scope, plans.sims_raster, fov_um=aim.fov_um, centre_um=aim.centre_um)
-    if refused := [*mill.problems, *sims.problems]:
-        raise ValueError(f"roi: {found.roi.number} is out of reach: {'; '.join(refused)}")
+        mill, sims = weigh_reach(session, aim, found.roi.number)
     u, v = aim.centre_um
     width_um, height_um = aim.mill.size_um
     return (
         f"ROI {found.roi.number}: a box of {width_um:g} x {height_um:g} um about ({u:.2f}, {v:.2f}) um of the specimen "
         f"and {aim.mill.depth_um:.2f} um deep, then a map of {aim.fov_um:g} um\n{mill}\n{sims}"
     )
+
+
+def weigh_reach(session: Session, aim: Aim, number: int) -> tuple[Preflight, Preflight]:
+    """What milling to an ROI and mapping it take. ValueError when the instrument cannot do it there."""
+    mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
+    sims = plans.preflight(session.scope, plans.sims_raster, fov_um=aim.fov_um, centre_um=aim.centre_um)
+    if refused := [*mill.problems, *sims.problems]:
+        raise ValueError(f"roi: {number} is out of reach: {'; '.join(refused)}")
+    return mill, sims
 
 
 def in_words(rois: Sequence[Roi]) -> list[str]:

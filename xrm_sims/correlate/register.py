@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.affine_fit import GEOMETRY, FitResult, FitSettings, deform, fit_affine
-from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, se_active, sims_active
+from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, sims_active
 from xrm_sims.correlate.information import Asked, ask, find_height, refine
 from xrm_sims.correlate.segment import Volume, check_volume, normalise
 from xrm_sims.geometry import apply_affine
@@ -112,20 +112,6 @@ def register_sims_to_ct(
 ) -> Registration:
     """:func:`register_to_ct` of a raster's raw counts ([frame,] channel, row, column)."""
     image = sims_active(sims_counts)
-    return register_to_ct(image, ct_volume, voxel_um, raster, exposed_z_um, initial, settings)
-
-
-def register_se_to_ct(
-    se_image: ArrayLike,
-    ct_volume: Volume,
-    voxel_um: float,
-    raster: Raster,
-    exposed_z_um: float,
-    initial: ArrayLike | None = None,
-    settings: RegisterSettings | None = None,
-) -> Registration:
-    """:func:`register_to_ct` of a secondary-electron image (row, column) of a milled plane, in counts."""
-    image = se_active(se_image)
     return register_to_ct(image, ct_volume, voxel_um, raster, exposed_z_um, initial, settings)
 
 
