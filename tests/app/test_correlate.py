@@ -70,21 +70,9 @@ def test_a_map_of_unknown_depth_needs_a_height(measured, command, tmp_path):
     refused(data, command, tmp_path, [uids["tomography"], uid], "nothing tells how deep its plane lies; .*--z-um")
 
 
-def test_another_specimen_is_mounted(command, tmp_path):
-    data = make_data_root(tmp_path / "data")
-    uids = searched(data)
-    with open_session(data, fresh=True, sample="cathode_pillar:2") as session:
-        uid = session.run(plans.sims_raster(session.scope, fov_um=5.0, shape=(16, 16)))
-    shows = "shows cathode_pillar, and cathode_pillar:2 is mounted"
-    refused(data, command, tmp_path, [uids["tomography"]], shows)
-    both = "the tomogram shows cathode_pillar and the map cathode_pillar:2; both need to be of one specimen"
-    refused(data, command, tmp_path, [uids["tomography"], uid], both)
-
-
-def test_what_may_have_been_milled_away_is_not_dug_for(command, tmp_path):
+def test_what_may_have_been_milled_away_is_not_dug_for(measured, command, tmp_path):
     """A milling that nobody registered lies somewhere within what a mode change does; one beside it does no harm."""
-    data = make_data_root(tmp_path / "data")
-    uids = searched(data)
+    data, uids = measured
     assert command("find-rois", uids["tomography"], "--data", data).code == 0
     x, y = results.load(data, uids["tomography"], "rois").tables["rois"].loc[0, ["x_um", "y_um"]]
     with open_session(data) as session:
@@ -93,6 +81,16 @@ def test_what_may_have_been_milled_away_is_not_dug_for(command, tmp_path):
         gone = session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 5.0, y), passes=1)))
     said = f"roi: 1 may have been milled away by run {gone[:8]}"
     refused(data, command, tmp_path, [uids["tomography"], "--roi", "1"], said)
+
+
+def test_another_specimen_is_mounted(measured, command, tmp_path):
+    data, uids = measured
+    with open_session(data, fresh=True, sample="cathode_pillar:2") as session:
+        uid = session.run(plans.sims_raster(session.scope, fov_um=5.0, shape=(16, 16)))
+    shows = "shows cathode_pillar, and cathode_pillar:2 is mounted"
+    refused(data, command, tmp_path, [uids["tomography"]], shows)
+    both = "the tomogram shows cathode_pillar and the map cathode_pillar:2; both need to be of one specimen"
+    refused(data, command, tmp_path, [uids["tomography"], uid], both)
 
 
 def test_a_height_told_twice():

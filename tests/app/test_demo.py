@@ -1,4 +1,4 @@
-"""The demo from end to end, with half of its views, held against the twin's truth."""
+"""The demo from end to end, with a third of its views, held against the twin's truth."""
 
 import json
 
@@ -11,7 +11,7 @@ from xrm_sims.data import find_run, open_experiment, results
 from xrm_sims.geometry import apply_affine
 from xrm_sims.twin import Microscope
 
-TOMOGRAPHY = {"num": 600, "step_deg": 0.6, "exposure_s": 90.0, "binning": 4}
+TOMOGRAPHY = {"num": 400, "step_deg": 0.9, "exposure_s": 90.0, "binning": 4}
 PNG = b"\x89PNG\r\n"
 
 

@@ -58,7 +58,7 @@ def test_a_chunk_on_its_way_when_another_fails_is_not_left_behind(measured, tmp_
         await asyncio.sleep(0.2)  # a disk that takes its time: after the failure was reported
         return await write(store, key, value)
 
-    monkeypatch.setattr("xrm_sims.exchange.ome_zarr.CHUNK_ZYX", (4, 8, 8))
+    monkeypatch.setattr("xrm_sims.exchange.ome_zarr.CHUNK_ZYX", (8, 32, 32))
     monkeypatch.setattr(storage.LocalStore, "set", full_and_slow)
     with pytest.raises(RuntimeError, match="No space left on device"):
         export_run(measured.tomogram, "ome-zarr", tmp_path / "out", measured.data)
