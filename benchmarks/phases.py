@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.app.demo import run_demo
-from xrm_sims.app.experiment import raster_of
-from xrm_sims.app.pictures import labels_of
+from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.app.reconstruction import kept_tomogram
 from xrm_sims.app.session import session_settings
 from xrm_sims.correlate.chemistry import Chemistry, analyse

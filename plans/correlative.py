@@ -50,7 +50,7 @@ class Correlative:
     registration: Any = None
 
     def latest(self, kind: str) -> str:
-        """Uid of the last milling or se_after. KeyError when there is none."""
+        """Uid of the last ``milling`` or ``se_after``, of which there is at least one."""
         return [uid for name, uid in self.uids.items() if name == kind or name.startswith(f"{kind}_")][-1]
 
 
@@ -203,7 +203,6 @@ def dig_and_map(
     sims_request(settings, **{**field(), **sims}).check(scope)  # nothing is dug that cannot be mapped
     milled, seen = "milling", "se_before"
     for step in range(1, MOST_STEPS + 1):
-        Milling.requested(settings, aim.mill, **mills).check(scope)
         before, milled, seen = seen, _numbered("milling", step), _numbered("se_after", step)
         so_far.uids[milled] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", before))
         close_up = {**image, **field(), "fov_um": CLOSE_UP * aim.fov_um}

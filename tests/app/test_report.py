@@ -99,7 +99,7 @@ def measured(tmp_path_factory):
     about = placed.as_dict() | {"defect": rois[0].defect.as_dict()}
     results.save(data, sims, "registration", metadata=about, parents=[ct, milling])
     raster = read_raster(sims, data)
-    chemistry = tell_phases(raster, placed, segmentation, data=data, instrument=instrument, parents=[ct, milling])
+    chemistry = tell_phases(raster, placed, segmentation, data, instrument, [ct, milling])
     uids = {"tomography": ct, "se_before": before, "milling": milling, "se_after": after, "sims": sims}
     nowhere = {"volume": np.ones((4, 8, 8), np.float32)}
     results.save(data, sparse["tomography"], "volume", nowhere, {"voxel_um": 0.2})

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from xrm_sims.correlate.appearance import sims_active
 from xrm_sims.correlate.information import mutual_information
-from xrm_sims.correlate.register import RegisterSettings, Registration, register_sims_to_ct, together
+from xrm_sims.correlate.register import RegisterSettings, Registration, register_to_ct, together
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen import CathodePillar
@@ -43,7 +44,9 @@ def test_the_affine_comes_back_within_100_nm_at_the_corners(pillar, pillar_volum
     truth, z_um = mode_change(rng), rng.uniform(0.5, 2.5)
     raster = Raster((256, 256), fov_um, 2.2, tuple(rng.uniform(-2, 2, 2)))
     counts = sims_of(pillar, truth, raster, z_um, rng)
-    found = register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, z_um + rng.uniform(-0.3, 0.3), np.eye(2, 3))
+    found = register_to_ct(
+        sims_active(counts), pillar_volume, VOXEL_UM, raster, z_um + rng.uniform(-0.3, 0.3), np.eye(2, 3)
+    )
     apart = apply_affine(found.scan_to_specimen, corners(raster)) - apply_affine(truth, corners(raster))
     error_nm = 1e3 * np.sqrt((apart**2).sum(axis=1).mean())
     assert error_nm < 100
@@ -63,15 +66,15 @@ def test_frames_are_summed(pillar, pillar_volume):
     raster = Raster((256, 256), 16.0, 0.1)
     truth = mode_change(rng)
     mean = np.stack([sims_of(pillar, truth, raster, 1.0, rng) for _ in range(3)])
-    once = register_sims_to_ct(mean, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
-    summed = register_sims_to_ct(mean.sum(axis=0), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    once = register_to_ct(sims_active(mean), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    summed = register_to_ct(sims_active(mean.sum(axis=0)), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
     np.testing.assert_allclose(once.sims_to_specimen, summed.sims_to_specimen)
 
 
 def test_a_blank_raster_is_refused(pillar_volume):
     counts = np.random.default_rng(0).poisson(0.01, (4, 256, 256))
     with pytest.raises(ValueError, match="blank"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((256, 256), 12.0, 0.5), 1.0)
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, Raster((256, 256), 12.0, 0.5), 1.0)
 
 
 def test_a_map_of_something_else_is_refused(pillar, pillar_volume):
@@ -79,7 +82,7 @@ def test_a_map_of_something_else_is_refused(pillar, pillar_volume):
     raster = Raster((256, 256), 16.0, 0.5)
     other = sims_of(CathodePillar(seed=8), np.eye(2, 3), raster, 1.0, rng)
     with pytest.raises(ValueError, match="registration"):
-        register_sims_to_ct(other, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+        register_to_ct(sims_active(other), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
 
 
 def test_an_optimum_beyond_the_search_is_refused(pillar, pillar_volume):
@@ -87,9 +90,9 @@ def test_an_optimum_beyond_the_search_is_refused(pillar, pillar_volume):
     raster = Raster((256, 256), 14.0, 0.5)
     counts = sims_of(pillar, np.column_stack([np.eye(2), [2.4, 0.0]]), raster, 1.0, rng)
     with pytest.raises(ValueError, match="registration"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
-    wide = register_sims_to_ct(
-        counts, pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3), RegisterSettings(offset_range_um=3.5)
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3))
+    wide = register_to_ct(
+        sims_active(counts), pillar_volume, VOXEL_UM, raster, 1.0, np.eye(2, 3), RegisterSettings(offset_range_um=3.5)
     )
     assert wide.scan_to_specimen[0, 2] == pytest.approx(2.4, abs=0.2)
 
@@ -98,17 +101,17 @@ def test_a_wrong_depth_is_refused(pillar, pillar_volume):
     raster = Raster((256, 256), 16.0, 0.5)
     counts = sims_of(pillar, np.eye(2, 3), raster, 1.0, np.random.default_rng(8))
     with pytest.raises(ValueError, match="registration"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, -1.5, np.eye(2, 3))
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, raster, -1.5, np.eye(2, 3))
     with pytest.raises(ValueError, match="leaves the volume"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, raster, 9.0, np.eye(2, 3))
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, raster, 9.0, np.eye(2, 3))
 
 
 def test_shapes_that_do_not_fit_are_refused(pillar_volume):
     counts = np.random.default_rng(0).poisson(5, (4, 128, 128)) * (np.arange(128) > 60)
     with pytest.raises(ValueError, match="the raster has"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((64, 64), 12.0, 0.5), 1.0)
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, Raster((64, 64), 12.0, 0.5), 1.0)
     with pytest.raises(ValueError, match="2 x 3"):
-        register_sims_to_ct(counts, pillar_volume, VOXEL_UM, Raster((128, 128), 12.0, 0.5), 1.0, np.eye(3))
+        register_to_ct(sims_active(counts), pillar_volume, VOXEL_UM, Raster((128, 128), 12.0, 0.5), 1.0, np.eye(3))
 
 
 def test_mutual_information_of_what_is_known():

@@ -11,15 +11,19 @@ from typing import Any
 import plans
 from plans import Correlative
 from xrm_sims.app.consumed import check_not_consumed, known_plane
-from xrm_sims.app.experiment import Analysis, Choices, Findings, raster_of
+from xrm_sims.app.experiment import Analysis, Choices, Findings
 from xrm_sims.app.finding import check_specimen, tomography_parts, weigh_reach
-from xrm_sims.app.pictures import draw, draw_registered, labels_of
+from xrm_sims.app.phases import tell_phases
+from xrm_sims.app.pictures import draw, draw_registered
+from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.app.reconstruction import kept_tomogram
-from xrm_sims.app.session import Session, open_session
+from xrm_sims.app.session import Session, open_session, session_settings
+from xrm_sims.correlate.appearance import sims_active
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.ranking import best_roi, numbered_roi
-from xrm_sims.correlate.register import Registration, register_sims_to_ct
+from xrm_sims.correlate.register import Registration, register_to_ct
+from xrm_sims.correlate.segment import segment
 from xrm_sims.data import find_run, read_raster, results
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import find_parts
@@ -111,8 +115,8 @@ def register_runs(
     measured = read_raster(first.uid, root)
     counts, start = measured
     known: dict[str, Any] = known_plane(root, start) if z_um is None else {"exposed_z_um": z_um}
-    registration = register_sims_to_ct(
-        counts,
+    registration = register_to_ct(
+        sims_active(counts),
         tomogram.volume,
         tomogram.voxel_um,
         raster_of(start),
@@ -122,6 +126,8 @@ def register_runs(
     defect = Defect.from_dict(known["defect"]) if "defect" in known else None
     about = registration.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
     results.save(root, start["uid"], "registration", metadata=about, parents=[tomogram.uid])
+    particles = segment(tomogram.volume, tomogram.voxel_um)
+    tell_phases(measured, registration, particles, root, session_settings(root), [tomogram.uid])
     out.mkdir(parents=True, exist_ok=True)
     uids = {"tomography": tomogram.uid, "sims": start["uid"]}
     pictures = draw_registered(tomogram, registration, measured, defect, root, out)

@@ -1,4 +1,4 @@
-"""What the correlative plan needs computed between its measurements: reconstruct, choose, align, register.
+"""What the correlative plan needs computed between its measurements: reconstruct, choose, align, verify, register.
 
 Every result is kept at ``/results/<uid of the run it comes from>`` before the plan goes on.
 """
@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plans import Aim, Correlative
+from xrm_sims.app.phases import tell_phases
 from xrm_sims.app.progress import timed
+from xrm_sims.app.rasters import inner_field, raster_of, raster_of_image
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
-from xrm_sims.correlate.appearance import se_active
+from xrm_sims.correlate.appearance import se_active, sims_active
 from xrm_sims.correlate.defects import Defect, find_defects
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, best_roi, rank_rois
-from xrm_sims.correlate.register import RegisterSettings, Registration, register_sims_to_ct, register_to_ct, together
+from xrm_sims.correlate.register import RegisterSettings, Registration, register_to_ct, together
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
 from xrm_sims.data import read_counts, read_raster, results
 from xrm_sims.geometry import apply_affine, invert_affine
-from xrm_sims.patterns import Raster, Rectangle
+from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
 
 # What a dose reaches follows from how much binder there is, which CT does not see: the plane is looked for that far off
@@ -121,7 +123,7 @@ class Findings:
 
 @dataclass
 class Analysis:
-    """The four functions of a correlative experiment on one data root, and the seconds they took."""
+    """The functions of a correlative experiment on one data root, and the seconds they took."""
 
     data: Path
     settings: Settings
@@ -206,18 +208,18 @@ class Analysis:
             )
 
     def register(self, result: Correlative) -> Registration:
-        """Where the SIMS raster lies in the CT volume.
+        """Where the SIMS raster lies in the CT volume; kept, and with it the phases that it shows.
 
         Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
-        of :func:`register_sims_to_ct`, and when the two contradict each other.
+        of :func:`register_to_ct`, and when the two contradict each other.
         """
         assert result.aim is not None
         found: Findings = result.aim.about
         counts, start = read_raster(result.uids["sims"], self.data)
         raster = raster_of(start)
         with timed("registration", self.seconds):
-            registration = register_sims_to_ct(
-                counts,
+            registration = register_to_ct(
+                sims_active(counts),
                 found.tomogram.volume,
                 found.tomogram.voxel_um,
                 raster,
@@ -232,6 +234,7 @@ class Analysis:
         about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]
         results.save(self.data, start["uid"], "registration", metadata=about, parents=parents)
+        tell_phases((counts, start), registration, found.segmentation, self.data, self.settings, parents)
         return registration
 
     def aim(self, found: Findings) -> Aim:
@@ -270,25 +273,3 @@ class Analysis:
         sputtering = self.settings.sputtering
         binder = sputtering.rate_lco_um3_per_nc / sputtering.rate_binder_um3_per_nc * self.choices.binder_share
         return float(np.clip(active + (1.0 - active) * binder, 0.05, 1.0))
-
-
-def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDArray[Any], Raster]:
-    """The middle of an image, as wide as a field, and its raster: the walls around are left out."""
-    keep = min(min(image.shape), round(fov_um / raster.pixel_um))
-    rows, columns = ((n - keep) // 2 for n in image.shape)
-    part = image[rows : rows + keep, columns : columns + keep]
-    u = raster.centre_um[0] + (columns + (keep - 1) / 2 - (image.shape[1] - 1) / 2) * raster.pixel_um
-    v = raster.centre_um[1] + (rows + (keep - 1) / 2 - (image.shape[0] - 1) / 2) * raster.pixel_um
-    return part, Raster(part.shape, keep * raster.pixel_um, raster.dwell_ms, (u, v))
-
-
-def raster_of_image(start: dict[str, Any]) -> Raster:
-    """The raster that an SE image's start document describes."""
-    return raster_of({**start, "dwell_ms": 1e-3 * start["dwell_us"]})
-
-
-def raster_of(start: dict[str, Any]) -> Raster:
-    """The raster that a SIMS run's start document describes."""
-    rows, columns = start["shape"]
-    u, v = start["centre_um"]
-    return Raster((rows, columns), start["fov_um"], start["dwell_ms"], (u, v))

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from xrm_sims.app.rasters import labels_of
 from xrm_sims.correlate.drawing import as_png, image_in, new_figure, scale_bar
 from xrm_sims.data.frames import read_block
 
@@ -70,7 +71,7 @@ class LastFrame:
         return Glance(self.start["uid"], images, title, self.start.get("fov_um"))
 
     def _labels(self, frame: NDArray[Any]) -> list[str]:
-        named = [channel["label"] for channel in self.start.get("channels", [])] or self.start.get("elements", [])
+        named = labels_of(self.start) if "channels" in self.start else self.start.get("elements", [])
         return list(named) if len(named) == len(frame) else [f"image {number}" for number in range(len(frame))]
 
 

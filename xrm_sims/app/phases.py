@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from xrm_sims.app.experiment import raster_of
+from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.correlate.chemistry import Chemistry, analyse
 from xrm_sims.correlate.particles import COLUMNS, Particle
 from xrm_sims.correlate.phase_statistics import BinderAluminium, Mean, PhaseRow
-from xrm_sims.correlate.phases import CHANNELS, Phase, PhaseSettings
+from xrm_sims.correlate.phases import CHANNELS, Phase, PhaseSettings, tells_phases
 from xrm_sims.correlate.profiles import LineProfile
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import Segmentation
@@ -27,20 +27,22 @@ def tell_phases(
     sims: tuple[Any, dict[str, Any]],
     registration: Registration,
     segmentation: Segmentation,
-    *,
     data: Path | None,
     instrument: Settings,
-    parents: Sequence[str] = (),
-) -> Chemistry:
+    parents: Sequence[str],
+) -> Chemistry | None:
     """Phases of a map (counts and start document, as ``read_raster`` gives them), kept as a result of its run.
 
-    ``parents`` are the other runs it rests on: tomography, milling. Raises what ``correlate.chemistry.analyse`` does.
+    None, and nothing kept, of a map whose channels do not tell them. ``parents`` are the other runs it rests on. Raises
+    what ``correlate.chemistry.analyse`` does.
     """
     counts, start = sims
+    if not tells_phases(labels_of(start)):
+        return None
     settings = PhaseSettings()
     found = analyse(
         counts,
-        [channel["label"] for channel in start["channels"]],
+        labels_of(start),
         raster_of(start),
         current_pa=start.get("current_pa", instrument.ion.current_pa),
         instrument=instrument,
@@ -48,14 +50,12 @@ def tell_phases(
         segmentation=segmentation,
         settings=settings,
     )
-    keep_phases(found, start["uid"], data, asdict(settings), parents)
+    _save(found, start["uid"], data, asdict(settings), parents)
     return found
 
 
-def keep_phases(
-    found: Chemistry, uid: str, data: Path | None, parameters: dict[str, Any], parents: Sequence[str] = ()
-) -> None:
-    """As the result ``phases`` of the raster ``uid``: maps, and tables of particles, phases, binder and profiles."""
+def _save(found: Chemistry, uid: str, data: Path | None, parameters: dict[str, Any], parents: Sequence[str]) -> None:
+    """Maps, and tables of particles, phases, binder and profiles."""
     import pandas
 
     lines = [
@@ -93,7 +93,7 @@ def keep_phases(
 
 
 def kept_phases(uid: str, data: Path | None) -> Chemistry:
-    """The inverse of :func:`keep_phases`; ValueError when there is no such result."""
+    """What :func:`tell_phases` has kept; ValueError when there is no such result."""
     kept = results.load(data, uid, KIND)
     tables = {name: table.to_dict("records") for name, table in kept.tables.items()}
     (told,) = tables["binder_aluminium"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from plans import Correlative
 from recon.fourier_shell import FIXED_THRESHOLDS
-from xrm_sims.app.experiment import Findings, raster_of
-from xrm_sims.app.phases import tell_phases
+from xrm_sims.app.experiment import Findings
+from xrm_sims.app.phases import kept_phases
+from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.app.reconstruction import Tomogram, pillar_of
-from xrm_sims.app.session import session_settings
 from xrm_sims.app.sharpness import Sharpness
 from xrm_sims.correlate import drawing, figures, tomogram_figures
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.phase_figures import phases_figure
 from xrm_sims.correlate.phases import tells_phases
 from xrm_sims.correlate.register import Registration
-from xrm_sims.correlate.segment import PillarFit, Segmentation, segment
+from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import read_counts, read_raster
 
 Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts and read_raster give them, the start document
 
 
 def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
-    """All pictures of a correlative experiment, its phases kept as a result; their paths, the overlay first."""
+    """All pictures of a correlative experiment; their paths, the overlay first."""
     assert result.aim is not None
     found: Findings = result.aim.about
     tomogram, registration = found.tomogram, result.registration
@@ -41,9 +41,8 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
         "overlay": overlay(tomogram, registration, sims, after, found.defect),
         "slices": overview(tomogram, found.defects, pillar, found.defect, top_view),
         "registration": registered(tomogram, registration, sims),
+        **phases(sims, data),
     }
-    parents = [result.uids["tomography"], result.latest("milling")]
-    drawn |= phases(found.segmentation, registration, sims, data, parents)
     return [
         *(drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()),
         *draw_drift(tomogram, out),
@@ -53,11 +52,11 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
 def draw_registered(
     tomogram: Tomogram, registration: Registration, sims: Measured, defect: Defect | None, data: Path, out: Path
 ) -> list[Path]:
-    """Pictures of one map that was placed in a tomogram, its phases kept; their paths, the overlay first."""
+    """Pictures of one map that was placed in a tomogram; their paths, the overlay first."""
     drawn = {
         "overlay": overlay(tomogram, registration, sims, None, defect),
         "registration": registered(tomogram, registration, sims),
-        **phases(segment(tomogram.volume, tomogram.voxel_um), registration, sims, data, [tomogram.uid]),
+        **phases(sims, data),
     }
     return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
 
@@ -107,19 +106,12 @@ def registered(tomogram: Tomogram, registration: Registration, sims: Measured) -
     return figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
 
 
-def phases(
-    segmentation: Segmentation, registration: Registration, sims: Measured, data: Path, parents: Sequence[str]
-) -> dict[str, Figure]:
-    """The picture ``phases`` of what is kept as a result; none of a map whose channels do not tell them."""
-    if not tells_phases(labels_of(sims[1])):
+def phases(sims: Measured, data: Path) -> dict[str, Figure]:
+    """The picture ``phases`` of what is kept of a map; none where its channels do not tell them."""
+    start = sims[1]
+    if not tells_phases(labels_of(start)):
         return {}
-    found = tell_phases(sims, registration, segmentation, data=data, instrument=session_settings(data), parents=parents)
-    return {"phases": phases_figure(found, raster_of(sims[1]))}
-
-
-def labels_of(start: Mapping[str, Any]) -> list[str]:
-    """Isotopes of a raster's channels, in their order."""
-    return [channel["label"] for channel in start["channels"]]
+    return {"phases": phases_figure(kept_phases(start["uid"], data), raster_of(start))}
 
 
 def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.app.experiment import raster_of
 from xrm_sims.app.progress import stages
+from xrm_sims.app.rasters import raster_of
 from xrm_sims.app.session import session_settings
 from xrm_sims.correlate.counting import AlignedFrames, Counters, Ions, Summed
 from xrm_sims.correlate.depth import DepthProfile, depth_profiles, depth_scale

@@ -12,9 +12,9 @@ from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.affine_fit import GEOMETRY, FitResult, FitSettings, deform, fit_affine
-from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan, sims_active
+from xrm_sims.correlate.appearance import ActiveStack, active_stack, chain, pixel_to_scan
 from xrm_sims.correlate.information import Asked, ask, find_height, refine
-from xrm_sims.correlate.segment import Volume, check_volume, normalise
+from xrm_sims.correlate.segment import Volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
 
@@ -101,20 +101,6 @@ def together(one: Registration, other: Registration, raster: Raster) -> tuple[Re
     return replace(one, scan_to_specimen=affine, sims_to_specimen=to_specimen, sigma_nm=sigma_nm), apart_nm
 
 
-def register_sims_to_ct(
-    sims_counts: ArrayLike,
-    ct_volume: Volume,
-    voxel_um: float,
-    raster: Raster,
-    exposed_z_um: float,
-    initial: ArrayLike | None = None,
-    settings: RegisterSettings | None = None,
-) -> Registration:
-    """:func:`register_to_ct` of a raster's raw counts ([frame,] channel, row, column)."""
-    image = sims_active(sims_counts)
-    return register_to_ct(image, ct_volume, voxel_um, raster, exposed_z_um, initial, settings)
-
-
 def register_to_ct(
     image: NDArray[np.float64],
     ct_volume: Volume,
@@ -147,7 +133,7 @@ def register_to_ct(
     start = np.eye(2, 3) if initial is None else np.asarray(initial, dtype=float)
     if start.shape != (2, 3) or not np.isfinite(start).all():
         raise ValueError(f"initial: needs a finite 2 x 3 affine, got shape {start.shape}")
-    normalised = normalise(check_volume(ct_volume, voxel_um), voxel_um)
+    normalised = normalise(ct_volume, voxel_um)
     to_scan = pixel_to_scan(raster)
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
     reach = 0.75 * raster.fov_um + settings.offset_range_um + 1.0

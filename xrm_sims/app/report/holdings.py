@@ -17,6 +17,7 @@ from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.live import LATEST
 from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.pictures import Measured
+from xrm_sims.app.rasters import labels_of
 from xrm_sims.app.reconstruction import Tomogram, kept_tomogram, pillar_of
 from xrm_sims.app.report.runs import Run, read_run
 from xrm_sims.correlate.chemistry import Chemistry
@@ -130,8 +131,7 @@ class Holdings:
             found.tomography_uid = self._scan_of(about["parent_uids"])
             if found.tomography_uid is None:
                 self.missing.append(f"the volume that map {short} was registered with is not of this experiment")
-            labels = [channel["label"] for channel in run.start["channels"]]
-            if tells_phases(labels) and self._kept(
+            if tells_phases(labels_of(run.start)) and self._kept(
                 run.uid, "phases", "the step register of a night, or a correlative run, makes them"
             ):
                 found.phases = self.attempt(f"phases of {short}", lambda: kept_phases(run.uid, self.data))

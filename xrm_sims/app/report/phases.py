@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xrm_sims.app.experiment import raster_of
 from xrm_sims.app.page import Element, Node, element, table
+from xrm_sims.app.rasters import raster_of
 from xrm_sims.app.report.holdings import Map
 from xrm_sims.app.report.sections import facts, section, shown
 from xrm_sims.correlate.particles import Particle

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xrm_sims.app.rasters import labels_of
 from xrm_sims.data.journal import find_journal, read_journal
 from xrm_sims.data.parts import read_part
 
@@ -116,7 +117,7 @@ def _tomography(start: Mapping[str, Any]) -> str:
 
 
 def _sims(start: Mapping[str, Any]) -> str:
-    isotopes = ", ".join(channel["label"] for channel in start["channels"])
+    isotopes = ", ".join(labels_of(start))
     rows, columns = start["shape"]
     frames = len(start.get("frame_indices", ())) or start.get("frames", 1)
     return (

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from plans.preflight import duration
 from xrm_sims.app import pictures
-from xrm_sims.app.experiment import raster_of
 from xrm_sims.app.page import Element, Node, element, picture, table
+from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.app.reconstruction import Tomogram
 from xrm_sims.app.report.holdings import Holdings, Map, Scan
 from xrm_sims.app.report.runs import PURPOSES, Run
@@ -235,7 +235,7 @@ def counts(each: Map) -> Element | None:
     if each.sims is None:
         return None
     frames, start = each.sims
-    labels = pictures.labels_of(start)
+    labels = labels_of(start)
     rows = [
         (s.label, f"{s.total:,}", f"{s.mean:.4f} ± {s.standard_error:.4f}", f"{s.percentile_99:.0f}", str(s.maximum))
         for s in channel_statistics(frames, labels)

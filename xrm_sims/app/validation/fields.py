@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 import plans
+from xrm_sims.app.rasters import labels_of
 from xrm_sims.app.session import Session
 from xrm_sims.app.validation.laboratory import Laboratory, truth_of
 from xrm_sims.data import read_counts
@@ -139,7 +140,7 @@ def take(
     return Field(
         raster,
         counts[0].astype(float),
-        tuple(channel["label"] for channel in start["channels"]),
+        tuple(labels_of(start)),
         float(start["impact_energy_kev"]),
         material,
         flat,

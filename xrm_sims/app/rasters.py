@@ -1,0 +1,37 @@
+"""What a run's start document says of the field that a beam has scanned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from xrm_sims.patterns import Raster
+
+
+def labels_of(start: Mapping[str, Any]) -> list[str]:
+    """Isotopes of a raster's channels, in their order."""
+    return [channel["label"] for channel in start["channels"]]
+
+
+def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDArray[Any], Raster]:
+    """The middle of an image, as wide as a field, and its raster: the walls around are left out."""
+    keep = min(min(image.shape), round(fov_um / raster.pixel_um))
+    rows, columns = ((n - keep) // 2 for n in image.shape)
+    part = image[rows : rows + keep, columns : columns + keep]
+    u = raster.centre_um[0] + (columns + (keep - 1) / 2 - (image.shape[1] - 1) / 2) * raster.pixel_um
+    v = raster.centre_um[1] + (rows + (keep - 1) / 2 - (image.shape[0] - 1) / 2) * raster.pixel_um
+    return part, Raster(part.shape, keep * raster.pixel_um, raster.dwell_ms, (u, v))
+
+
+def raster_of_image(start: dict[str, Any]) -> Raster:
+    """The raster that an SE image's start document describes."""
+    return raster_of({**start, "dwell_ms": 1e-3 * start["dwell_us"]})
+
+
+def raster_of(start: dict[str, Any]) -> Raster:
+    """The raster that a SIMS run's start document describes."""
+    rows, columns = start["shape"]
+    u, v = start["centre_um"]
+    return Raster((rows, columns), start["fov_um"], start["dwell_ms"], (u, v))
