@@ -45,11 +45,20 @@ def refused(data, command, tmp_path, args, told):
         (["{tomography}", "--roi", "4"], r"roi: 4 is held back by the rule \(depth\)"),
         (["{tomography}", "--rule", "/nowhere/rule.toml"], "rule /nowhere/rule.toml: cannot be read"),
         (["{tomography}", "{se_image}"], "is a se_image, and a sims_raster is needed"),
+        (["{tomography}", "--seed", "3"], "with one run --seed has no meaning; it takes --rule, --roi"),
+        (["--auto", "--roi", "2", "--z-um", "1"], "with --auto --roi, --z-um has no meaning; it takes --seed, --num"),
+        (["{tomography}", "{bare}", "--roi", "2"], "with two runs --roi has no meaning; it takes --z-um"),
     ],
 )
 def test_what_is_refused(measured, command, tmp_path, args, told):
     data, uids = measured
     refused(data, command, tmp_path, [word.format(**uids) for word in args], told)
+
+
+def test_a_data_root_that_is_not_there(command, tmp_path):
+    ended = command("correlate", "3f2a9", "--data", tmp_path / "nowhere")
+    assert ended.code == 1
+    assert "nowhere does not exist; name another with --data" in ended.err
 
 
 def test_an_roi_out_of_reach_is_not_dug_for(measured, command, tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xrm_sims.app.options import Data, ExistingData
+from xrm_sims.app.options import Data, ExistingData, existing_data
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -138,7 +138,9 @@ def correlate(
         ),
     ] = None,
     auto: Annotated[bool, typer.Option("--auto", help="The whole experiment, from a fresh specimen on.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance, with --auto.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the specimen and of all chance, with --auto; default: 1.")
+    ] = None,
     roi: Annotated[int | None, typer.Option("--roi", help="Number that find-rois gave; default: the best.")] = None,
     rule: Annotated[
         Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
@@ -146,8 +148,13 @@ def correlate(
     z_um: Annotated[
         float | None, typer.Option("--z-um", help="Height of the mapped plane in the tomogram, where no image told it.")
     ] = None,
-    num: Annotated[int, typer.Option("--num", min=1, help="Projections over a full turn, with --auto.")] = 1200,
-    binning: Annotated[int, typer.Option("--binning", min=1, max=8, help="Detector binning, with --auto.")] = 4,
+    num: Annotated[
+        int | None,
+        typer.Option("--num", min=1, help="Projections over a full turn, with --auto; default: 1200."),
+    ] = None,
+    binning: Annotated[
+        int | None, typer.Option("--binning", min=1, max=8, help="Detector binning, with --auto; default: 4.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures and summary.json.")] = Path("correlate"),
     data: Data = None,
 ) -> None:
@@ -166,11 +173,20 @@ def correlate(
             "correlate: needs either --auto, or a tomography, or a tomography and a sims_raster, got "
             f"{' '.join([*named, *['--auto'] * auto]) or 'nothing'}"
         )
+    given = {"--seed": seed, "--num": num, "--binning": binning, "--rule": rule, "--roi": roi, "--z-um": z_um}
+    fitting = {0: ("--seed", "--num", "--binning", "--rule"), 1: ("--rule", "--roi"), 2: ("--z-um",)}[len(named)]
+    if useless := [name for name, value in given.items() if value is not None and name not in fitting]:
+        way = ("--auto", "one run", "two runs")[len(named)]
+        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {', '.join(fitting)}")
     choices = Choices(rule=DefectRule() if rule is None else load_rule(rule))
     if auto:
-        scan = closed_loop.TOMOGRAPHY | {"num": num, "step_deg": 360.0 / num, "binning": binning}
-        closed_loop.run_closed_loop(out, seed=seed, data=data, tomography=scan, choices=choices)
-    elif len(named) == 1:
+        scan = {**closed_loop.TOMOGRAPHY, **({} if binning is None else {"binning": binning})}
+        if num is not None:
+            scan |= {"num": num, "step_deg": 360.0 / num}
+        closed_loop.run_closed_loop(out, seed=1 if seed is None else seed, data=data, tomography=scan, choices=choices)
+        return
+    data = existing_data(data)
+    if len(named) == 1:
         closed_loop.go_on(named[0], out, data=data, roi=roi, choices=choices)
     else:
         closed_loop.register_runs(named[0], named[1], out, data=data, z_um=z_um)

@@ -15,7 +15,8 @@ def _data(data: Path | None) -> Path | None:
     return data
 
 
-def _existing_data(data: Path | None) -> Path:
+def existing_data(data: Path | None) -> Path:
+    """The data root of a command that reads; ValueError when it is not there or holds no runs."""
     from xrm_sims.data.layout import Layout, data_root
 
     root = data_root(data)
@@ -29,7 +30,7 @@ def _existing_data(data: Path | None) -> Path:
 
 _DATA_HELP = "Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."
 Data = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=_data)]
-ExistingData = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=_existing_data)]
+ExistingData = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=existing_data)]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", help="Seed of the specimen and of all chance; default: what is mounted, else 1."),
