@@ -42,6 +42,15 @@ def test_the_rule_prefers_large_and_shallow():
     assert best([deep, small, shallow], DefectRule(shallow_weight=0.0, edge_weight=0.0)).depth_um == 5.5
 
 
+def test_voids_that_touch_are_no_pore_to_aim_at():
+    several = defect(diameter_um=1.9)
+    assert best([several, defect()]).diameter_um == 0.8
+    assert best([defect(), several], DefectRule(most_pore_um=3.0, good_diameter_um=2.0)).diameter_um == 1.9
+    assert best([defect(kind="crack", diameter_um=1.9), defect()]).kind == "crack"
+    with pytest.raises(NoDefectError, match="1 by several in one"):
+        best([several])
+
+
 def test_an_intact_particle_beside_it_decides_between_equals():
     alone, beside = defect(), defect(comparison=7, comparison_intact=1.0)
     assert best([alone, beside]).comparison == 7

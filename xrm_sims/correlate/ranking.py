@@ -29,6 +29,7 @@ class DefectRule(BaseModel):
     kinds: tuple[Literal["pore", "crack"], ...] = ("pore", "crack")
     depth_um: tuple[float, float] = (1.0, 6.0)
     least_diameter_um: float = 0.4
+    most_pore_um: float = 1.5  # across; what looks like a larger pore is several voids that touch, with no middle
     least_edge_um: float = 3.0
     least_confidence: float = 0.5
     good_diameter_um: float = 1.0
@@ -54,6 +55,8 @@ class DefectRule(BaseModel):
             return "depth"
         if defect.diameter_um < self.least_diameter_um:
             return "size"
+        if defect.kind == "pore" and defect.diameter_um > self.most_pore_um:
+            return "several in one"
         if defect.edge_um < self.least_edge_um:
             return "distance to the side"
         if defect.confidence < self.least_confidence:
