@@ -22,7 +22,7 @@ from xrm_sims.correlate.ranking import (
 def defect(**changes):
     plain = dict(
         label=0, kind="pore", centre_um=(0.0, 0.0, 0.0), diameter_um=0.8, volume_um3=0.27, extents_um=(0.8, 0.8, 0.8),
-        normal=(0.0, 0.0, 1.0), opening_um=0.4, depth_um=3.0, edge_um=8.0, particle=1, contrast=0.8, enclosure=1.0,
+        normal=(0.0, 0.0, 1.0), opening_um=0.8, depth_um=3.0, edge_um=8.0, particle=1, contrast=0.8, enclosure=1.0,
         confidence=1.0,
     )  # fmt: skip
     return Defect(**(plain | changes))
@@ -42,13 +42,20 @@ def test_the_rule_prefers_large_and_shallow():
     assert best([deep, small, shallow], DefectRule(shallow_weight=0.0, edge_weight=0.0)).depth_um == 5.5
 
 
-def test_voids_that_touch_are_no_pore_to_aim_at():
-    several = defect(diameter_um=1.9)
-    assert best([several, defect()]).diameter_um == 0.8
-    assert best([defect(), several], DefectRule(most_pore_um=3.0, good_diameter_um=2.0)).diameter_um == 1.9
-    assert best([defect(kind="crack", diameter_um=1.9), defect()]).kind == "crack"
+@pytest.mark.parametrize(
+    "several",
+    [
+        defect(diameter_um=1.4, opening_um=0.8),  # too large to be one
+        defect(kind="crack", extents_um=(3.0, 2.0, 0.7), opening_um=0.3),  # thicker than its volume fills
+    ],
+)
+def test_voids_that_touch_have_no_middle_to_aim_at(several):
+    one = defect(diameter_um=0.5)
+    assert best([several, one]) == replace(one, label=1)
     with pytest.raises(NoDefectError, match="1 by several in one"):
         best([several])
+    lenient = DefectRule(most_diameter_um=3.0, most_hollow_um=1.0)
+    assert best([one, several], lenient).diameter_um == several.diameter_um
 
 
 def test_an_intact_particle_beside_it_decides_between_equals():

@@ -57,6 +57,11 @@ class Defect:
     def elongation(self) -> float:
         return self.extents_um[0] / self.extents_um[2]
 
+    @property
+    def hollow_um(self) -> float:
+        """How much thicker it spreads than its volume fills: voids that cross or touch leave their ellipsoid hollow."""
+        return max(0.0, self.extents_um[2] - self.opening_um)
+
     def as_dict(self) -> dict[str, object]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
