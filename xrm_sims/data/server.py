@@ -21,11 +21,13 @@ from typing import Any
 import uvicorn
 from tiled.server.app import build_app_from_config
 
+from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
 from xrm_sims.whole import publish
 
 RUNS = "runs"
 RESULTS = "results"
+RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
 _CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 
 
@@ -39,12 +41,15 @@ def server_config(layout: Layout) -> dict[str, Any]:
         "media_types": {"BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}},
         "routers": ["bluesky_tiled_plugins.routers.validator:router"],
         "streaming_cache": {"uri": "memory"},
+        "response_bytesize_limit": RESPONSE_BYTES,
+        "expose_raw_assets": False,  # Tiled does not hold a relative_path to the asset's folder
     }
 
 
 def make_app(layout: Layout) -> Any:
     """The server as an ASGI application."""
     app = build_app_from_config(server_config(layout))
+    app.add_middleware(Guard, readable=[layout.frames])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
     return app
 
