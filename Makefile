@@ -19,8 +19,9 @@ install: .venv/.installed
 demo: install
 	$(BIN)/xrm-sims demo --out $(OUT) --seed $(SEED)
 
+# a process for each core, a test file staying in one
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 soak: install
 	$(BIN)/python -m pytest -m soak

@@ -7,6 +7,7 @@ from typing import Any
 
 from plans.correlative import Aim, Correlative, correlative, dig_and_map, weigh_correlative
 from plans.deposition import Deposition, deposit, resume_deposit
+from plans.elements import map_elements
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.ions import resume_sims_raster, sims_raster, sims_request
 from plans.milling import Milling, mill, resume_mill
@@ -62,6 +63,8 @@ __all__ = [
     "deposit",
     "dig_and_map",
     "eds_map",
+    "eds_request",
+    "map_elements",
     "mill",
     "night",
     "preflight",

@@ -28,7 +28,8 @@ MOST_STEPS = 8  # of milling, before it is doubted that the plane will ever be r
 class Aim:
     """What to dig and map, in the scan frame of the ion beam; ``about`` is whatever the functions need.
 
-    ``reached`` : the plane is exposed, ``mill`` need not be drawn.
+    ``reached`` : the plane is exposed, ``mill`` need not be drawn. ``sims_args`` : further arguments of the map that it
+    wants, such as shape and dwell.
     """
 
     mill: Rectangle
@@ -36,6 +37,7 @@ class Aim:
     centre_um: tuple[float, float] = (0.0, 0.0)
     about: Any = None
     reached: bool = False
+    sims_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -76,7 +78,10 @@ def _requests(
     return {
         "tomography": lambda: TomographyScan(**(tomography_args or {})),
         "se": lambda: se_request(settings, **_image(settings, se_args)),
-        "mill": lambda: Milling.requested(settings, anywhere.mill, **(mill_args or {})),
+        "coarse milling": lambda: Milling.requested(
+            settings, short_of_the_plane(anywhere.mill), **_coarse(settings, mill_args)
+        ),
+        "milling": lambda: Milling.requested(settings, _rest_of(anywhere.mill), **(mill_args or {})),
         "sims": lambda: sims_request(settings, **{"fov_um": anywhere.fov_um, **(sims_args or {})}),
     }
 
@@ -94,12 +99,13 @@ def weigh_correlative(scope: Any, **arguments: Any) -> Preflight:
     given = {"se": _image(scope.settings, None), "sims": {"fov_um": there.fov_um}, "mill": {"pattern": there.mill}}
 
     def asked(name: str) -> Request:
-        known = {**given.get(name, {}), **(arguments.get(f"{name}_args") or {})}
-        settable(known, plan_of[name], name, ("scope", "md", "enough"))
+        plan = "mill" if name.endswith("milling") else name
+        known = {**given.get(plan, {}), **(arguments.get(f"{plan}_args") or {})}
+        settable(known, plan_of[plan], plan, ("scope", "md", "enough"))
         return requests[name]()
 
-    parts = [weigh(scope, name, partial(asked, name)) for name in ("tomography", "se", "mill", "se", "sims")]
-    return together("correlative", parts)
+    order = ("tomography", "se", "coarse milling", "se", "milling", "se", "sims")
+    return together("correlative", [weigh(scope, name, partial(asked, name)) for name in order])
 
 
 def correlative(
@@ -174,7 +180,8 @@ def dig_and_map(
     - ``verify(aim, se_uid) -> Aim`` (optional): from the image of the plane that was reached, where the field is and
       what is still to be milled, ``reached`` when nothing is; raises ValueError when that cannot be told, or too much
       is gone.
-      With it the first milling stops short of the plane, by the larger of ``KEEP_UM`` and ``KEEP_SHARE`` of the depth;
+      With it the first milling is coarse (``settings.ion.coarse_milling_current_pa``, unless ``mill_args`` has a
+      current) and stops short of the plane, by the larger of ``KEEP_UM`` and ``KEEP_SHARE`` of the depth;
     - ``register(result) -> registration``, given everything measured so far.
 
     ``so_far`` holds the uid of the tomography, the volume and the aim. The other arguments are those of
@@ -185,14 +192,17 @@ def dig_and_map(
     if so_far.aim is None:
         raise ValueError("aim: needs a box to mill down to what was found in the tomogram, got none")
     aim = so_far.aim
-    image, mills, sims = _image(settings, se_args), dict(mill_args or {}), dict(sims_args or {})
+    image, mills = _image(settings, se_args), dict(mill_args or {})
 
     def linked(*parents: str) -> dict[str, Any]:
         uids = [so_far.uids[name] for name in parents]
         return {**(md or {}), "experiment_uid": so_far.experiment_uid, "parent_uids": uids}
 
-    def field() -> dict[str, Any]:
+    def where() -> dict[str, Any]:
         return {"fov_um": aim.fov_um, "centre_um": aim.centre_um}
+
+    def sims() -> dict[str, Any]:
+        return {**where(), **aim.sims_args, **(sims_args or {})}
 
     so_far.uids["se_before"] = yield from se_image(scope, **image, md=linked("tomography"))
     if align is not None:
@@ -200,12 +210,13 @@ def dig_and_map(
     if verify is not None:
         aim = replace(aim, mill=short_of_the_plane(aim.mill))
     so_far.aim = aim
-    sims_request(settings, **{**field(), **sims}).check(scope)  # nothing is dug that cannot be mapped
+    sims_request(settings, **sims()).check(scope)  # nothing is dug that cannot be mapped
     milled, seen = "milling", "se_before"
     for step in range(1, MOST_STEPS + 1):
         before, milled, seen = seen, _numbered("milling", step), _numbered("se_after", step)
-        so_far.uids[milled] = yield from mill(scope, aim.mill, **mills, md=linked("tomography", before))
-        close_up = {**image, **field(), "fov_um": CLOSE_UP * aim.fov_um}
+        beam = _coarse(settings, mills) if verify is not None and step == 1 else mills
+        so_far.uids[milled] = yield from mill(scope, aim.mill, **beam, md=linked("tomography", before))
+        close_up = {**image, **where(), "fov_um": CLOSE_UP * aim.fov_um}
         so_far.uids[seen] = yield from se_image(scope, **close_up, md=linked("tomography", milled))
         if verify is None:
             break
@@ -214,15 +225,27 @@ def dig_and_map(
             break
     else:
         raise ValueError(f"milling: the plane was not reached in {MOST_STEPS} steps; look at the images after each")
-    so_far.uids["sims"] = yield from sims_raster(scope, **{**field(), **sims}, md=linked("tomography", milled))
+    so_far.uids["sims"] = yield from sims_raster(scope, **sims(), md=linked("tomography", milled))
     so_far.registration = yield from in_background(register, so_far)
     return so_far
 
 
 def short_of_the_plane(box: Rectangle) -> Rectangle:
     """As much of a milling as is safe before the plane is looked at; all of it where little is to be taken."""
-    left_um = box.depth_um - max(KEEP_UM, KEEP_SHARE * box.depth_um)
-    return box if left_um <= 0 else replace(box, depth_um=left_um)
+    taken_um = box.depth_um - _kept_um(box)
+    return box if taken_um <= 0 else replace(box, depth_um=taken_um)
+
+
+def _rest_of(box: Rectangle) -> Rectangle:
+    return replace(box, depth_um=min(box.depth_um, _kept_um(box)))
+
+
+def _kept_um(box: Rectangle) -> float:
+    return max(KEEP_UM, KEEP_SHARE * box.depth_um)
+
+
+def _coarse(settings: Settings, mill_args: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"current_pa": settings.ion.coarse_milling_current_pa, **(mill_args or {})}
 
 
 def _numbered(name: str, step: int) -> str:

@@ -225,8 +225,8 @@ def _field(step: Step, aim: Aim | None) -> Arguments:
     """The arguments of an image or a raster, at the ROI unless they say otherwise."""
     if step.at is None or aim is None:
         return step.arguments
-    source = {} if step.do == "sims_raster" else {"source": "ion"}
-    return {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **source, **step.arguments}
+    how = aim.sims_args if step.do == "sims_raster" else {"source": "ion"}
+    return {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **how, **step.arguments}
 
 
 def _milling(arguments: Arguments, aim: Aim | None) -> tuple[Any, Arguments]:

@@ -83,11 +83,13 @@ def test_what_may_have_been_milled_away_is_not_dug_for(measured, command, tmp_pa
     """A milling that nobody registered lies somewhere within what a mode change does; one beside it does no harm."""
     data, uids = measured
     assert command("find-rois", uids["tomography"], "--data", data).code == 0
-    x, y = results.load(data, uids["tomography"], "rois").tables["rois"].loc[0, ["x_um", "y_um"]]
+    x, y, deep_um = results.load(data, uids["tomography"], "rois").tables["rois"].loc[0, ["x_um", "y_um", "depth_um"]]
     with open_session(data) as session:
         session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 0.2, centre_um=(x, y), passes=1)))  # too shallow
-        session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 7.0, y), passes=1)))  # too far
-        gone = session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), 3.5, centre_um=(x + 5.0, y), passes=1)))
+        session.run(
+            plans.mill(session.scope, Rectangle((2.0, 2.0), deep_um, centre_um=(x + 7.0, y), passes=1))
+        )  # too far
+        gone = session.run(plans.mill(session.scope, Rectangle((2.0, 2.0), deep_um, centre_um=(x + 5.0, y), passes=1)))
     said = f"roi: 1 may have been milled away by run {gone[:8]}"
     refused(data, command, tmp_path, [uids["tomography"], "--roi", "1"], said)
 

@@ -22,9 +22,10 @@ from xrm_sims.app.phases import kept_phases, tell_phases
 from xrm_sims.app.reconstruction import Tomogram, keep
 from xrm_sims.app.report.holdings import open_holdings
 from xrm_sims.app.session import open_session
+from xrm_sims.app.sims_maps import make_maps
 from xrm_sims.correlate.appearance import chain, pixel_to_scan
 from xrm_sims.correlate.register import Registration
-from xrm_sims.data import find_run, read_raster, results
+from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.patterns import Raster, Rectangle
@@ -98,8 +99,7 @@ def measured(tmp_path_factory):
     placed = Registration(chain(affine, pixel_to_scan(RASTER)), affine, 1.1, 0.03, 81.0, 57.0, 0.91, 0.4, 0.6, 1.0)
     about = placed.as_dict() | {"defect": rois[0].defect.as_dict()}
     results.save(data, sims, "registration", metadata=about, parents=[ct, milling])
-    raster = read_raster(sims, data)
-    chemistry = tell_phases(raster, placed, segmentation, data, instrument, [ct, milling])
+    chemistry = tell_phases(make_maps(sims, data, instrument), placed, segmentation, data, instrument, [ct, milling])
     uids = {"tomography": ct, "se_before": before, "milling": milling, "se_after": after, "sims": sims}
     nowhere = {"volume": np.ones((4, 8, 8), np.float32)}
     results.save(data, sparse["tomography"], "volume", nowhere, {"voxel_um": 0.2})

@@ -130,7 +130,8 @@ def test_the_plane_is_looked_at_before_the_rest_is_milled(scope, RE, run, is_saf
     def verify(aim, se_uid):
         heard.append((aim.mill.depth_um, se_uid))
         rest = replace(aim.mill, depth_um=0.3)
-        return replace(aim, mill=rest, centre_um=(0.5, 0.25), reached=len(heard) == 2)
+        wanted = {"shape": (20, 20), "dwell_ms": 0.25}
+        return replace(aim, mill=rest, centre_um=(0.5, 0.25), reached=len(heard) == 2, sims_args=wanted)
 
     _, plan = dig(scope, verify)
     result = RE(plan).plan_result
@@ -139,7 +140,12 @@ def test_the_plane_is_looked_at_before_the_rest_is_milled(scope, RE, run, is_saf
     assert heard == [(1.0 - KEEP_UM, result.uids["se_after"]), (0.3, result.uids["se_after_2"])]
     assert result.latest("milling") == result.uids["milling_2"]
     assert result.latest("se_after") == result.uids["se_after_2"]
+    ion = scope.settings.ion
+    currents = [starts[result.uids[name]]["current_pa"] for name in ("milling", "milling_2")]
+    assert currents == [ion.coarse_milling_current_pa, ion.milling_current_pa]
     assert starts[result.uids["sims"]]["centre_um"] == [0.5, 0.25]
+    assert starts[result.uids["sims"]]["dwell_ms"] == 0.25  # as the aim wants it; shape as the caller does
+    assert starts[result.uids["sims"]]["shape"] == list(SMALL["sims_args"]["shape"])
     assert starts[result.uids["sims"]]["parent_uids"] == ["a tomogram", result.uids["milling_2"]]
     assert {start["experiment_uid"] for start in starts.values()} == {"experiment"}
     assert is_safe()

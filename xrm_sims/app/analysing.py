@@ -3,8 +3,9 @@ the instrument with it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -148,6 +149,20 @@ def correlate(
     z_um: Annotated[
         float | None, typer.Option("--z-um", help="Height of the mapped plane in the tomogram, where no image told it.")
     ] = None,
+    sims_counts: Annotated[
+        float | None,
+        typer.Option("--sims-counts", help="Counts of 58Ni from a pixel of NCA; default: as the paper's map has."),
+    ] = None,
+    map_depth_nm: Annotated[
+        float | None, typer.Option("--map-depth-nm", help="What the map may consume; default: the settings'.")
+    ] = None,
+    fov_um: Annotated[
+        float | None, typer.Option("--fov-um", help="Width of the map; default: as wide as the ROI's particle asks.")
+    ] = None,
+    elements: Annotated[
+        str | None,
+        typer.Option("--elements", help="Then map these by EDS and place that too, such as Ni,Co; default: none."),
+    ] = None,
     num: Annotated[
         int | None,
         typer.Option("--num", min=1, help="Projections over a full turn, with --auto; default: 1200."),
@@ -163,6 +178,7 @@ def correlate(
 
     Example: xrm-sims correlate --auto --seed 7 --out loop
     """
+    from plans.validation import positive
     from xrm_sims.app import closed_loop
     from xrm_sims.app.experiment import Choices
     from xrm_sims.correlate.ranking import DefectRule, load_rule
@@ -173,12 +189,21 @@ def correlate(
             "correlate: needs either --auto, or a tomography, or a tomography and a sims_raster, got "
             f"{' '.join([*named, *['--auto'] * auto]) or 'nothing'}"
         )
-    given = {"--seed": seed, "--num": num, "--binning": binning, "--rule": rule, "--roi": roi, "--z-um": z_um}
-    fitting = {0: ("--seed", "--num", "--binning", "--rule"), 1: ("--rule", "--roi"), 2: ("--z-um",)}[len(named)]
-    if useless := [name for name, value in given.items() if value is not None and name not in fitting]:
-        way = ("--auto", "one run", "two runs")[len(named)]
-        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {', '.join(fitting)}")
-    choices = Choices(rule=DefectRule() if rule is None else load_rule(rule))
+    wishes = {"--sims-counts": sims_counts, "--map-depth-nm": map_depth_nm, "--fov-um": fov_um}
+    mapping = {**wishes, "--elements": elements}
+    _refuse_useless(
+        ("--auto", "one run", "two runs")[len(named)],
+        {"--seed": seed, "--num": num, "--binning": binning, "--rule": rule, "--roi": roi, "--z-um": z_um, **mapping},
+        (("--seed", "--num", "--binning", "--rule", *mapping), ("--rule", "--roi", *mapping), ("--z-um",))[len(named)],
+    )
+    positive(**{name: value for name, value in wishes.items() if value is not None})
+    choices = Choices(
+        rule=DefectRule() if rule is None else load_rule(rule),
+        fov_um=fov_um,
+        sims_counts=sims_counts,
+        map_depth_nm=map_depth_nm,
+        elements=tuple(name.strip() for name in (elements or "").split(",") if name.strip()),
+    )
     if auto:
         scan = {**closed_loop.TOMOGRAPHY, **({} if binning is None else {"binning": binning})}
         if num is not None:
@@ -190,3 +215,8 @@ def correlate(
         closed_loop.go_on(named[0], out, data=data, roi=roi, choices=choices)
     else:
         closed_loop.register_runs(named[0], named[1], out, data=data, z_um=z_um)
+
+
+def _refuse_useless(way: str, given: Mapping[str, Any], fitting: Sequence[str]) -> None:
+    if useless := [name for name, value in given.items() if value is not None and name not in fitting]:
+        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {', '.join(fitting)}")

@@ -79,7 +79,7 @@ class NightBench:
         least_diameter_um: float = _RULE.least_diameter_um,
         least_edge_um: float = _RULE.least_edge_um,
         least_confidence: float = _RULE.least_confidence,
-        fov_um: float = _DEFAULT.fov_um,
+        fov_um: float | None = _DEFAULT.fov_um,
         mill_margin_um: float = _DEFAULT.mill_margin_um,
         mill_passes: int = _DEFAULT.mill_passes,
     ) -> Computed:

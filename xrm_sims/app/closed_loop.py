@@ -11,13 +11,15 @@ from typing import Any
 import plans
 from plans import Correlative
 from xrm_sims.app.consumed import check_not_consumed, known_plane
-from xrm_sims.app.experiment import Analysis, Choices, Findings
+from xrm_sims.app.elements import PICTURE, add_elements
+from xrm_sims.app.experiment import FIELD_UM, Analysis, Choices, Findings
 from xrm_sims.app.finding import check_specimen, tomography_parts, weigh_reach
 from xrm_sims.app.phases import tell_phases
 from xrm_sims.app.pictures import draw, draw_registered
-from xrm_sims.app.rasters import labels_of, raster_of
+from xrm_sims.app.rasters import labels_of
 from xrm_sims.app.reconstruction import kept_tomogram
 from xrm_sims.app.session import Session, open_session, session_settings
+from xrm_sims.app.sims_maps import make_maps
 from xrm_sims.correlate.appearance import sims_active
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.maps import channel_statistics
@@ -32,7 +34,6 @@ from xrm_sims.whole import write_whole
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
 AS_USUAL = Choices()
-SIMS = {"shape": (512, 512), "dwell_ms": 0.55, "frames": 1}
 
 
 def run_closed_loop(
@@ -52,6 +53,7 @@ def run_closed_loop(
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with open_session(data or out / "data", seed=seed, fresh=True) as session:
+        _check_elements(session, choices)
         analysis = Analysis(session.data, session.settings, choices)
         plan = plans.correlative(
             session.scope,
@@ -59,7 +61,6 @@ def run_closed_loop(
             choose=analysis.choose,
             **_functions(analysis),
             tomography_args=tomography,
-            sims_args=SIMS,
             md={"sample_name": "LCO/NCA cathode pillar", "purpose": purpose},
         )
         return _conclude(session, analysis, session.run(plan), out, began, seed=seed)
@@ -83,6 +84,7 @@ def go_on(
     tomogram = kept_tomogram(parts[0].uid, data)
     with open_session(Layout.of(data).root) as session:
         check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
+        _check_elements(session, choices)
         analysis = Analysis(session.data, session.settings, choices)
         segmentation, rois = analysis.find(tomogram)
         chosen = best_roi(rois, choices.rule) if roi is None else numbered_roi(rois, roi)
@@ -92,7 +94,7 @@ def go_on(
         uids = {"tomography": tomogram.uid}
         so_far = Correlative(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
         out.mkdir(parents=True, exist_ok=True)
-        plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis), sims_args=SIMS)
+        plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis))
         return _conclude(session, analysis, session.run(plan), out, began)
 
 
@@ -112,14 +114,15 @@ def register_runs(
         raise ValueError(f"run {first.uid}: is a {kind}, and a sims_raster is needed; name one of those")
     _check_one_specimen(parts[0].before, first.before)
     tomogram = kept_tomogram(parts[0].uid, data)
-    measured = read_raster(first.uid, root)
-    counts, start = measured
+    instrument = session_settings(root)
+    maps = make_maps(first.uid, root, instrument, uncorrected_too=True)
+    start = maps.start
     known: dict[str, Any] = known_plane(root, start) if z_um is None else {"exposed_z_um": z_um}
     registration = register_to_ct(
-        sims_active(counts),
+        sims_active(maps.image),
         tomogram.volume,
         tomogram.voxel_um,
-        raster_of(start),
+        maps.raster,
         known["exposed_z_um"],
         known.get("scan_to_specimen"),
     )
@@ -127,10 +130,10 @@ def register_runs(
     about = registration.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
     results.save(root, start["uid"], "registration", metadata=about, parents=[tomogram.uid])
     particles = segment(tomogram.volume, tomogram.voxel_um)
-    tell_phases(measured, registration, particles, root, session_settings(root), [tomogram.uid])
+    tell_phases(maps, registration, particles, root, instrument, [tomogram.uid])
     out.mkdir(parents=True, exist_ok=True)
     uids = {"tomography": tomogram.uid, "sims": start["uid"]}
-    pictures = draw_registered(tomogram, registration, measured, defect, root, out)
+    pictures = draw_registered(tomogram, registration, (maps.counts, start), defect, root, out)
     return _write({"run_uids": uids, **placed(registration, start)}, out, pictures)
 
 
@@ -140,6 +143,12 @@ def _check_one_specimen(one: Mapping[str, Any], other: Mapping[str, Any]) -> Non
         raise ValueError(f"runs: the tomogram shows {names[0]} and the map {names[1]}; both need to be of one specimen")
 
 
+def _check_elements(session: Session, choices: Choices) -> None:
+    if choices.elements:
+        fov_um = choices.fov_um or max(FIELD_UM)
+        plans.eds_request(session.settings, elements=choices.elements, fov_um=fov_um).check(session.scope)
+
+
 def _functions(analysis: Analysis) -> dict[str, Any]:
     return {"align": analysis.align, "verify": analysis.verify, "register": analysis.register}
 
@@ -147,9 +156,13 @@ def _functions(analysis: Analysis) -> dict[str, Any]:
 def _conclude(
     session: Session, analysis: Analysis, result: Correlative, out: Path, began: float, **also: Any
 ) -> dict[str, Any]:
-    """Pictures and ``summary.json``, and where they are."""
+    """Elements where they are wanted, pictures and ``summary.json``, and where they are."""
+    told = add_elements(session, result, elements, out) if (elements := analysis.choices.elements) else None
     pictures = draw(result, session.data, out)
     summary = summarise(session, result) | also
+    if told is not None:
+        summary["elements"] = told
+        pictures += [out / PICTURE] if "refused" not in told else []
     summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
     return _write(summary, out, pictures)
 

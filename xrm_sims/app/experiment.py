@@ -14,17 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plans import Aim, Correlative
+from plans.ions import sims_request
 from xrm_sims.app.phases import tell_phases
+from xrm_sims.app.planner import Planner, map_for
 from xrm_sims.app.progress import timed
-from xrm_sims.app.rasters import inner_field, raster_of, raster_of_image
+from xrm_sims.app.rasters import inner_field, raster_of_image
 from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
+from xrm_sims.app.sims_maps import keep, make_maps
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.appearance import se_active, sims_active
 from xrm_sims.correlate.defects import Defect, find_defects
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, best_roi, rank_rois
 from xrm_sims.correlate.register import RegisterSettings, Registration, register_to_ct, together
 from xrm_sims.correlate.segment import Segmentation, coordinates_um, segment
-from xrm_sims.data import read_counts, read_raster, results
+from xrm_sims.data import read_counts, results
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
@@ -33,6 +36,9 @@ from xrm_sims.settings import Settings
 AFTER_MILLING = RegisterSettings(height_range_um=1.0)
 DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
 TOP_SIGMA_UM = 0.04  # of the pillar's top in the tomogram
+FIELD_UM = (14.0, 18.0)  # of the map: narrower ones register worse, wider ones take longer to expose
+BESIDE_UM = 0.5  # shown of what surrounds the particle
+SPENT_SHARE = 0.25  # of the ROI's height: the map takes no more of what it is there to show
 HEIGHT_FLOOR_UM, TILTED = 0.03, 0.5  # what a height seen is uncertain by at least; what errors in place add to it
 
 
@@ -73,13 +79,16 @@ class Choices:
     sweeps: int = 3
     relaxation: float = 1.0  # 23,000 counts in a binned pixel: noise does not ask for less
     rule: DefectRule = field(default_factory=DefectRule)
-    fov_um: float = 14.0
+    fov_um: float | None = None  # of the map; None: as the ROI's particle asks for, within FIELD_UM
+    sims_counts: float | None = None  # of 58Ni from a pixel of NCA; None: as many as the paper's map has
+    map_depth_nm: float | None = None  # what the map may consume; None: settings.planning.map_depth_nm
     mill_margin_um: float = 5.0  # the walls of the box shade the map within about two micrometres
     mill_passes: int = 10
     binder_share: float = 0.34  # of what is not active material; from the electrode's recipe, CT does not see it
     plane_tolerance_um: float = 0.06  # how far above its wish the plane may stay
     last_step_um: float = 0.45  # of milling; what is longer is looked at once more half-way
     sure_of_plane_um: float = 0.15  # a height known worse than that is not milled by
+    elements: tuple[str, ...] = ()  # mapped with electrons after the SIMS map, when given
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +124,23 @@ class Findings:
     @property
     def spared_z_um(self) -> float:
         """Below this the defect is mostly gone: half of its half height under its middle."""
+        return self.plane_z_um - max(0.25 * self.height_um, 0.15)
+
+    @property
+    def height_um(self) -> float:
+        """Of the defect, from its lowest to its highest point."""
         d = self.defect
         axis = abs(d.normal[2])
-        half_um = 0.5 * float(np.hypot(axis * d.extents_um[2], np.sqrt(1 - axis**2) * d.extents_um[0]))
-        return self.plane_z_um - max(0.5 * half_um, 0.15)
+        return float(np.hypot(axis * d.extents_um[2], np.sqrt(1 - axis**2) * d.extents_um[0]))
+
+    @property
+    def reach_um(self) -> float:
+        """How far from the defect its particle reaches in the plane, along x or y."""
+        z, y, x = coordinates_um(self.segmentation.particles.shape, self.segmentation.voxel_um)
+        plane = self.segmentation.particles[int(np.abs(z - self.plane_z_um).argmin())] == self.defect.particle
+        cx, cy, _ = self.defect.centre_um
+        sides = (np.abs(y[plane.any(axis=1)] - cy), np.abs(x[plane.any(axis=0)] - cx))
+        return max(float(side.max(initial=0.0)) for side in sides)
 
 
 @dataclass
@@ -208,18 +230,19 @@ class Analysis:
             )
 
     def register(self, result: Correlative) -> Registration:
-        """Where the SIMS raster lies in the CT volume; kept, and with it the phases that it shows.
+        """Where the SIMS raster lies in the CT volume; kept, as are its corrected maps and the phases that they show.
 
         Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
         of :func:`register_to_ct`, and when the two contradict each other.
         """
         assert result.aim is not None
         found: Findings = result.aim.about
-        counts, start = read_raster(result.uids["sims"], self.data)
-        raster = raster_of(start)
+        maps = make_maps(result.uids["sims"], self.data, self.settings)
+        keep(maps, self.data)
+        raster = maps.raster
         with timed("registration", self.seconds):
             registration = register_to_ct(
-                sims_active(counts),
+                sims_active(maps.image),
                 found.tomogram.volume,
                 found.tomogram.voxel_um,
                 raster,
@@ -233,15 +256,30 @@ class Analysis:
             registration = replace(registration, exposed_z_um=height.z_um, sigma_z_um=height.sigma_um)
         about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]
-        results.save(self.data, start["uid"], "registration", metadata=about, parents=parents)
-        tell_phases((counts, start), registration, found.segmentation, self.data, self.settings, parents)
+        results.save(self.data, maps.uid, "registration", metadata=about, parents=parents)
+        tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents)
         return registration
 
     def aim(self, found: Findings) -> Aim:
-        """The box to mill down to the middle of the chosen ROI, and the field to map."""
-        centre_um = self._in_scan(found)
+        """The box to mill down to the middle of the chosen ROI, the field to map, and how."""
+        centre_um, fov_um = self._in_scan(found), self._fov_um(found)
         box = self._box(found, found.surface.z_um - found.plane_z_um, centre_um)
-        return Aim(mill=box, fov_um=self.choices.fov_um, centre_um=centre_um, about=found)
+        return Aim(mill=box, fov_um=fov_um, centre_um=centre_um, about=found, sims_args=self._sims_args(found, fov_um))
+
+    def _fov_um(self, found: Findings) -> float:
+        """As wide as shows the ROI's particle and what surrounds it, to the half micrometre."""
+        if self.choices.fov_um is not None:
+            return self.choices.fov_um
+        wanted_um = 2 * (found.reach_um + BESIDE_UM)
+        return float(np.clip(math.ceil(2 * wanted_um) / 2, *FIELD_UM))
+
+    def _sims_args(self, found: Findings, fov_um: float) -> dict[str, Any]:
+        """Pixels, dwell and frames that bring the counts and consume no more than the ROI can spare."""
+        planner, like = Planner(self.settings), sims_request(self.settings, fov_um=fov_um)
+        budget_nm = self.choices.map_depth_nm or self.settings.planning.map_depth_nm
+        counts = self.choices.sims_counts or planner.ions_of(like, "NCA", "58Ni")
+        asked = map_for(planner, counts, like, min(budget_nm, 1e3 * SPENT_SHARE * found.height_um))
+        return {"shape": asked.raster.shape, "dwell_ms": asked.raster.dwell_ms, "frames": asked.frames}
 
     @staticmethod
     def _in_scan(found: Findings) -> tuple[float, float]:
@@ -250,7 +288,7 @@ class Analysis:
         return float(u), float(v)
 
     def _box(self, found: Findings, depth_um: float, centre_um: tuple[float, float]) -> Rectangle:
-        size_um = self.choices.fov_um + self.choices.mill_margin_um
+        size_um = self._fov_um(found) + self.choices.mill_margin_um
         return Rectangle(
             size_um=(size_um, size_um),
             depth_um=depth_um,

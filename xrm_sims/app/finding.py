@@ -89,7 +89,8 @@ def way_to(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
 def weigh_reach(session: Session, aim: Aim, number: int) -> tuple[Preflight, Preflight]:
     """What milling to an ROI and mapping it take. ValueError when the instrument cannot do it there."""
     mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
-    sims = plans.preflight(session.scope, plans.sims_raster, fov_um=aim.fov_um, centre_um=aim.centre_um)
+    where = {"fov_um": aim.fov_um, "centre_um": aim.centre_um}
+    sims = plans.preflight(session.scope, plans.sims_raster, **where, **aim.sims_args)
     if refused := [*mill.problems, *sims.problems]:
         raise ValueError(f"roi: {number} is out of reach: {'; '.join(refused)}")
     return mill, sims

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xrm_sims.app.rasters import labels_of, raster_of
+from xrm_sims.app.rasters import labels_of
+from xrm_sims.app.sims_maps import Maps
 from xrm_sims.correlate.chemistry import Chemistry, analyse
 from xrm_sims.correlate.particles import COLUMNS, Particle
 from xrm_sims.correlate.phase_statistics import BinderAluminium, Mean, PhaseRow
@@ -24,33 +25,33 @@ KIND = "phases"
 
 
 def tell_phases(
-    sims: tuple[Any, dict[str, Any]],
+    maps: Maps,
     registration: Registration,
     segmentation: Segmentation,
     data: Path | None,
     instrument: Settings,
     parents: Sequence[str],
 ) -> Chemistry | None:
-    """Phases of a map (counts and start document, as ``read_raster`` gives them), kept as a result of its run.
+    """Phases of a map, kept as a result of its run.
 
     None, and nothing kept, of a map whose channels do not tell them. ``parents`` are the other runs it rests on. Raises
     what ``correlate.chemistry.analyse`` does.
     """
-    counts, start = sims
-    if not tells_phases(labels_of(start)):
+    labels = labels_of(maps.start)
+    if not tells_phases(labels):
         return None
     settings = PhaseSettings()
     found = analyse(
-        counts,
-        labels_of(start),
-        raster_of(start),
-        current_pa=start.get("current_pa", instrument.ion.current_pa),
+        maps.counts,
+        labels,
+        maps.whole_raster,
+        current_pa=maps.start.get("current_pa", instrument.ion.current_pa),
         instrument=instrument,
         registration=registration,
         segmentation=segmentation,
         settings=settings,
     )
-    _save(found, start["uid"], data, asdict(settings), parents)
+    _save(found, maps.uid, data, asdict(settings), parents)
     return found
 
 

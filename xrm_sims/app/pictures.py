@@ -17,15 +17,16 @@ from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.rasters import labels_of, raster_of
 from xrm_sims.app.reconstruction import Tomogram, pillar_of
 from xrm_sims.app.sharpness import Sharpness
+from xrm_sims.app.sims_maps import kept_ions
 from xrm_sims.correlate import drawing, figures, tomogram_figures
 from xrm_sims.correlate.defects import Defect
 from xrm_sims.correlate.phase_figures import phases_figure
 from xrm_sims.correlate.phases import tells_phases
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import PillarFit
-from xrm_sims.data import read_counts, read_raster
+from xrm_sims.data import find_run, read_counts
 
-Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts and read_raster give them, the start document
+Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts gives them, or ions, and the start document
 
 
 def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
@@ -33,7 +34,8 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
     assert result.aim is not None
     found: Findings = result.aim.about
     tomogram, registration = found.tomogram, result.registration
-    sims = read_raster(result.uids["sims"], data)
+    uid = result.uids["sims"]
+    sims = np.maximum(kept_ions(uid, data), 0.0), dict(find_run(uid, data).metadata["start"])
     after = read_counts(result.latest("se_after"), "se_image", data)
     before = read_counts(result.uids["se_before"], "se_image", data)
     pillar, top_view = found.segmentation.pillar, (before, found.scan_to_specimen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,17 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Everything that comes of one raster; ``drift`` is None where frames were summed as they are or there is but one,
-    ``ratio`` and ``departures`` where no ratio was asked for, ``profiles`` empty for a single frame."""
+    """Everything that comes of one raster, whose ``start`` document is that of its first part.
 
-    uid: str
+    ``counts`` (channel, row, column) are as they were read, the frames over one another to a pixel. ``drift`` is None
+    where frames were summed as they are or there is but one, ``ratio`` and ``departures`` where no ratio was asked for,
+    ``profiles`` empty for a single frame.
+    """
+
+    start: dict[str, Any]
     raster: Raster
     counters: Counters
+    counts: NDArray[np.float64]
     summed: Summed
     drift: Drift | None
     ratio_name: str | None
@@ -44,27 +49,51 @@ class Maps:
     profiles: dict[str, DepthProfile]
 
     @property
+    def uid(self) -> str:
+        return str(self.start["uid"])
+
+    @property
+    def whole_raster(self) -> Raster:
+        """With the dwell of all frames together."""
+        return replace(self.raster, dwell_ms=self.summed.frames * self.raster.dwell_ms)
+
+    @property
+    def image(self) -> NDArray[np.float64]:
+        """Ions (channel, row, column) as a picture: none below zero, where not every frame was seen as if it had."""
+        seen = np.maximum(self.summed.seen, 1e-6) / self.summed.frames
+        return np.maximum(self.summed.ions.number / np.maximum(seen, 0.5), 0.0)
+
+    @property
     def totals(self) -> Ions:
         """(channel,) sums over the part of the field that every frame shows."""
         return self.summed.ions.over(self.summed.whole)
 
 
 def make_maps(
-    run: str, data: Path | None, settings: Settings, ratio: str | None, align: bool, progress: Progress
+    run: str,
+    data: Path | None,
+    settings: Settings,
+    ratio: str | None = None,
+    align: bool = True,
+    progress: Progress = lambda name, share: None,
+    *,
+    uncorrected_too: bool = False,
 ) -> Maps:
     """Read a raster with all its parts and compute its maps.
+
+    ``uncorrected_too`` : where nothing tells of the collectors, as of others' maps, counts pass for ions.
 
     Raises ValueError for an unknown run and one that is no raster, for a ratio of channels that were not counted, and
     where counts cannot be corrected or frames cannot be aligned.
     """
     names = None if ratio is None else channels_of(ratio)
-    frames, start, counters = _stored(run, data)
+    frames, start, counters = _stored(run, data, uncorrected_too)
     if names is not None and (missing := [name for name in names if name not in counters.labels]):
         raise ValueError(
             f"ratio: run {start['uid']} has no channel {' nor '.join(missing)}, its collectors stood on "
             f"{', '.join(counters.labels)}; measure again with sims --channels"
         )
-    raster, uid = raster_of(start), str(start["uid"])
+    raster = raster_of(start)
     drift = _drift(AlignedFrames(frames, counters), progress) if align and len(frames) > 1 else None
     aligned = AlignedFrames(frames, counters, None if drift is None else drift.shift_px)
     progress("maps", 0.0)
@@ -79,12 +108,12 @@ def make_maps(
         masks |= {f"region {region.number}": departures.numbers == region.number for region in departures.regions[:3]}
     profiles: dict[str, DepthProfile] = {}
     if len(frames) > 1:
-        doses = raster_doses_nc(uid, data)
+        doses = raster_doses_nc(start["uid"], data)
         scale = depth_scale([doses[index] for index in start["frame_indices"]], raster, settings)
         profiles = depth_profiles(aligned, scale, masks)
     progress("maps", 1.0)
     name = None if names is None else "/".join(names)
-    return Maps(uid, raster, counters, summed, drift, name, found, departures, profiles)
+    return Maps(start, raster, counters, aligned.counted(), summed, drift, name, found, departures, profiles)
 
 
 def report_maps(run: str, *, data: Path | None, out: Path | None, ratio: str | None, align: bool) -> Maps:
@@ -138,6 +167,11 @@ def keep(maps: Maps, data: Path | None) -> None:
     results.save(data, maps.uid, KIND, arrays, about, tables=tables)
 
 
+def kept_ions(uid: str, data: Path | None) -> NDArray[np.float64]:
+    """(channel, row, column) as :func:`keep` has kept them; ValueError when nobody has."""
+    return np.asarray(results.load(data, uid, KIND).arrays["counts"], dtype=float)
+
+
 def in_words(maps: Maps, natural: float | None) -> list[str]:
     """What there is, line by line."""
     summed, raster, totals = maps.summed, maps.raster, maps.totals
@@ -186,13 +220,16 @@ def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
     return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
 
 
-def _stored(run: str, data: Path | None) -> tuple[StoredFrames, dict[str, Any], Counters]:
+def _stored(run: str, data: Path | None, uncorrected_too: bool) -> tuple[StoredFrames, dict[str, Any], Counters]:
     start = find_run(run, data).metadata["start"]
     kind = start.get("scan_type", start.get("plan_name", "run of unknown kind"))
     if kind != "sims_raster":
         raise ValueError(f"run {start['uid']}: is a {kind}, and maps are made of a sims_raster; name one of those")
     frames, first = stored_raster(start["uid"], data)
-    return frames, first, Counters.from_documents(first, stored_configuration(first["uid"], data))
+    told = stored_configuration(first["uid"], data)
+    if uncorrected_too and not any("_collector_" in key for key in told):
+        return frames, first, Counters.unknown(first)
+    return frames, first, Counters.from_documents(first, told)
 
 
 def _drift(frames: AlignedFrames, progress: Progress) -> Drift:

@@ -73,6 +73,13 @@ class Counters:
         dead_time_s = 1e-9 * np.array(told["dead_time_ns"])
         return cls(labels, 1e-3 * float(start["dwell_ms"]), dead_time_s, np.array(told["dark_rate_cps"]))
 
+    @classmethod
+    def unknown(cls, start: Mapping[str, Any]) -> Self:
+        """Collectors of which nothing is told: their counts pass for ions."""
+        labels = tuple(channel["label"] for channel in start["channels"])
+        nothing = np.zeros(len(labels))
+        return cls(labels, 1e-3 * float(start["dwell_ms"]), nothing, nothing)
+
     def ions(self, counts: ArrayLike) -> Ions:
         """Ions behind counts (..., channel, row, column).
 
@@ -142,6 +149,17 @@ class AlignedFrames:
             return ions
         back = (0.0, *-self.shift_px[frame])
         return Ions(moved(ions.number, back), moved(ions.variance, back))
+
+    def counted(self) -> NDArray[np.float64]:
+        """Counts (channel, row, column) of all frames summed as they were read, each moved back by whole pixels: they
+        stay counts, for what reckons with their statistics."""
+        whole = np.zeros(())
+        for frame in range(len(self)):
+            counts = np.asarray(self.counts[frame : frame + 1][0], dtype=float)
+            if self.shift_px is not None:
+                counts = moved(counts, (0.0, *-np.round(self.shift_px[frame])))
+            whole = whole + counts
+        return whole
 
     def total(self) -> Summed:
         """All frames summed."""

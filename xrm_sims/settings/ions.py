@@ -11,6 +11,7 @@ class IonColumn(Section):
     voltage_kv: float = 30.0
     current_pa: float = 50.0
     milling_current_pa: float = 1000.0
+    coarse_milling_current_pa: float = 5000.0  # assumed: where a finer beam comes after it
     current_limits_pa: tuple[float, float] = (1.5, 65000.0)
     voltage_limits_kv: tuple[float, float] = (2.0, 30.0)
     core_fwhm_nm: float = 20.0  # at core_current_pa

@@ -6,6 +6,6 @@ projection by formulas. ``benchmarks.planner`` holds them against scans on the t
 
 from xrm_sims.app.planner.outlook import Outlook, Planner
 from xrm_sims.app.planner.protocols import Protocol, faster_ones, paper
-from xrm_sims.app.planner.wishes import Wishes, fulfil
+from xrm_sims.app.planner.wishes import Wishes, fulfil, map_for
 
-__all__ = ["Outlook", "Planner", "Protocol", "Wishes", "faster_ones", "fulfil", "paper"]
+__all__ = ["Outlook", "Planner", "Protocol", "Wishes", "faster_ones", "fulfil", "map_for", "paper"]

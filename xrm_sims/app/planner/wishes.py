@@ -74,7 +74,7 @@ def fulfil(planner: Planner, wishes: Wishes) -> Outlook:
     if wishes.of_tomogram:
         chosen = _Search(planner, wishes, chosen).best()
     if wishes.sims_counts is not None:
-        chosen = replace(chosen, sims=_map(planner, wishes, wishes.sims_counts, chosen.sims))
+        chosen = replace(chosen, sims=map_for(planner, wishes.sims_counts, chosen.sims, wishes.map_depth_nm))
     return planner.outlook(chosen)
 
 
@@ -217,10 +217,14 @@ def _rounded(value: float, towards: Callable[[float], int]) -> float:
     return round(towards(round(value * 10.0**digits, 6)) / 10.0**digits, max(digits, 0))
 
 
-def _map(planner: Planner, wishes: Wishes, counts: float, like: SimsRaster) -> SimsRaster:
-    """The map with the finest pixels, though no finer than the beam, that consumes no more than it may."""
+def map_for(planner: Planner, counts: float, like: SimsRaster, depth_nm: float | None = None) -> SimsRaster:
+    """The map of a field that brings so many counts of 58Ni from a pixel of NCA: with the finest pixels, though no
+    finer than the beam, that consumes no more than ``depth_nm`` (``settings.planning.map_depth_nm`` when not given).
+
+    ValueError when even the coarsest pixels consume more.
+    """
     settings = planner.settings
-    allowed_nm = settings.planning.map_depth_nm if wishes.map_depth_nm is None else wishes.map_depth_nm
+    allowed_nm = settings.planning.map_depth_nm if depth_nm is None else depth_nm
     dwell_ms = like.raster.dwell_ms * counts / planner.ions_of(like, "NCA", "58Ni")
     lowest_ms, highest_ms = settings.scan.dwell_limits_ms
     frames = max(1, math.ceil(dwell_ms / highest_ms))
@@ -234,6 +238,6 @@ def _map(planner: Planner, wishes: Wishes, counts: float, like: SimsRaster) -> S
             return one
     raise ValueError(
         f"sims_counts: {counts:.4g} counts of 58Ni from a pixel of NCA dig {eroded_nm:.3g} nm deep even in "
-        f"{MAP_PIXELS[-1]} x {MAP_PIXELS[-1]} pixels over {wishes.fov_um:g} um, since SIMS uses up what it counts, and "
-        f"the map may consume {allowed_nm:g} nm; ask for fewer counts, a wider field or more depth"
+        f"{MAP_PIXELS[-1]} x {MAP_PIXELS[-1]} pixels over {like.raster.fov_um:g} um, since SIMS uses up what it "
+        f"counts, and the map may consume {allowed_nm:.3g} nm; ask for fewer counts, a wider field or more depth"
     )

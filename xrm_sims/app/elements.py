@@ -1,0 +1,106 @@
+"""Elements under the electron beam after a map: taken, placed in the tomogram, held against what SIMS says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import plans
+from plans import Aim, Correlative
+from xrm_sims.app.experiment import Findings
+from xrm_sims.app.phases import kept_phases
+from xrm_sims.app.rasters import inner_field, labels_of, raster_of, raster_of_image
+from xrm_sims.app.session import Session
+from xrm_sims.app.sims_maps import kept_ions
+from xrm_sims.correlate.align import locate_pillar, pillar_affine
+from xrm_sims.correlate.appearance import se_active
+from xrm_sims.correlate.drawing import save
+from xrm_sims.correlate.elements import NAMING, Verdict, elements_figure, in_field, verdicts
+from xrm_sims.correlate.phases import tells_phases
+from xrm_sims.correlate.register import Registration, register_to_ct
+from xrm_sims.data import find_run, read_counts, results
+from xrm_sims.geometry import apply_affine, invert_affine
+
+PICTURE = "elements.png"
+
+
+def add_elements(session: Session, result: Correlative, elements: Sequence[str], out: Path) -> dict[str, Any]:
+    """Take an EDS map of the field that a loop has mapped, place it, compare, draw; what ``summary.json`` says of it.
+
+    What cannot be placed for certain is refused, with the reason under ``refused``: the SIMS map stands all the same.
+    """
+    assert result.aim is not None
+    found: Findings = result.aim.about
+
+    def align(aim: Aim, se_uid: str) -> Aim:
+        u, v = apply_affine(invert_affine(outlined(found, se_uid, session.data)), [found.defect.centre_um[:2]])[0]
+        return replace(aim, centre_um=(float(u), float(v)))
+
+    try:
+        session.run(plans.map_elements(session.scope, result, align=align, elements=elements))
+        placed = place(result, session.data)
+    except ValueError as refusal:
+        return {"refused": str(refusal)}
+    return compare(result, placed, session.data, out)
+
+
+def outlined(found: Findings, se_uid: str, data: Path) -> NDArray[np.float64]:
+    """2 x 3 affine from a scan frame to the specimen's, by the pillar's outline in an image of all of it."""
+    image, start = read_counts(se_uid, "se_image", data)
+    outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
+    return pillar_affine(outline, found.segmentation.pillar)
+
+
+def place(result: Correlative, data: Path) -> Registration:
+    """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
+    kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    image, start = read_counts(result.uids["sem"], "se_image", data)
+    part, raster = inner_field(image[0], raster_of_image(start), result.aim.fov_um)
+    first = outlined(found, result.uids["sem_before"], data)
+    height_um = result.registration.exposed_z_um
+    placed = register_to_ct(se_active(part), found.tomogram.volume, found.tomogram.voxel_um, raster, height_um, first)
+    parents = [result.uids["tomography"], result.uids["sem"]]
+    results.save(data, result.uids["eds"], "registration", metadata=placed.as_dict(), parents=parents)
+    return placed
+
+
+def compare(result: Correlative, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
+    """EDS beside SIMS in the SIMS raster's field: ``elements.png``, the verdicts on its particles as the EDS run's
+    result ``elements``, and their tally."""
+    import pandas
+
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    uid, registration = result.uids["sims"], result.registration
+    start = find_run(uid, data).metadata["start"]
+    raster = raster_of(start)
+    counts, eds_start = read_counts(result.uids["eds"], "eds_counts", data)
+    image, sem_start = read_counts(result.uids["sem"], "se_image", data)
+    eds_raster = raster_of(eds_start)
+    elements = [str(name) for name in eds_start["elements"]]
+    maps = in_field(counts[0], eds_raster, placed, registration, raster.shape)
+    sem = in_field(image, raster_of_image(sem_start), placed, registration, raster.shape)[0]
+    told = {
+        "sigma_nm": placed.sigma_nm,
+        "apart_z_nm": 1e3 * (placed.exposed_z_um - registration.exposed_z_um),
+        "counts": {name: int(n.sum()) for name, n in zip(elements, counts[0], strict=True)},
+    }
+    if set(NAMING) <= set(elements) and tells_phases(labels_of(start)):
+        chemistry = kept_phases(uid, data)
+        nickel, cobalt = (maps[elements.index(name)] for name in NAMING)
+        said = verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, eds_raster.pixel_um)
+        table = pandas.DataFrame([each.as_row() for each in said], columns=list(Verdict.__dataclass_fields__))
+        results.save(data, result.uids["eds"], "elements", metadata=told, parents=[uid], tables={"verdicts": table})
+        told["particles_named"] = sum(each.agrees is not None for each in said)
+        told["particles_named_alike"] = sum(each.agrees is True for each in said)
+    ions = kept_ions(uid, data)
+    shown = (np.maximum(ions, 0.0), labels_of(start), raster, registration)
+    save(elements_figure(found.tomogram.volume, found.tomogram.voxel_um, shown, sem, maps, elements), out / PICTURE)
+    return told
