@@ -1,15 +1,20 @@
 """correlate on a tomogram that is there: what is refused before anything moves, and what an earlier milling forbids."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import plans
+from plans.ions import sims_request
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
 from tests.app.planted import searched
-from xrm_sims.app.experiment import Height
-from xrm_sims.app.session import open_session
+from xrm_sims.app.experiment import FIELD_UM, Analysis, Choices, Height
+from xrm_sims.app.planner import Planner
+from xrm_sims.app.planner.wishes import MAP_PIXELS
+from xrm_sims.app.reconstruction import kept_tomogram
+from xrm_sims.app.session import open_session, session_settings
 from xrm_sims.data import results
 from xrm_sims.patterns import Rectangle
 
@@ -47,6 +52,9 @@ def refused(data, command, tmp_path, args, told):
         (["{tomography}", "{se_image}"], "is a se_image, and a sims_raster is needed"),
         (["{tomography}", "--seed", "3"], "with one run --seed has no meaning; it takes --rule, --roi"),
         (["--auto", "--roi", "2", "--z-um", "1"], "with --auto --roi, --z-um has no meaning; it takes --seed, --num"),
+        (["{tomography}", "--elements", "Ni,Xx"], "'Xx' is not an element"),
+        (["{tomography}", "--fov-um", "0"], "--fov-um: needs a number above 0"),
+        (["{tomography}", "--sims-counts", "1e6"], "sims_counts: 1e.06 counts of 58Ni .* SIMS uses up what it counts"),
         (["{tomography}", "{bare}", "--roi", "2"], "with two runs --roi has no meaning; it takes --z-um"),
     ],
 )
@@ -102,6 +110,28 @@ def test_another_specimen_is_mounted(measured, command, tmp_path):
     refused(data, command, tmp_path, [uids["tomography"]], shows)
     both = "the tomogram shows cathode_pillar and the map cathode_pillar:2; both need to be of one specimen"
     refused(data, command, tmp_path, [uids["tomography"], uid], both)
+
+
+def test_the_map_is_chosen_by_counts_and_by_what_it_may_consume(measured):
+    """Dwell goes with the counts; pixels widen until no more is consumed than the ROI can spare."""
+    data, uids = measured
+    tomogram, settings = kept_tomogram(uids["tomography"], data), session_settings(data)
+    usual = Analysis(data, settings).choose(tomogram)
+    paper = {"shape": (settings.scan.side_px,) * 2, "dwell_ms": settings.scan.sims_dwell_ms, "frames": 1}
+    assert usual.sims_args == paper
+    assert usual.fov_um == max(FIELD_UM)  # the pillar is one particle
+    assert usual.mill.size_um[0] > usual.fov_um
+
+    many = Analysis(data, settings, Choices(sims_counts=100.0, fov_um=15.0)).choose(tomogram)
+    how = sims_request(settings, fov_um=many.fov_um, **many.sims_args)
+    assert Planner(settings).ions_of(how, "NCA", "58Ni") == pytest.approx(100.0, rel=0.02)
+    assert how.raster.fov_um == 15.0
+    next_finer = MAP_PIXELS[MAP_PIXELS.index(how.raster.shape[0]) - 1]
+    finer = replace(how, raster=replace(how.raster, shape=(next_finer, next_finer)))
+    budget_nm = settings.planning.map_depth_nm
+    assert how.estimate(settings).eroded_nm <= budget_nm < finer.estimate(settings).eroded_nm
+    with pytest.raises(ValueError, match=r"the map may consume 0\.1 nm"):
+        Analysis(data, settings, Choices(sims_counts=100.0, map_depth_nm=0.1)).choose(tomogram)
 
 
 def test_a_height_told_twice():

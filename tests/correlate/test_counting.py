@@ -80,3 +80,14 @@ def test_the_error_of_a_region_counts_every_ion_once():
         values.append(moved(counts, (0.5, -0.3))[region].sum())
         errors.append(np.sqrt(moved(counts, (0.5, -0.3))[region].sum()))
     assert np.std(values) == pytest.approx(np.mean(errors), rel=4 / np.sqrt(600) + 0.05)  # 5 %: the shared rim
+
+
+def test_counts_of_drifting_frames_stay_counts():
+    rng = np.random.default_rng(4)
+    one = rng.poisson(3.0, (4, 40, 40))
+    shift_px = np.array([[0.0, 0.0], [1.3, -2.4], [-0.6, 0.4]])
+    counts = np.stack([np.roll(one, np.round(shift).astype(int), axis=(1, 2)) for shift in shift_px])
+    summed = AlignedFrames(counts, counters(), shift_px).counted()
+    assert np.array_equal(summed, np.round(summed))
+    assert np.array_equal(summed[:, 4:-4, 4:-4], 3 * one[:, 4:-4, 4:-4])
+    assert np.array_equal(AlignedFrames(counts, counters()).counted(), counts.sum(axis=0))

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from plans import Aim, Correlative, correlative, dig_and_map
+from plans import Aim, Correlative, correlative, dig_and_map, map_elements
 from plans.correlative import KEEP_UM, MOST_STEPS
 from xrm_sims.patterns import Rectangle
 
@@ -176,4 +176,53 @@ def test_a_plane_that_is_never_reached_ends_it(scope, RE, run, is_safe):
 def test_without_an_aim_nothing_is_begun(scope, RE, run):
     with pytest.raises(ValueError, match="aim: needs a box"):
         RE(dig_and_map(scope, Correlative("experiment"), register=print))
+    assert run.documents == []
+
+
+def exposed():
+    return Correlative("experiment", {"tomography": "a tomogram", "sims": "a map"}, aim=AIM)
+
+
+def test_elements_are_mapped_where_the_electron_beam_has_the_field(scope, RE, run, twin, is_safe):
+    seen = []
+
+    def align(aim, se_uid):
+        seen.append(se_uid)
+        return replace(aim, centre_um=(2.0, -3.0))
+
+    before_nc = twin.fib.get("dose_nc")
+    plan = map_elements(scope, exposed(), align=align, elements=("Ni", "Co", "C"), eds_args={"shape": (16, 16)})
+    result = RE(plan).plan_result
+    starts = run.all("start")
+    assert [start["scan_type"] for start in starts] == ["se_image", "se_image", "eds_map"]
+    assert list(result.uids)[2:] == ["sem_before", "sem", "eds"]
+    whole, field, mapped = starts
+    assert seen == [whole["uid"]]
+    assert whole["source"] == field["source"] == "electron"
+    assert whole["fov_um"] > scope.settings.specimen.diameter_um
+    assert field["centre_um"] == mapped["centre_um"] == [2.0, -3.0]
+    assert field["fov_um"] == mapped["fov_um"] > AIM.fov_um
+    assert mapped["elements"] == ["Ni", "Co", "C"]
+    assert mapped["parent_uids"] == ["a tomogram", field["uid"]]
+    assert {start["experiment_uid"] for start in starts} == {"experiment"}
+    assert twin.fib.get("dose_nc") == before_nc
+    assert is_safe()
+
+
+@pytest.mark.parametrize(
+    ("so_far", "arguments", "told"),
+    [
+        (Correlative("experiment"), {}, "so_far: needs a field"),
+        (exposed(), {"elements": ("Xx",)}, "'Xx' is not an element"),
+        (exposed(), {"elements": ("Li",)}, "Li"),
+        (exposed(), {"eds_args": {"dwell_ms": -1.0}}, "dwell"),
+    ],
+)
+def test_elements_that_cannot_be_mapped_are_refused_before_anything_moves(
+    scope, RE, run, state, so_far, arguments, told
+):
+    before = state()
+    with pytest.raises(ValueError, match=told):
+        RE(map_elements(scope, so_far, align=lambda aim, uid: aim, **arguments))
+    assert state() == before
     assert run.documents == []

@@ -278,7 +278,8 @@ class Analysis:
         planner, like = Planner(self.settings), sims_request(self.settings, fov_um=fov_um)
         budget_nm = self.choices.map_depth_nm or self.settings.planning.map_depth_nm
         counts = self.choices.sims_counts or planner.ions_of(like, "NCA", "58Ni")
-        asked = map_for(planner, counts, like, min(budget_nm, 1e3 * SPENT_SHARE * found.height_um))
+        spared_nm = min(budget_nm, 1e3 * SPENT_SHARE * found.height_um)
+        asked = map_for(planner, counts, like, spared_nm, self.settings.scan.side_px)
         return {"shape": asked.raster.shape, "dwell_ms": asked.raster.dwell_ms, "frames": asked.frames}
 
     @staticmethod

@@ -217,9 +217,16 @@ def _rounded(value: float, towards: Callable[[float], int]) -> float:
     return round(towards(round(value * 10.0**digits, 6)) / 10.0**digits, max(digits, 0))
 
 
-def map_for(planner: Planner, counts: float, like: SimsRaster, depth_nm: float | None = None) -> SimsRaster:
+def map_for(
+    planner: Planner,
+    counts: float,
+    like: SimsRaster,
+    depth_nm: float | None = None,
+    most_pixels: int = max(MAP_PIXELS),
+) -> SimsRaster:
     """The map of a field that brings so many counts of 58Ni from a pixel of NCA: with the finest pixels, though no
-    finer than the beam, that consumes no more than ``depth_nm`` (``settings.planning.map_depth_nm`` when not given).
+    finer than the beam and ``most_pixels`` along a side, that consumes no more than ``depth_nm``
+    (``settings.planning.map_depth_nm`` when not given).
 
     ValueError when even the coarsest pixels consume more.
     """
@@ -230,7 +237,7 @@ def map_for(planner: Planner, counts: float, like: SimsRaster, depth_nm: float |
     frames = max(1, math.ceil(dwell_ms / highest_ms))
     dwell_ms = max(_rounded(dwell_ms / frames, math.ceil), lowest_ms)
     beam_nm = planner.map(like).beam_nm
-    for pixels in MAP_PIXELS:
+    for pixels in (n for n in MAP_PIXELS if n <= most_pixels):
         raster = replace(like.raster, shape=(pixels, pixels), dwell_ms=dwell_ms)
         one = replace(like, raster=raster, frames=frames)
         eroded_nm = one.estimate(settings).eroded_nm
