@@ -9,11 +9,16 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks import (
+    closed_loop,
     find,
     orchestration,
+    phases,
     planner,
     recon_alignment,
     recon_full,
@@ -188,6 +193,21 @@ def planned() -> Iterator[Row]:
         )
 
 
+def closed_loops() -> Iterator[Row]:
+    """From a fresh specimen to the map of a buried defect, and the phases of that map, against the twin's truth."""
+    loops = []
+    with TemporaryDirectory() as folder:
+        for seed in closed_loop.SEEDS:
+            loop = closed_loop.measure(seed, Path(folder))
+            loops.append(loop)
+            named = "" if loop.why else f"phases of {phases.score(Path(folder) / str(seed)).plane:.2%} of active pixels"
+            yield Row(f"specimen {loop}", named, "limit 95 %" if named else "", "hit" if loop.hit else "missed")
+    off_nm = float(np.median([loop.map_nm for loop in loops if not loop.why]))
+    yield Row("defects hit", f"{sum(loop.hit for loop in loops)} of {len(loops)}", "limit 9 of 10", "")
+    covered = sum(loop.covered for loop in loops)
+    yield Row("registration, median error", f"{off_nm:.0f} nm, within the stated in {covered}", "limit 100 nm, 8", "")
+
+
 PARTS = (
     plain_sart,
     time_to_error,
@@ -202,6 +222,7 @@ PARTS = (
     cost_of_a_projection,
     simulated_scan,
     rois,
+    closed_loops,
     planned,
 )
 
