@@ -43,9 +43,10 @@ class Browser:
         assert "error" not in answer, answer
         return answer["result"]
 
-    def open(self, path: Path):
+    def open(self, page: Path | str):
+        """A file, or an address."""
         self.heard.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         if not any(said.get("method") == "Page.loadEventFired" for said in self.heard):
             self._until(lambda said: said.get("method") == "Page.loadEventFired")
 
@@ -53,6 +54,17 @@ class Browser:
         answer = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, condition):
+        """Wait for a script's value to be true, and give it."""
+        look = (
+            "new Promise((done, fail) => { let tries = 3000; (function look() { "
+            f"const found = {condition}; if (found) done(found); "
+            "else if (tries--) setTimeout(look, 20); else fail(document.body.innerText); })() })"
+        )
+        answer = self.ask("Runtime.evaluate", expression=look, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"]["value"]
 
     def screenshot(self, path: Path, width, *, dark=False):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

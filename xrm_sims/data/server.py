@@ -23,12 +23,14 @@ from tiled.server.app import build_app_from_config
 
 from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
+from xrm_sims.data.web import SETTINGS
 from xrm_sims.whole import publish
 
 RUNS = "runs"
 RESULTS = "results"
 RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
 _CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
+_RESULTS_SPEC = {"name": "Results", "version": "1.0"}  # only for the web UI
 
 
 def server_config(layout: Layout) -> dict[str, Any]:
@@ -36,10 +38,13 @@ def server_config(layout: Layout) -> dict[str, Any]:
     for folder in (layout.frames, layout.tiled):
         folder.mkdir(parents=True, exist_ok=True)
     return {
-        "trees": [_tree(layout, RUNS, specs=[_CATALOG_SPEC]), _tree(layout, RESULTS)],
+        "trees": [_tree(layout, RUNS, specs=[_CATALOG_SPEC]), _tree(layout, RESULTS, specs=[_RESULTS_SPEC])],
         "authentication": {"single_user_api_key": api_key(layout)},
-        "media_types": {"BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"}},
-        "routers": ["bluesky_tiled_plugins.routers.validator:router"],
+        "media_types": {
+            "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"},
+            "table": {"application/json-seq": "xrm_sims.data.web:json_lines"},
+        },
+        "routers": ["bluesky_tiled_plugins.routers.validator:router", "xrm_sims.data.web:router"],
         "streaming_cache": {"uri": "memory"},
         "response_bytesize_limit": RESPONSE_BYTES,
         "expose_raw_assets": False,  # Tiled does not hold a relative_path to the asset's folder
@@ -48,6 +53,7 @@ def server_config(layout: Layout) -> dict[str, Any]:
 
 def make_app(layout: Layout) -> Any:
     """The server as an ASGI application."""
+    os.environ.setdefault("TILED_UI_SETTINGS", str(SETTINGS))
     app = build_app_from_config(server_config(layout))
     app.add_middleware(Guard, readable=[layout.frames])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
