@@ -37,6 +37,31 @@ def test_a_volume_lies_in_slabs_of_z(data):
     assert (rows, columns) == ((320,), (320,))
 
 
+def test_a_large_volume_has_smaller_scales_beside_it(record, data, monkeypatch):
+    """Each voxel of them is the mean of those it stands for, and lies in their middle."""
+    monkeypatch.setattr(results, "CHUNK_BYTES", 4 * 100)
+    monkeypatch.setattr(results, "LARGE_BYTES", 4 * 1000)
+    uid = record(1, {"scan_type": "tomography"})
+    volume = np.random.default_rng(6).random((7, 20, 24), dtype=np.float32)
+    labels = np.arange(volume.size, dtype=np.int32).reshape(volume.shape)
+    about = {"voxel_um": 0.5, "units": "1/um"}
+    node = results.save(data, uid, "volume", {"volume": volume, "labels": labels, "mask": volume[0] > 0.5}, about)
+    assert sorted(node["smaller"]) == ["labels_2", "labels_4", "volume_2", "volume_4"]
+    half, quarter = (node["smaller"][f"volume_{factor}"].read() for factor in (2, 4))
+    np.testing.assert_allclose(half[:3], volume[:6].reshape(3, 2, 10, 2, 12, 2).mean((1, 3, 5)), rtol=1e-6)
+    np.testing.assert_allclose(half[3], volume[6].reshape(10, 2, 12, 2).mean((1, 3)), rtol=1e-6)
+    assert quarter.shape == (2, 5, 6)
+    np.testing.assert_array_equal(node["smaller"]["labels_2"].read(), labels[::2, ::2, ::2])
+    assert set(results.load(data, uid, "volume").arrays) == {"volume", "labels", "mask"}
+    experiment = open_experiment(uid, data)
+    fine, coarse = experiment.volume(), experiment.volume(factor=2)
+    np.testing.assert_allclose(coarse.y, fine.y.coarsen(y=2).mean())
+    np.testing.assert_allclose(coarse.isel(z=slice(3)), fine.isel(z=slice(6)).coarsen(z=2, y=2, x=2).mean(), rtol=1e-6)
+    assert coarse.attrs["voxel_um"] == 1.0
+    with pytest.raises(ValueError, match="factor: volume is kept with 1, 2, 4; got 3"):
+        experiment.volume(factor=3)
+
+
 def test_saving_again_replaces(data):
     results.save(data, UID, "rois", {"old": np.zeros(3)}, tables={"rois": [{"a": 1}]})
     results.save(data, UID, "rois", tables={"rois": [{"a": 2}, {"a": 3}]})
@@ -62,6 +87,7 @@ def test_what_is_not_there_or_half_there_is_refused(data):
         {"run_uid": UID, "kind": "a", "metadata": {"complete": True}},
         {"run_uid": UID, "kind": "a", "tables": {"empty": []}},
         {"run_uid": UID, "kind": "a", "arrays": {"x": np.zeros(1)}, "tables": {"x": [{"a": 1}]}},
+        {"run_uid": UID, "kind": "a", "arrays": {"smaller": np.zeros(1)}},
     ],
 )
 def test_names_that_cannot_be_are_refused_before_anything_is_written(data, call):

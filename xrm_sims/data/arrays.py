@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xrm_sims.data.scales import SMALLER
 from xrm_sims.data.stored import RASTER_KEY
 from xrm_sims.geometry import apply_affine, geometry_from_dict
 
@@ -79,13 +80,26 @@ def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArr
     )
 
 
-def volume(result: Any, start: Mapping[str, Any], name: str = "volume") -> xarray.DataArray:
-    """An array (z, y, x) of a result over its specimen frame: attenuation in 1/um, or a segmentation's labels."""
+def volume(result: Any, start: Mapping[str, Any], name: str = "volume", factor: int = 1) -> xarray.DataArray:
+    """An array (z, y, x) of a result over its specimen frame: attenuation in 1/um, or a segmentation's labels; in
+    voxels ``factor`` times as wide.
+
+    Raises ValueError saying which there are when that one is not kept.
+    """
     import xarray
 
     about = dict(result.metadata)
-    client, voxel_um = result[name], float(about["voxel_um"])
-    coords = {axis: (axis, _centred(n, voxel_um), {"units": "um"}) for axis, n in zip("zyx", client.shape, strict=True)}
+    whole, voxel_um = result[name], float(about["voxel_um"])
+    smaller = result[SMALLER] if factor != 1 and SMALLER in result else {}
+    if factor != 1 and f"{name}_{factor}" not in smaller:
+        kept = ["1", *(of.removeprefix(f"{name}_") for of in smaller if of.startswith(f"{name}_"))]
+        raise ValueError(f"factor: {name} is kept with {', '.join(kept)}; got {factor}")
+    client = whole if factor == 1 else smaller[f"{name}_{factor}"]
+    coords = {}
+    for axis, n, finest in zip("zyx", client.shape, whole.shape, strict=True):
+        centres = factor * np.arange(n) + 0.5 * (factor - finest)  # of the finest voxels, from the middle
+        coords[axis] = (axis, centres * voxel_um, {"units": "um"})
+    voxel_um *= factor
     facts = {"voxel_um": voxel_um, "versions": about["versions"], "parent_uids": about["parent_uids"]}
     return xarray.DataArray(
         lazy(client), coords, ("z", "y", "x"), name, _about([start], str(about.get("units", ""))) | facts

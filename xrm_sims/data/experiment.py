@@ -59,10 +59,11 @@ class Experiment:
         See :func:`xrm_sims.data.arrays.projections`."""
         return arrays.projections(tiled_parts_of(self._run(uid, "tomography")), stream)
 
-    def volume(self, uid: str | None = None) -> xarray.DataArray:
-        """The reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um."""
+    def volume(self, uid: str | None = None, factor: int = 1) -> xarray.DataArray:
+        """The reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um; a large one also with
+        the means of ``factor`` voxels along each edge (2, 4, 8 …)."""
         result = self.result("volume", uid)
-        return arrays.volume(result, self._run(result.metadata["run_uid"]).metadata["start"])
+        return arrays.volume(result, self._run(result.metadata["run_uid"]).metadata["start"], factor=factor)
 
     def maps(self, uid: str | None = None) -> xarray.DataArray:
         """SIMS counts (frame, isotope, v, u); where they were registered to the volume, with x, y and z in its frame.

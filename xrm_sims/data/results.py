@@ -1,7 +1,8 @@
 """Results: what was computed from runs, at ``/results/<run uid>/<kind>``, never inside a run.
 
 A result holds named arrays and tables, and says with which parameters, from which runs and by which versions it was
-made. Its metadata carries ``complete`` only when everything is there; saving a kind again replaces it.
+made. Its metadata carries ``complete`` only when everything is there; saving a kind again replaces it. Large volumes
+have smaller scales beside them, ``smaller/volume_2`` and so on, each voxel the mean of 2 x 2 x 2.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from event_model import sanitize_doc
 from numpy.typing import NDArray
 
 from xrm_sims.data.catalog import open_results, results_beside
+from xrm_sims.data.scales import SMALLER, smaller_scales
 
 CHUNK_BYTES = 4 << 20  # a slice of a volume then costs one or two chunks, a whole volume some hundred requests
+LARGE_BYTES = 8 * CHUNK_BYTES  # volumes above have smaller scales beside them
 _PACKAGES = ("xrm-sims", "numpy", "scipy", "numba", "scikit-image", "bluesky", "tiled")
 _OWN_KEYS = ("run_uid", "kind", "parent_uids", "versions", "time", "complete")
 
@@ -56,7 +59,10 @@ def save(
     Raises ValueError for names that cannot be used and for an empty list as a table.
     """
     metadata, arrays, tables = dict(metadata or {}), dict(arrays or {}), dict(tables or {})
+    arrays = {name: array if hasattr(array, "chunks") else np.asarray(array) for name, array in arrays.items()}
     _check_names([run_uid, kind, *arrays, *tables])
+    if SMALLER in {*arrays, *tables}:
+        raise ValueError(f"result {kind!r}: {SMALLER!r} is where smaller scales lie; choose another name")
     if clash := sorted(set(metadata) & set(_OWN_KEYS)):
         raise ValueError(f"metadata: {', '.join(clash)} says the result itself; choose another name")
     if clash := sorted(set(arrays) & set(tables)):
@@ -80,6 +86,11 @@ def save(
         _write_array(node, name, array)
     for name, frame in frames.items():
         node.write_table(frame, key=name)
+    if large := {name: array for name, array in arrays.items() if array.ndim == 3 and array.nbytes > LARGE_BYTES}:
+        beside = node.create_container(SMALLER)
+        for name, array in large.items():
+            for factor, scaled in smaller_scales(array, CHUNK_BYTES):
+                _write_array(beside, f"{name}_{factor}", scaled, {"factor": factor})
     node.update_metadata({"complete": True}, drop_revision=True)
     return node
 
@@ -135,16 +146,11 @@ def _frame(name: str, table: Any) -> Any:
     return frame
 
 
-def _write_array(node: Any, name: str, array: Any) -> None:
+def _write_array(node: Any, name: str, array: Any, about: dict[str, Any] | None = None) -> None:
+    """Slabs along the first axis; an array of dask in its own chunks."""
     import dask.array
 
-    if isinstance(array, dask.array.Array):
-        node.write_array(array, key=name)
-        return
-    array = np.asarray(array)
-    slab = array[:1].nbytes
-    if array.ndim < 2 or array.nbytes <= CHUNK_BYTES:
-        node.write_array(array, key=name)
-        return
-    rows = max(1, CHUNK_BYTES // slab)
-    node.write_array(dask.array.from_array(array, chunks=(rows, *array.shape[1:])), key=name)
+    if not isinstance(array, dask.array.Array) and array.ndim > 1 and array.nbytes > CHUNK_BYTES:
+        rows = max(1, CHUNK_BYTES // array[:1].nbytes)
+        array = dask.array.from_array(array, chunks=(rows, *array.shape[1:]))
+    node.write_array(array, key=name, metadata=about)

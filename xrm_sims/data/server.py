@@ -29,6 +29,7 @@ from xrm_sims.whole import publish
 RUNS = "runs"
 RESULTS = "results"
 RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
+LEAST_PRIORITY = 19
 _CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
 _RESULTS_SPEC = {"name": "Results", "version": "1.0"}  # only for the web UI
 
@@ -188,8 +189,10 @@ class TiledServer:
 def serve_forever(
     data: str | os.PathLike[str] | None = None, *, port: int = 8000, announce: Callable[[str], object] = print
 ) -> None:
-    """Serve a data root until Ctrl-C; ``announce`` gets the address for browsers, key included."""
+    """Serve a data root until Ctrl-C; ``announce`` gets the address for browsers, key included. Whoever measures on
+    this computer goes first: this process takes the lowest priority."""
     server = TiledServer(data, port)
+    os.nice(LEAST_PRIORITY)
     server.run(lambda url: announce(f"Browse {server.layout.root} at {url} (Ctrl-C stops)"))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xrm_sims.data.scales import halve_mean, halve_pick
 from xrm_sims.exchange.images import BLOCK_BYTES, Image
 from xrm_sims.exchange.writing import Progress, library
 
@@ -51,7 +52,7 @@ async def _others_done() -> None:
 
 def _write(image: Image, root: Any, progress: Progress) -> None:
     report = _Shares(progress, 1 + len(image.labels))
-    coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, _halve_mean, report)
+    coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, halve_mean, report)
     levels = _levels(image.shape, image.axes)
     root.attrs["ome"] = {
         "version": VERSION,
@@ -74,7 +75,7 @@ def _write(image: Image, root: Any, progress: Progress) -> None:
 def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: _Shares) -> None:
     dtype = np.dtype(np.uint8) if np.dtype(array.dtype).kind == "b" else np.dtype(array.dtype)
     report.next()
-    _write_pyramid(group, array, axes, dtype, _halve_pick, report)
+    _write_pyramid(group, array, axes, dtype, halve_pick, report)
     group.attrs["ome"] = {
         "version": VERSION,
         "multiscales": [_multiscales(image, axes, _levels(tuple(array.shape), axes), name, "nearest")],
@@ -123,24 +124,6 @@ def _slabs(shape: tuple[int, ...], chunk: int, dtype: np.dtype[Any]) -> Iterator
     rows = chunk * max(1, BLOCK_BYTES // max(1, layer * chunk))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
-
-
-def _halve_mean(array: NDArray[Any], factors: tuple[int, ...]) -> NDArray[Any]:
-    """Means over two pixels along each axis that is halved; an odd last one stands for itself."""
-    mean = array.astype(np.float32)
-    for axis, factor in enumerate(factors):
-        if factor == 2:
-            odd = mean.shape[axis] % 2
-            if odd:
-                mean = np.concatenate([mean, mean.take([-1], axis)], axis)
-            pairs = (*mean.shape[:axis], mean.shape[axis] // 2, 2, *mean.shape[axis + 1 :])
-            mean = mean.reshape(pairs).mean(axis + 1)
-    return mean if array.dtype.kind == "f" else np.rint(mean)
-
-
-def _halve_pick(array: NDArray[Any], factors: tuple[int, ...]) -> NDArray[Any]:
-    """Every other number: labels have no mean."""
-    return array[tuple(slice(None, None, factor) for factor in factors)]
 
 
 def _multiscales(image: Image, axes: str, levels: list[tuple[int, ...]], name: str, method: str) -> dict[str, Any]:
