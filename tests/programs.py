@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 
-def installed(package, *names):
-    """Where one of these programs is. Without any the test is skipped, with the package of Debian that has it; in CI,
-    which installs them all, it fails."""
+def installed(package, *names, folders=""):
+    """Where one of these programs is, on the PATH or in these folders. Without any the test is skipped, with Debian's
+    package that has it; in CI, which installs them all, it fails."""
     for name in names or (package,):
-        if path := shutil.which(name):
+        if path := shutil.which(name) or shutil.which(name, path=folders):
             return path
     told = f"needs {package} (Debian: apt-get install {package})"
     if os.environ.get("CI"):

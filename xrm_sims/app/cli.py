@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrm_sims.app import analysing, exchanging, planning, services
+from xrm_sims.app import analysing, exchanging, planning, services, serving
 from xrm_sims.app.errors import keep_log, sentence
 from xrm_sims.app.options import Clock, Data, ExistingData, Fresh, Hardware, Operator, Preflight, Sample, Seed
 from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
@@ -284,6 +284,7 @@ def doctor(data: Data = None) -> None:
 
 app.add_typer(analysing.app)
 app.add_typer(services.app)
+app.add_typer(serving.app)
 app.add_typer(exchanging.app)
 app.add_typer(planning.app)
 

@@ -37,23 +37,6 @@ def ioc(
 
 
 @app.command()
-def serve(
-    data: ExistingData = None,
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8000,
-) -> None:
-    """Serve the catalogue with Tiled; the browser finds it at /ui/.
-
-    Example: xrm-sims serve --data demo/data
-    """
-    from xrm_sims.data.server import serve_forever
-
-    try:
-        serve_forever(data, port=port, announce=typer.echo)
-    except Interrupted:
-        typer.echo("stopped", err=True)  # the usual end
-
-
-@app.command()
 def queue(
     redis: Annotated[str, typer.Option("--redis", help="Address of the Redis server.")] = "127.0.0.1:6379",
     port: Annotated[int, typer.Option("--port", help="Port on the loopback interface that clients talk to.")] = 60615,

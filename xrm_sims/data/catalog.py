@@ -26,17 +26,17 @@ _lock = threading.Lock()
 def open_catalog(data: Data = None, api_key: str | None = None) -> Any:
     """Tiled client of ``/runs``. Its ``.v1`` is databroker's Broker (take one client for ``.v1`` and another for
     ``.v2``: each view keeps its state in the client). Parameters and errors as for :func:`connect`."""
-    return _mounted(connect(data, api_key), "runs")
+    return mounted(connect(data, api_key), "runs")
 
 
 def open_results(data: Data = None) -> Any:
     """Tiled client of ``/results``."""
-    return _mounted(connect(data), "results")
+    return mounted(connect(data), "results")
 
 
 def results_beside(catalog: Any) -> Any:
     """The ``/results`` of the same server as a client of ``/runs``."""
-    return _mounted(catalog.context, "results")
+    return mounted(catalog.context, "results")
 
 
 def connect(data: Data = None, api_key: str | None = None) -> Any:
@@ -59,7 +59,7 @@ def connect(data: Data = None, api_key: str | None = None) -> Any:
         return Context(uri, api_key=key_of(layout))
     with _lock:
         if layout.root not in _in_process:
-            _in_process[layout.root] = _serve_in_process(layout)
+            _in_process[layout.root] = in_process(layout)
         return _in_process[layout.root]
 
 
@@ -86,14 +86,18 @@ def _connect_to(address: str, api_key: str | None) -> Any:
     return context
 
 
-def _serve_in_process(layout: Layout) -> Any:
+def in_process(layout: Layout, database: str | None = None) -> Any:
+    """A Tiled context of a server inside this process, on this PostgreSQL database or on the data root's own.
+
+    Raises RuntimeError when PostgreSQL does not answer.
+    """
     from tiled.client.context import Context
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
         from xrm_sims.data.server import make_app
 
-        return Context.from_app(make_app(layout))
+        return Context.from_app(make_app(layout, database))
 
 
 def disconnect(data: Data = None) -> None:
@@ -122,7 +126,7 @@ def running_server(layout: Layout) -> str | None:
     return record["uri"] if answer.is_success else None
 
 
-def _mounted(context: Any, *path: str) -> Any:
+def mounted(context: Any, *path: str) -> Any:
     """A client of what is mounted there, with a table of node classes of its own: databroker's ``.v1`` writes into the
     one it finds, which would otherwise change every client of this process."""
     from tiled.client import from_context
@@ -175,7 +179,7 @@ def parts_of(run: Any) -> list[Any]:
     """databroker's runs of one measurement that was interrupted and resumed, oldest first; ``run`` is any of them, as
     databroker or Tiled gives it. A run that was never resumed stands alone."""
     parts = tiled_parts_of(run)
-    broker = _mounted(parts[0].context, *parts[0].path_parts[:-1]).v1
+    broker = mounted(parts[0].context, *parts[0].path_parts[:-1]).v1
     return [broker[part.metadata["start"]["uid"]] for part in parts]
 
 
@@ -184,7 +188,7 @@ def tiled_parts_of(run: Any) -> list[Any]:
     from tiled.queries import Eq
 
     client = getattr(run, "v2", run)  # databroker's Header stands on a Tiled client
-    catalog = _mounted(client.context, *client.path_parts[:-1])
+    catalog = mounted(client.context, *client.path_parts[:-1])
     start = run.metadata["start"] if hasattr(run, "metadata") else run.start
     first = start.get("resumes_uid", start["uid"])
     parts = list(catalog.search(Eq("start.resumes_uid", first)).values())
@@ -199,5 +203,5 @@ def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]
     Raises ValueError for an unknown uid.
     """
     run = find_run(uid, data)
-    broker = _mounted(run.context, "runs").v1
+    broker = mounted(run.context, "runs").v1
     return broker[run.metadata["start"]["uid"]].documents()

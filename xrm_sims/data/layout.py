@@ -46,6 +46,11 @@ class Layout:
         return self.root / "tiled"
 
     @property
+    def database(self) -> Path:
+        """URI of the catalogue's PostgreSQL database, where it is not in SQLite files."""
+        return self.tiled / "database"
+
+    @property
     def nights(self) -> Path:
         """One folder for each night: its sheet, record, log, summary and pictures."""
         return self.root / "nights"
@@ -76,11 +81,16 @@ def api_key(layout: Layout) -> str:
     """The key of this data root, made once and readable by its owner only."""
     path = layout.tiled / "api_key"
     if not path.exists():
-        layout.tiled.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        publish(beside, path)
+        write_private(path, secrets.token_hex(32))
     return path.read_text()
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that appears whole and that its owner alone can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    publish(beside, path)

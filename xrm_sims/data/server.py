@@ -1,12 +1,12 @@
 """The Tiled server of a data root: ``/runs``, a catalogue of Bluesky runs, and ``/results``, plain.
 
-SQLite and local files by default. Only the frames folder and what the catalogue wrote itself can be read through it.
+SQLite (or PostgreSQL, see ``database``) and local files. Only the frames folder and what the catalogue wrote itself can
+be read through it.
 Importing Tiled's server takes seconds, so this module is imported only when a server is really needed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -14,32 +14,27 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from tiled.server.app import build_app_from_config
 
+from xrm_sims.data.database import database_of, trees
 from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
 from xrm_sims.data.web import SETTINGS
-from xrm_sims.whole import publish
 
-RUNS = "runs"
-RESULTS = "results"
 RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
 LEAST_PRIORITY = 19
-_CATALOG_SPEC = {"name": "CatalogOfBlueskyRuns", "version": "3.0"}
-_RESULTS_SPEC = {"name": "Results", "version": "1.0"}  # only for the web UI
 
 
-def server_config(layout: Layout) -> dict[str, Any]:
+def server_config(layout: Layout, database: str | None) -> dict[str, Any]:
     """Configuration in the terms of Tiled's own YAML files."""
     for folder in (layout.frames, layout.tiled):
         folder.mkdir(parents=True, exist_ok=True)
     return {
-        "trees": [_tree(layout, RUNS, specs=[_CATALOG_SPEC]), _tree(layout, RESULTS, specs=[_RESULTS_SPEC])],
+        "trees": trees(layout, database),
+        "create_mount_nodes_if_not_exist": True,
         "authentication": {"single_user_api_key": api_key(layout)},
         "media_types": {
             "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"},
@@ -52,54 +47,13 @@ def server_config(layout: Layout) -> dict[str, Any]:
     }
 
 
-def make_app(layout: Layout) -> Any:
-    """The server as an ASGI application."""
+def make_app(layout: Layout, database: str | None = None) -> Any:
+    """The server as an ASGI application, on this PostgreSQL database or on the data root's own."""
     os.environ.setdefault("TILED_UI_SETTINGS", str(SETTINGS))
-    app = build_app_from_config(server_config(layout))
+    app = build_app_from_config(server_config(layout, database or database_of(layout)))
     app.add_middleware(Guard, readable=[layout.frames])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
     return app
-
-
-def _create_database(path: Path) -> None:
-    """An empty catalogue database, as ``tiled catalog init`` makes it, without the seconds of a process of its own."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from tiled.alembic_utils import stamp_head
-    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
-    from tiled.catalog.core import initialize_database
-
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    uri = f"sqlite+aiosqlite:///{beside}"
-
-    async def create() -> None:
-        engine = create_async_engine(uri)
-        await initialize_database(engine)
-        await engine.dispose()
-
-    def run() -> None:
-        asyncio.run(create())
-        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
-
-    with ThreadPoolExecutor(1) as own_thread:  # the caller's may have an event loop already
-        own_thread.submit(run).result()
-    publish(beside, path)
-
-
-def _tree(layout: Layout, mount: str, **extra: Any) -> dict[str, Any]:
-    database = layout.tiled / f"{mount}.db"
-    if not database.exists():
-        _create_database(database)
-    return {
-        "path": f"/{mount}",
-        "tree": "catalog",
-        "args": {
-            "uri": str(database),
-            "writable_storage": [str(layout.tiled / mount), f"sqlite:///{layout.tiled / f'{mount}-tables.db'}"],
-            "readable_storage": [str(layout.frames)],
-            **extra,
-        },
-    }
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,131 @@
+"""Where the catalogue keeps its records: SQLite files of the data root, or one PostgreSQL database by its URI.
+
+Every process of the data root honours the URI that ``moving`` leaves there. Frames, journals and arrays are
+files either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from xrm_sims.data.layout import Layout
+from xrm_sims.whole import publish
+
+SCHEMES = ("postgresql", "postgres")
+_CATALOGUES: dict[str, list[dict[str, str]]] = {
+    "runs": [{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
+    "results": [{"name": "Results", "version": "1.0"}],  # only for the web UI
+}
+
+
+def database_of(layout: Layout) -> str | None:
+    """URI of the PostgreSQL database; None for SQLite files."""
+    try:
+        return layout.database.read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def trees(layout: Layout, uri: str | None) -> list[dict[str, Any]]:
+    """``/runs`` and ``/results`` for Tiled's configuration; their databases are made when they are not there yet.
+
+    Raises as :func:`prepare_postgresql`.
+    """
+    if uri:
+        prepare_postgresql(uri)
+    return [_in_postgresql(layout, name, uri) if uri else _in_sqlite(layout, name) for name in _CATALOGUES]
+
+
+def without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    where = parts.hostname or ""
+    if parts.port:
+        where += f":{parts.port}"
+    return urlunsplit((parts.scheme, where, parts.path, "", ""))
+
+
+def _in_sqlite(layout: Layout, name: str) -> dict[str, Any]:
+    path = layout.tiled / f"{name}.db"
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.unlink(missing_ok=True)
+        _initialize(f"sqlite+aiosqlite:///{beside}")
+        publish(beside, path)
+    tables = f"sqlite:///{layout.tiled / f'{name}-tables.db'}"
+    return _tree(layout, name, uri=str(path), writable_storage=[str(layout.tiled / name), tables])
+
+
+def _in_postgresql(layout: Layout, name: str, uri: str) -> dict[str, Any]:
+    """One database: both catalogues as its first containers, their tables beside the records."""
+    uri = f"postgresql://{uri.partition('://')[2]}"
+    folder = layout.tiled / "postgresql" / name
+    return _tree(layout, name, uri=uri, writable_storage=[str(folder), uri], mount_node=name)
+
+
+def _tree(layout: Layout, name: str, **args: Any) -> dict[str, Any]:
+    args |= {"readable_storage": [str(layout.frames)], "specs": _CATALOGUES[name]}
+    return {"path": f"/{name}", "tree": "catalog", "args": args}
+
+
+def _initialize(uri: str) -> None:
+    """An empty catalogue database, as ``tiled catalog init`` makes it, without the seconds of a process of its own."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from tiled.alembic_utils import stamp_head
+    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
+    from tiled.catalog.core import initialize_database
+
+    async def create() -> None:
+        engine = create_async_engine(uri)
+        await initialize_database(engine)
+        await engine.dispose()
+
+    def run() -> None:
+        asyncio.run(create())
+        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
+
+    with ThreadPoolExecutor(1) as own_thread:  # the caller's may have an event loop already
+        own_thread.submit(run).result()
+
+
+def prepare_postgresql(uri: str) -> None:
+    """Prepare an empty PostgreSQL database; one that is prepared stays as it is.
+
+    Raises ValueError for what is no such URI, RuntimeError when the server does not answer or refuses.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+    from tiled.alembic_utils import UninitializedDatabase
+    from tiled.catalog.core import check_catalog_database
+
+    parts = urlsplit(uri)
+    if parts.scheme not in SCHEMES or not parts.path.strip("/"):
+        raise ValueError(f"{without_password(uri)!r}: needs postgresql://user@host/name of a database that exists")
+    engine_uri = f"postgresql+asyncpg://{uri.partition('://')[2]}"
+
+    async def is_ready() -> bool:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        engine = create_async_engine(engine_uri)
+        try:
+            await check_catalog_database(engine)
+        except UninitializedDatabase:
+            return False
+        finally:
+            await engine.dispose()
+        return True
+
+    try:
+        with ThreadPoolExecutor(1) as own_thread:
+            ready = own_thread.submit(lambda: asyncio.run(is_ready())).result()
+        if not ready:
+            _initialize(engine_uri)
+    except (OSError, SQLAlchemyError) as error:
+        raise RuntimeError(f"the database {without_password(uri)} cannot be used: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0].removeprefix("<class ").split(">: ")[-1]
