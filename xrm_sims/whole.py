@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """The whole file or none of it; the path."""
+def write_whole(path: Path, content: str | bytes, *, private: bool = False) -> Path:
+    """The whole file or none of it; the path. A private one can be read by its owner only."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

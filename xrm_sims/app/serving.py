@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from xrm_sims.app.options import ExistingData
+from xrm_sims.app.options import Data, ExistingData
 from xrm_sims.app.stopping import Interrupted
+from xrm_sims.data.layout import HOST
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -15,7 +16,9 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 @app.command()
 def serve(
     data: ExistingData = None,
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 8000,
+    users: Annotated[bool, typer.Option("--users", help="People log in (xrm-sims add-user) and read.")] = False,
+    host: Annotated[str, typer.Option("--host", help="Interface to listen to; others need --users.")] = HOST,
 ) -> None:
     """Serve the catalogue with Tiled; the browser finds it at /ui/ (docs/browsing.md).
 
@@ -24,9 +27,27 @@ def serve(
     from xrm_sims.data.server import serve_forever
 
     try:
-        serve_forever(data, port=port, announce=typer.echo)
+        serve_forever(data, port=port, users=users, host=host, announce=typer.echo)
     except Interrupted:
         typer.echo("stopped", err=True)  # the usual end
+
+
+@app.command()
+def add_user(
+    name: Annotated[str, typer.Argument(help="Name to log in with.")],
+    admin: Annotated[bool, typer.Option("--admin", help="May change and delete, too.")] = False,
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+    data: Data = None,
+) -> None:
+    """Let somebody log in to xrm-sims serve --users, or change a password; the server need not be stopped.
+
+    Example: xrm-sims add-user ada --data ~/nanoct
+    """
+    from xrm_sims.data.layout import Layout
+    from xrm_sims.data.users import add_user as add
+
+    add(Layout.of(data), name, password, admin=admin)
+    typer.echo(f"{name} may log in")
 
 
 @app.command()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -50,11 +52,7 @@ def without_password(uri: str) -> str:
 
 def _in_sqlite(layout: Layout, name: str) -> dict[str, Any]:
     path = layout.tiled / f"{name}.db"
-    if not path.exists():
-        beside = path.with_suffix(f".{os.getpid()}")
-        beside.unlink(missing_ok=True)
-        _initialize(f"sqlite+aiosqlite:///{beside}")
-        publish(beside, path)
+    make_sqlite(path)
     tables = f"sqlite:///{layout.tiled / f'{name}-tables.db'}"
     return _tree(layout, name, uri=str(path), writable_storage=[str(layout.tiled / name), tables])
 
@@ -71,21 +69,31 @@ def _tree(layout: Layout, name: str, **args: Any) -> dict[str, Any]:
     return {"path": f"/{name}", "tree": "catalog", "args": args}
 
 
-def _initialize(uri: str) -> None:
-    """An empty catalogue database, as ``tiled catalog init`` makes it, without the seconds of a process of its own."""
+def make_sqlite(path: Path, kind: str = "catalog") -> None:
+    """An empty database of Tiled's, where there is none yet."""
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.unlink(missing_ok=True)
+        _initialize(f"sqlite+aiosqlite:///{beside}", kind)
+        publish(beside, path)
+
+
+def _initialize(uri: str, kind: str = "catalog") -> None:
+    """What ``tiled catalog init`` does, without the seconds of a process of its own."""
     from sqlalchemy.ext.asyncio import create_async_engine
     from tiled.alembic_utils import stamp_head
-    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
-    from tiled.catalog.core import initialize_database
+
+    core = import_module(f"tiled.{kind}.core")
+    constants = import_module(f"tiled.{kind}.alembic_constants")
 
     async def create() -> None:
         engine = create_async_engine(uri)
-        await initialize_database(engine)
+        await core.initialize_database(engine)
         await engine.dispose()
 
     def run() -> None:
         asyncio.run(create())
-        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, uri)
+        stamp_head(constants.ALEMBIC_INI_TEMPLATE_PATH, constants.ALEMBIC_DIR, uri)
 
     with ThreadPoolExecutor(1) as own_thread:  # the caller's may have an event loop already
         own_thread.submit(run).result()

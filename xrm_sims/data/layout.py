@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from xrm_sims.whole import publish
+from xrm_sims.whole import publish, write_whole
 
 HOST = "127.0.0.1"  # what serves a data root listens to this computer only
 
@@ -51,6 +51,11 @@ class Layout:
         return self.tiled / "database"
 
     @property
+    def users(self) -> Path:
+        """Who may log in to a server of this data root, with hashes of their passwords."""
+        return self.tiled / "users.json"
+
+    @property
     def nights(self) -> Path:
         """One folder for each night: its sheet, record, log, summary and pictures."""
         return self.root / "nights"
@@ -79,18 +84,13 @@ class Layout:
 
 def api_key(layout: Layout) -> str:
     """The key of this data root, made once and readable by its owner only."""
-    path = layout.tiled / "api_key"
+    return once_private(layout.tiled / "api_key")
+
+
+def once_private(path: Path) -> str:
+    """A random secret in a file of its owner's, made by whoever asks first."""
     if not path.exists():
-        write_private(path, secrets.token_hex(32))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        publish(write_whole(beside, secrets.token_hex(32), private=True), path)
     return path.read_text()
-
-
-def write_private(path: Path, text: str) -> None:
-    """A file that appears whole and that its owner alone can read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(beside, path)

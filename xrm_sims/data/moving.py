@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from xrm_sims.data.catalog import connect, disconnect, in_process, mounted, running_server
-from xrm_sims.data.layout import Layout, write_private
+from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import replay
+from xrm_sims.whole import write_whole
 
 
 def move_catalogue(
@@ -45,7 +46,7 @@ def move_catalogue(
     finally:
         new.close()
     disconnect(layout.root)
-    write_private(layout.database, uri)
+    write_whole(layout.database, uri, private=True)
     return count
 
 

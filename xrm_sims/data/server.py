@@ -22,20 +22,21 @@ from tiled.server.app import build_app_from_config
 from xrm_sims.data.database import database_of, trees
 from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
+from xrm_sims.data.users import configuration
 from xrm_sims.data.web import SETTINGS
 
 RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
 LEAST_PRIORITY = 19
 
 
-def server_config(layout: Layout, database: str | None) -> dict[str, Any]:
-    """Configuration in the terms of Tiled's own YAML files."""
+def server_config(layout: Layout, database: str | None, *, users: bool = False) -> dict[str, Any]:
+    """Configuration in the terms of Tiled's own YAML files; with ``users`` people log in, else the key opens all."""
     for folder in (layout.frames, layout.tiled):
         folder.mkdir(parents=True, exist_ok=True)
     return {
         "trees": trees(layout, database),
         "create_mount_nodes_if_not_exist": True,
-        "authentication": {"single_user_api_key": api_key(layout)},
+        **(configuration(layout) if users else {"authentication": {"single_user_api_key": api_key(layout)}}),
         "media_types": {
             "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"},
             "table": {"application/json-seq": "xrm_sims.data.web:json_lines"},
@@ -47,10 +48,10 @@ def server_config(layout: Layout, database: str | None) -> dict[str, Any]:
     }
 
 
-def make_app(layout: Layout, database: str | None = None) -> Any:
+def make_app(layout: Layout, database: str | None = None, *, users: bool = False) -> Any:
     """The server as an ASGI application, on this PostgreSQL database or on the data root's own."""
     os.environ.setdefault("TILED_UI_SETTINGS", str(SETTINGS))
-    app = build_app_from_config(server_config(layout, database or database_of(layout)))
+    app = build_app_from_config(server_config(layout, database or database_of(layout), users=users))
     app.add_middleware(Guard, readable=[layout.frames])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
     return app
@@ -69,23 +70,35 @@ class _Server(uvicorn.Server):
 
 
 class TiledServer:
-    """The catalogue of a data root over HTTP on the loopback interface; port 0 takes a free one.
+    """The catalogue of a data root over HTTP.
 
     Use it as a context manager, or ``run()`` it until Ctrl-C.
 
-    Raises RuntimeError when the port is taken or the server does not come up.
+    Parameters
+    ----------
+    data : the data root.
+    port : 0 takes a free one.
+    users : whether people log in (see ``users``) instead of showing the key. Programs of this computer then do without
+        the server, as they have no password.
+    host : address of the interface to listen to; another than the loopback interface only with ``users``.
+
+    Raises RuntimeError when the port is taken or the server does not come up, ValueError for a host without users.
     """
 
-    def __init__(self, data: str | os.PathLike[str] | None = None, port: int = 0) -> None:
-        self.layout = Layout.of(data)
+    def __init__(
+        self, data: str | os.PathLike[str] | None = None, port: int = 0, *, users: bool = False, host: str = HOST
+    ) -> None:
+        if host not in (HOST, "localhost", "::1") and not users:
+            raise ValueError(f"host {host}: others than this computer need to log in: --users")
+        self.layout, self.users, self.host = Layout.of(data), users, host
         self.key = api_key(self.layout)
-        self._socket = socket.socket()
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((HOST, port))
+            self._socket.bind((host, port))
         except OSError as error:
             self._socket.close()
-            raise RuntimeError(f"port {port} on {HOST} cannot be used ({error.strerror}); choose another") from error
+            raise RuntimeError(f"port {port} on {host} cannot be used ({error.strerror}); choose another") from error
         self.port = self._socket.getsockname()[1]
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -94,22 +107,33 @@ class TiledServer:
     @property
     def uri(self) -> str:
         """For Tiled clients."""
-        return f"http://{HOST}:{self.port}/api/v1?api_key={self.key}"
+        return f"{self._base}/api/v1{self._query}"
 
     @property
     def url(self) -> str:
         """For browsers."""
-        return f"http://{HOST}:{self.port}/ui/?api_key={self.key}"
+        return f"{self._base}/ui/{self._query}"
+
+    @property
+    def _base(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    @property
+    def _query(self) -> str:
+        return "" if self.users else f"?api_key={self.key}"
 
     def run(self, announce: Callable[[str], object] = lambda url: None) -> None:
         """Serve until interrupted; ``announce`` is told the browser's address as soon as it answers."""
 
         def ready() -> None:
-            _record(self.layout, self.port)
+            if not self.users:
+                _record(self.layout, self.port)
             announce(self.url)
             self._ready.set()
 
-        config = uvicorn.Config(make_app(self.layout), log_config=None, access_log=False, loop="asyncio")
+        config = uvicorn.Config(
+            make_app(self.layout, users=self.users), log_config=None, access_log=False, loop="asyncio"
+        )
         self._server = _Server(config, ready)
         try:
             self._server.run(sockets=[self._socket])
@@ -141,11 +165,16 @@ class TiledServer:
 
 
 def serve_forever(
-    data: str | os.PathLike[str] | None = None, *, port: int = 8000, announce: Callable[[str], object] = print
+    data: str | os.PathLike[str] | None = None,
+    *,
+    port: int = 8000,
+    users: bool = False,
+    host: str = HOST,
+    announce: Callable[[str], object] = print,
 ) -> None:
     """Serve a data root until Ctrl-C; ``announce`` gets the address for browsers, key included. Whoever measures on
     this computer goes first: this process takes the lowest priority."""
-    server = TiledServer(data, port)
+    server = TiledServer(data, port, users=users, host=host)
     os.nice(LEAST_PRIORITY)
     server.run(lambda url: announce(f"Browse {server.layout.root} at {url} (Ctrl-C stops)"))
 

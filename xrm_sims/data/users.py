@@ -1,0 +1,110 @@
+"""Several people at one server: who they are, and that they read while only administrators write.
+
+Names and hashes of passwords lie in ``tiled/users.json``. A laboratory that has accounts elsewhere puts Tiled's own
+``authentication`` section (PAM, LDAP, OpenID Connect) into ``tiled/authentication.yml`` instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from tiled.access_control.access_policies import DummyAccessPolicy
+from tiled.access_control.scopes import PUBLIC_SCOPES, ScopeName
+from tiled.server.protocols import InternalAuthenticator, UserSessionState
+
+from xrm_sims.data.database import make_sqlite
+from xrm_sims.data.layout import Layout, once_private
+from xrm_sims.whole import write_whole
+
+PROVIDER = "xrm-sims"
+LEAST_PASSWORD = 10  # characters
+_COST = {"n": 1 << 14, "r": 8, "p": 1}  # of scrypt: 16 MB and some 50 ms for each try
+
+
+def add_user(layout: Layout, name: str, password: str, *, admin: bool = False) -> None:
+    """Add somebody, or change a password.
+
+    Raises ValueError for a name or a password that will not do.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"user {name!r}: needs a name of letters and digits")
+    if len(password) < LEAST_PASSWORD:
+        raise ValueError(f"password: needs {LEAST_PASSWORD} characters at least, got {len(password)}")
+    salt = secrets.token_hex(16)
+    users = _read(layout.users)
+    users[name] = {"salt": salt, "hash": _hash(password, salt), "admin": admin}
+    layout.tiled.mkdir(parents=True, exist_ok=True)
+    write_whole(layout.users, json.dumps(users, indent=1), private=True)
+
+
+def configuration(layout: Layout) -> dict[str, Any]:
+    """The sections of Tiled's configuration that let people log in.
+
+    Raises ValueError when there is nobody yet, or when ``authentication.yml`` is none.
+    """
+    own = layout.tiled / "authentication.yml"
+    authentication = _foreign(own) if own.exists() else _own(layout)
+    database = layout.tiled / "sessions.db"
+    make_sqlite(database, "authn_database")
+    return {
+        "authentication": {"secret_keys": [once_private(layout.tiled / "session_key")], **authentication},
+        "database": {"uri": f"sqlite:///{database}"},
+        "access_control": {"access_policy": "xrm_sims.data.users:ReadersAndAdministrators", "args": {}},
+    }
+
+
+class PasswordFile(InternalAuthenticator):  # type: ignore[misc]
+    """Tiled's authenticator over ``users.json``, which is read anew at every try."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.confirmation_message = ""
+
+    async def authenticate(self, username: str, password: str) -> UserSessionState | None:
+        known = _read(self.path).get(username, {"salt": "", "hash": ""})  # an unknown name costs as much time
+        if secrets.compare_digest(_hash(password, known["salt"]), known["hash"]):
+            return UserSessionState(username, {})
+        return None
+
+
+class ReadersAndAdministrators(DummyAccessPolicy):  # type: ignore[misc]
+    """Everybody who has logged in reads everything; who is no administrator changes nothing."""
+
+    async def allowed_scopes(self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any) -> Any:
+        if ScopeName.admin_apikeys in authn_scopes:
+            return await super().allowed_scopes(node, principal, authn_access_tags, authn_scopes)
+        return PUBLIC_SCOPES
+
+
+def _own(layout: Layout) -> dict[str, Any]:
+    users = _read(layout.users)
+    if not users:
+        raise ValueError(f"{layout.root} has no users yet: xrm-sims add-user NAME")
+    authenticator = {"authenticator": "xrm_sims.data.users:PasswordFile", "args": {"path": str(layout.users)}}
+    admins = [{"provider": PROVIDER, "id": name} for name, user in users.items() if user["admin"]]
+    return {"providers": [{"provider": PROVIDER, **authenticator}], "tiled_admins": admins}
+
+
+def _foreign(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        said = yaml.safe_load(path.read_text())
+        section = said["authentication"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        section = None
+    if not isinstance(section, dict) or not section.get("providers"):
+        raise ValueError(f"{path}: needs Tiled's section authentication, with providers")
+    return section
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _hash(password: str, salt: str) -> str:
+    return hashlib.scrypt(password.encode(), salt=salt.encode(), dklen=32, **_COST).hex()
