@@ -3,9 +3,8 @@ the instrument with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -129,13 +128,21 @@ def maps(
     report_maps(run, data=data, out=out, ratio=ratio, align=align)
 
 
+_OF_THE_MAP = ("--sims-counts", "--map-depth-nm", "--fov-um", "--elements")
+_FITTING = {
+    "--auto": ("--seed", "--num", "--binning", "--rule", *_OF_THE_MAP),
+    "one run": ("--rule", "--roi", *_OF_THE_MAP),
+    "two runs": ("--z-um", "--anywhere"),
+}
+
+
 @app.command()
 def correlate(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
             help="Uid of a reconstructed tomography of the mounted specimen: mill to one of its ROIs and map it. With "
-            "the uid of a raster after it: only place that map in the tomogram; no beam."
+            "the uid of a raster or an SE image after it: only place that in the volume, which may be an imported one."
         ),
     ] = None,
     auto: Annotated[bool, typer.Option("--auto", help="The whole experiment, from a fresh specimen on.")] = False,
@@ -163,6 +170,10 @@ def correlate(
         str | None,
         typer.Option("--elements", help="Then map these by EDS and place that too, such as Ni,Co; default: none."),
     ] = None,
+    anywhere: Annotated[
+        bool | None,
+        typer.Option("--anywhere", help="Of two runs nothing is known: look at all places, rotations and heights."),
+    ] = None,
     num: Annotated[
         int | None,
         typer.Option("--num", min=1, help="Projections over a full turn, with --auto; default: 1200."),
@@ -181,6 +192,7 @@ def correlate(
     from plans.validation import positive
     from xrm_sims.app import closed_loop
     from xrm_sims.app.experiment import Choices
+    from xrm_sims.app.placing import register_runs
     from xrm_sims.correlate.ranking import DefectRule, load_rule
 
     named = list(runs or ())
@@ -189,13 +201,20 @@ def correlate(
             "correlate: needs either --auto, or a tomography, or a tomography and a sims_raster, got "
             f"{' '.join([*named, *['--auto'] * auto]) or 'nothing'}"
         )
+    way = ("--auto", "one run", "two runs")[len(named)]
     wishes = {"--sims-counts": sims_counts, "--map-depth-nm": map_depth_nm, "--fov-um": fov_um}
-    mapping = {**wishes, "--elements": elements}
-    _refuse_useless(
-        ("--auto", "one run", "two runs")[len(named)],
-        {"--seed": seed, "--num": num, "--binning": binning, "--rule": rule, "--roi": roi, "--z-um": z_um, **mapping},
-        (("--seed", "--num", "--binning", "--rule", *mapping), ("--rule", "--roi", *mapping), ("--z-um",))[len(named)],
-    )
+    given: dict[str, object] = {
+        "--seed": seed,
+        "--num": num,
+        "--binning": binning,
+        "--rule": rule,
+        "--roi": roi,
+        **wishes,
+    }
+    given |= {"--elements": elements, "--z-um": z_um, "--anywhere": anywhere}
+    if useless := [name for name, value in given.items() if value is not None and name not in _FITTING[way]]:
+        takes = ", ".join(_FITTING[way])
+        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {takes}")
     positive(**{name: value for name, value in wishes.items() if value is not None})
     choices = Choices(
         rule=DefectRule() if rule is None else load_rule(rule),
@@ -214,9 +233,4 @@ def correlate(
     if len(named) == 1:
         closed_loop.go_on(named[0], out, data=data, roi=roi, choices=choices)
     else:
-        closed_loop.register_runs(named[0], named[1], out, data=data, z_um=z_um)
-
-
-def _refuse_useless(way: str, given: Mapping[str, Any], fitting: Sequence[str]) -> None:
-    if useless := [name for name, value in given.items() if value is not None and name not in fitting]:
-        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {', '.join(fitting)}")
+        register_runs(named[0], named[1], out, data=data, z_um=z_um, anywhere=bool(anywhere))

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import plans
 from plans import Correlative
-from xrm_sims.app.consumed import check_not_consumed, known_plane
+from xrm_sims.app.consumed import check_not_consumed
 from xrm_sims.app.elements import PICTURE, add_elements
 from xrm_sims.app.experiment import FIELD_UM, Analysis, Choices, Findings
 from xrm_sims.app.finding import check_specimen, tomography_parts, weigh_reach
-from xrm_sims.app.phases import tell_phases
-from xrm_sims.app.pictures import draw, draw_registered
+from xrm_sims.app.pictures import draw
+from xrm_sims.app.placing import placed, write_summary
 from xrm_sims.app.rasters import labels_of
 from xrm_sims.app.reconstruction import kept_tomogram
-from xrm_sims.app.session import Session, open_session, session_settings
-from xrm_sims.app.sims_maps import make_maps
-from xrm_sims.correlate.appearance import sims_active
-from xrm_sims.correlate.defects import Defect
+from xrm_sims.app.session import Session, open_session
 from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.ranking import best_roi, numbered_roi
-from xrm_sims.correlate.register import Registration, register_to_ct
-from xrm_sims.correlate.segment import segment
-from xrm_sims.data import find_run, read_raster, results
+from xrm_sims.correlate.register import Registration
+from xrm_sims.data import find_run, read_raster
 from xrm_sims.data.layout import Layout
-from xrm_sims.data.parts import find_parts
-from xrm_sims.geometry import apply_affine
-from xrm_sims.whole import write_whole
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
 AS_USUAL = Choices()
@@ -98,51 +90,6 @@ def go_on(
         return _conclude(session, analysis, session.run(plan), out, began)
 
 
-def register_runs(
-    tomogram_run: str, raster_run: str, out: Path, *, data: Path | None = None, z_um: float | None = None
-) -> dict[str, Any]:
-    """Place a raster that was measured in a tomogram that was reconstructed; nothing at the instrument is touched.
-
-    The first guess is what an earlier registration, or the image of the plane, has said; ``z_um`` gives the height
-    instead, and the place is looked for everywhere that a mode change may have put it.
-    Raises ValueError for runs of other kinds or of two specimens, without a first guess, and for a registration that
-    is not certain.
-    """
-    parts, root = tomography_parts(tomogram_run, data), Layout.of(data).root
-    (first, *_) = find_parts(Layout.of(data).journal, raster_run)
-    if (kind := first.start.get("scan_type", "run")) != "sims_raster":
-        raise ValueError(f"run {first.uid}: is a {kind}, and a sims_raster is needed; name one of those")
-    _check_one_specimen(parts[0].before, first.before)
-    tomogram = kept_tomogram(parts[0].uid, data)
-    instrument = session_settings(root)
-    maps = make_maps(first.uid, root, instrument, uncorrected_too=True)
-    start = maps.start
-    known: dict[str, Any] = known_plane(root, start) if z_um is None else {"exposed_z_um": z_um}
-    registration = register_to_ct(
-        sims_active(maps.image),
-        tomogram.volume,
-        tomogram.voxel_um,
-        maps.raster,
-        known["exposed_z_um"],
-        known.get("scan_to_specimen"),
-    )
-    defect = Defect.from_dict(known["defect"]) if "defect" in known else None
-    about = registration.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
-    results.save(root, start["uid"], "registration", metadata=about, parents=[tomogram.uid])
-    particles = segment(tomogram.volume, tomogram.voxel_um)
-    tell_phases(maps, registration, particles, root, instrument, [tomogram.uid])
-    out.mkdir(parents=True, exist_ok=True)
-    uids = {"tomography": tomogram.uid, "sims": start["uid"]}
-    pictures = draw_registered(tomogram, registration, (maps.counts, start), defect, root, out)
-    return _write({"run_uids": uids, **placed(registration, start)}, out, pictures)
-
-
-def _check_one_specimen(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    names = [about["specimen"] for about in (one, other) if "specimen" in about]
-    if len(set(names)) > 1:
-        raise ValueError(f"runs: the tomogram shows {names[0]} and the map {names[1]}; both need to be of one specimen")
-
-
 def _check_elements(session: Session, choices: Choices) -> None:
     if choices.elements:
         fov_um = choices.fov_um or max(FIELD_UM)
@@ -164,16 +111,7 @@ def _conclude(
         summary["elements"] = told
         pictures += [out / PICTURE] if "refused" not in told else []
     summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
-    return _write(summary, out, pictures)
-
-
-def _write(summary: dict[str, Any], out: Path, pictures: Sequence[Path]) -> dict[str, Any]:
-    summary["pictures"] = [path.name for path in pictures]
-    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    for path in pictures:
-        print(path)
-    print(f"summary: {out / 'summary.json'}")
-    return summary
+    return write_summary(summary, out, pictures)
 
 
 def summarise(session: Session, result: Correlative) -> dict[str, Any]:
@@ -195,19 +133,6 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
         "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
         "resolution": None if resolution is None else resolution.as_dict(),
         "voxel_um": found.tomogram.voxel_um,
-    }
-
-
-def placed(registration: Registration, start: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a raster lies, as ``summary.json`` says it."""
-    rows, columns = start["shape"]
-    middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
-    return {
-        "sims_centre_um": middle.tolist(),
-        "exposed_z_um": registration.exposed_z_um,
-        "sims_to_specimen": registration.sims_to_specimen.tolist(),
-        "sigma_nm": registration.sigma_nm,
-        "registration_residual_nm": registration.residual_nm,
     }
 
 

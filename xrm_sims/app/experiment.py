@@ -19,7 +19,7 @@ from xrm_sims.app.phases import tell_phases
 from xrm_sims.app.planner import Planner, map_for
 from xrm_sims.app.progress import timed
 from xrm_sims.app.rasters import inner_field, raster_of_image
-from xrm_sims.app.reconstruction import Tomogram, reconstruct_tomogram
+from xrm_sims.app.reconstruction import Ct, Tomogram, reconstruct_tomogram
 from xrm_sims.app.sims_maps import keep, make_maps
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.appearance import se_active, sims_active
@@ -162,7 +162,7 @@ class Analysis:
         segmentation, rois = self.find(tomogram)
         return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.rule)))
 
-    def find(self, tomogram: Tomogram) -> tuple[Segmentation, list[Roi]]:
+    def find(self, tomogram: Ct) -> tuple[Segmentation, list[Roi]]:
         """Particles and numbered ROIs of a volume; the table is kept as the run's result ``rois``."""
         import pandas
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import plans
 from plans import Aim, Preflight
 from xrm_sims.app.experiment import Analysis, Choices, Findings
-from xrm_sims.app.reconstruction import Tomogram, kept_tomogram
+from xrm_sims.app.reconstruction import Ct, kept_tomogram, kept_volume
 from xrm_sims.app.session import Session, open_session, session_settings
 from xrm_sims.correlate.ranking import COLUMNS, DefectRule, Roi, load_rule, numbered_roi
 from xrm_sims.correlate.segment import Segmentation
@@ -18,6 +18,7 @@ from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
 from xrm_sims.whole import write_whole
 
+IMPORTED_VOLUME = "ct_volume"
 SHOWN = 10  # lines on the screen; the table has them all
 
 
@@ -29,19 +30,19 @@ def find_rois(
     Raises ValueError for a run that is not there, is no tomography or has no volume yet; and with ``roi`` for a number
     that is none, one that the rule holds back, and when another specimen than the run's is mounted.
     """
-    parts = tomography_parts(run, data)
+    parts = ct_parts(run, data) if roi is None else tomography_parts(run, data, "an ROI is dug for in what")
     root = Layout.of(data).root
     choices = Choices(rule=DefectRule() if rule is None else load_rule(rule))
     analysis = Analysis(root, session_settings(root), choices)
-    tomogram = kept_tomogram(parts[0].uid, data)
-    segmentation, rois = analysis.find(tomogram)
+    ct = kept_volume(parts[0].uid, data)
+    segmentation, rois = analysis.find(ct)
     print("\n".join(in_words(rois)))
     if out is not None:
-        for path in write(tomogram, segmentation, rois, choices.rule, out):
+        for path in write(ct, segmentation, rois, choices.rule, out):
             print(path)
-    print(f"table kept at /results/{tomogram.uid}/rois")
+    print(f"table kept at /results/{ct.uid}/rois")
     if roi is not None:
-        chosen = numbered_roi(rois, roi)
+        chosen, tomogram = numbered_roi(rois, roi), kept_tomogram(ct.uid, data)
         print(way_to(Findings(tomogram, segmentation, rois, chosen), analysis, parts))
     return rois
 
@@ -53,6 +54,14 @@ def tomography_parts(run: str, data: Path | None, purpose: str = "ROIs are looke
     if kind != "tomography":
         raise ValueError(f"run {parts[0].uid}: is a {kind}, and {purpose} a tomography; name one of those")
     return parts
+
+
+def ct_parts(run: str, data: Path | None) -> list[Part]:
+    """The parts of what has a volume: a tomography, or a volume that was imported. ValueError for other kinds."""
+    parts = find_parts(Layout.of(data).journal, run)
+    if parts[0].start.get("scan_type") == IMPORTED_VOLUME:
+        return parts
+    return tomography_parts(run, data)
 
 
 def check_specimen(parts: Sequence[Part], mounted: str, now_s: float) -> None:
@@ -125,9 +134,7 @@ def as_csv(rois: Sequence[Roi]) -> str:
     return text.getvalue()
 
 
-def write(
-    tomogram: Tomogram, segmentation: Segmentation, rois: Sequence[Roi], rule: DefectRule, out: Path
-) -> list[Path]:
+def write(ct: Ct, segmentation: Segmentation, rois: Sequence[Roi], rule: DefectRule, out: Path) -> list[Path]:
     """``rois.csv``, ``rule.toml`` as it was applied, ``rois.png``."""
     from xrm_sims.correlate import drawing, tomogram_figures
 
@@ -136,6 +143,6 @@ def write(
     write_whole(out / "rule.toml", rule.as_toml())
     best = next((roi.defect for roi in rois if roi.obstacle is None), None)
     figure = tomogram_figures.overview_figure(
-        tomogram.volume, tomogram.voxel_um, [roi.defect for roi in rois], segmentation.pillar, best
+        ct.volume, ct.voxel_um, [roi.defect for roi in rois], segmentation.pillar, best
     )
     return [out / "rois.csv", out / "rule.toml", drawing.save(figure, out / "rois.png")]

@@ -15,7 +15,7 @@ from recon.fourier_shell import FIXED_THRESHOLDS
 from xrm_sims.app.experiment import Findings
 from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.rasters import labels_of, raster_of
-from xrm_sims.app.reconstruction import Tomogram, pillar_of
+from xrm_sims.app.reconstruction import Ct, Tomogram, pillar_of
 from xrm_sims.app.sharpness import Sharpness
 from xrm_sims.app.sims_maps import kept_ions
 from xrm_sims.correlate import drawing, figures, tomogram_figures
@@ -25,6 +25,7 @@ from xrm_sims.correlate.phases import tells_phases
 from xrm_sims.correlate.register import Registration
 from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, read_counts
+from xrm_sims.patterns import Raster
 
 Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts gives them, or ions, and the start document
 
@@ -52,7 +53,7 @@ def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
 
 
 def draw_registered(
-    tomogram: Tomogram, registration: Registration, sims: Measured, defect: Defect | None, data: Path, out: Path
+    tomogram: Ct, registration: Registration, sims: Measured, defect: Defect | None, data: Path, out: Path
 ) -> list[Path]:
     """Pictures of one map that was placed in a tomogram; their paths, the overlay first."""
     drawn = {
@@ -63,8 +64,18 @@ def draw_registered(
     return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
 
 
+def draw_placed(
+    tomogram: Ct, registration: Registration, image: NDArray[np.float64], raster: Raster, out: Path
+) -> list[Path]:
+    """The picture of an image (row, column) that was placed in a volume."""
+    figure = figures.registration_figure(
+        tomogram.volume, tomogram.voxel_um, np.clip(image, 0.0, None)[None], raster, registration, what="SE"
+    )
+    return [drawing.save(figure, out / "registration.png")]
+
+
 def overlay(
-    tomogram: Tomogram, registration: Registration, sims: Measured, se: Measured | None, defect: Defect | None
+    tomogram: Ct, registration: Registration, sims: Measured, se: Measured | None, defect: Defect | None
 ) -> Figure:
     """CT, SE and SIMS of one field; ``se`` is an image about that field."""
     counts, start = sims
@@ -102,7 +113,7 @@ def overview(
     )
 
 
-def registered(tomogram: Tomogram, registration: Registration, sims: Measured) -> Figure:
+def registered(tomogram: Ct, registration: Registration, sims: Measured) -> Figure:
     """What the registration did."""
     counts, start = sims
     return figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)

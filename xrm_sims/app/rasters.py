@@ -26,8 +26,8 @@ def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDA
 
 
 def raster_of_image(start: dict[str, Any]) -> Raster:
-    """The raster that an SE image's start document describes."""
-    return raster_of({**start, "dwell_ms": 1e-3 * start["dwell_us"]})
+    """The raster that an SE image's start document describes; others' images may not tell their dwell."""
+    return raster_of({**start, "dwell_ms": 1e-3 * start.get("dwell_us", 1.0)})
 
 
 def raster_of(start: dict[str, Any]) -> Raster:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,19 @@ from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import Geometry, geometry_from_dict
 
 ENOUGH_SLICES = 64  # for an outline
+
+
+class Ct(Protocol):
+    """What has a volume (z, y, x) in 1/um, wherever it was reconstructed."""
+
+    @property
+    def uid(self) -> str: ...
+
+    @property
+    def volume(self) -> NDArray[np.float32]: ...
+
+    @property
+    def voxel_um(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -71,18 +84,37 @@ def reconstruct_tomogram(
     return tomogram
 
 
+@dataclass(frozen=True)
+class CtVolume:
+    """A volume by itself."""
+
+    uid: str
+    volume: NDArray[np.float32]
+    voxel_um: float
+
+
+def kept_volume(uid: str, data: Path | None) -> CtVolume:
+    """What is kept of a run, reconstructed here or imported. ValueError without a volume."""
+    kept = _kept(uid, data)
+    return CtVolume(uid, kept.arrays["volume"], float(kept.metadata["voxel_um"]))
+
+
 def kept_tomogram(uid: str, data: Path | None) -> Tomogram:
     """What was reconstructed of a run and kept, its sharpness not measured again. ValueError without a volume."""
-    try:
-        kept = results.load(data, uid, "volume")
-    except ValueError as error:
-        raise ValueError(f"{error}; make one: xrm-sims reconstruct {uid[:8]}") from None
+    kept = _kept(uid, data)
     volume, geometry = kept.arrays["volume"], geometry_from_dict(kept.metadata["geometry"])
     residuals = np.asarray(kept.metadata["residuals"], dtype=np.float64)
     times_s = np.full(geometry.num_views, np.nan)
     if geometry.view_shifts_px is not None:
         times_s = results.load(data, uid, "drift").arrays["times_s"]
     return Tomogram(uid, volume, geometry, residuals, times_s, None)
+
+
+def _kept(uid: str, data: Path | None) -> results.Result:
+    try:
+        return results.load(data, uid, "volume")
+    except ValueError as error:
+        raise ValueError(f"{error}; make one: xrm-sims reconstruct {uid[:8]}") from None
 
 
 def memory_said(geometry: Geometry) -> str:

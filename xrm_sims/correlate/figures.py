@@ -94,9 +94,14 @@ def overlay_figure(
 
 
 def registration_figure(
-    volume: Volume, voxel_um: float, sims_counts: ArrayLike, raster: Raster, registration: Registration
+    volume: Volume,
+    voxel_um: float,
+    sims_counts: ArrayLike,
+    raster: Raster,
+    registration: Registration,
+    what: str = "SIMS",
 ) -> Figure:
-    """CT contour of active material on the SIMS map before and after: what the registration did, to the eye."""
+    """CT contour of active material on the map, or the image, beside the CT slice: the registration to the eye."""
     total = np.sqrt(sum_frames(sims_counts).sum(axis=0))
     slice_ = slice_in_field(
         volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, (raster.shape[0], raster.shape[1])
@@ -106,7 +111,7 @@ def registration_figure(
     figure = new_figure(10.6, 5.4)
     left, right = figure.subplots(1, 2)
     image_in(left, total, extent, "viridis", (0.0, float(np.percentile(total, 99.5))))
-    caption(left, "SIMS", "square root of all counts, CT contour")
+    caption(left, what, "square root of counts, CT contour")
     image_in(right, slice_, extent, "gray", (0.0, float(np.nanpercentile(slice_, 99.5))))
     caption(right, "CT", f"z = {registration.exposed_z_um:.2f} ± {registration.sigma_z_um:.2f} µm")
     for axes, colour in ((left, "white"), (right, "#ff9f0a")):
