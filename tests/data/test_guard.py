@@ -6,8 +6,10 @@ import json
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from xrm_sims.data import results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.data.guard import MAX_BODY_BYTES
 from xrm_sims.data.layout import Layout
@@ -122,6 +124,29 @@ def test_without_the_key_there_is_nothing(ask, path):
         status, text = ask(f"/api/v1/{path}", key=False, **wrong)
         assert status == 401
         assert str(ask.layout.root) not in text
+
+
+ZARR = [
+    "v2/",
+    "v2/.zgroup",
+    "v2/.zattrs",
+    "v3/",
+    "v3/zarr.json",
+    "v3/one/zarr.json",
+    "v3/one/c/0",
+    "v2/one/.zarray",
+    "v2/one/0",
+]
+
+
+@pytest.mark.parametrize("path", ZARR)
+def test_without_the_key_there_is_nothing_of_zarr_either(ask, path):
+    version, _, rest = path.partition("/")
+    results.save(ask.layout.root, "one", "kind", {"one": np.arange(3.0)})
+    target = f"/zarr/{version}/results/one/kind/{rest}"
+    assert ask(target, key=False)[0] == 404
+    if not rest.endswith("/0"):  # Tiled cannot read chunks of what it keeps itself
+        assert ask(target)[0] == 200
 
 
 def test_nobody_without_the_key_writes(ask):

@@ -22,7 +22,7 @@ from tiled.server.app import build_app_from_config
 from xrm_sims.data.database import database_of, trees
 from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
-from xrm_sims.data.users import configuration
+from xrm_sims.data.users import one_key, several_people
 from xrm_sims.data.web import SETTINGS
 
 RESPONSE_BYTES = 105_000_000  # Tiled's client gathers chunks up to 100 MiB
@@ -36,7 +36,7 @@ def server_config(layout: Layout, database: str | None, *, users: bool = False) 
     return {
         "trees": trees(layout, database),
         "create_mount_nodes_if_not_exist": True,
-        **(configuration(layout) if users else {"authentication": {"single_user_api_key": api_key(layout)}}),
+        **(several_people(layout) if users else one_key(layout)),
         "media_types": {
             "BlueskyRun": {"application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"},
             "table": {"application/json-seq": "xrm_sims.data.web:json_lines"},

@@ -1,4 +1,4 @@
-"""Several people at one server: who they are, and that they read while only administrators write.
+"""Who may do what at a server: whoever has the key, or several people, who read while only administrators write.
 
 Names and hashes of passwords lie in ``tiled/users.json``. A laboratory that has accounts elsewhere puts Tiled's own
 ``authentication`` section (PAM, LDAP, OpenID Connect) into ``tiled/authentication.yml`` instead.
@@ -17,7 +17,7 @@ from tiled.access_control.scopes import PUBLIC_SCOPES, ScopeName
 from tiled.server.protocols import InternalAuthenticator, UserSessionState
 
 from xrm_sims.data.database import make_sqlite
-from xrm_sims.data.layout import Layout, once_private
+from xrm_sims.data.layout import Layout, api_key, once_private
 from xrm_sims.whole import write_whole
 
 PROVIDER = "xrm-sims"
@@ -41,8 +41,16 @@ def add_user(layout: Layout, name: str, password: str, *, admin: bool = False) -
     write_whole(layout.users, json.dumps(users, indent=1), private=True)
 
 
-def configuration(layout: Layout) -> dict[str, Any]:
-    """The sections of Tiled's configuration that let people log in.
+def one_key(layout: Layout) -> dict[str, Any]:
+    """The sections of Tiled's configuration that let in whoever has the key."""
+    return {
+        "authentication": {"single_user_api_key": api_key(layout)},
+        "access_control": {"access_policy": "xrm_sims.data.users:KeyHolders", "args": {}},
+    }
+
+
+def several_people(layout: Layout) -> dict[str, Any]:
+    """Those that let people log in.
 
     Raises ValueError when there is nobody yet, or when ``authentication.yml`` is none.
     """
@@ -71,13 +79,20 @@ class PasswordFile(InternalAuthenticator):  # type: ignore[misc]
         return None
 
 
-class ReadersAndAdministrators(DummyAccessPolicy):  # type: ignore[misc]
-    """Everybody who has logged in reads everything; who is no administrator changes nothing."""
+class KeyHolders(DummyAccessPolicy):  # type: ignore[misc]
+    """Everybody may do what the credentials shown are good for; without any that is nothing. Tiled 0.2.20 has to be
+    told: below ``/zarr/`` it asks nobody but its access policy."""
 
     async def allowed_scopes(self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any) -> Any:
-        if ScopeName.admin_apikeys in authn_scopes:
-            return await super().allowed_scopes(node, principal, authn_access_tags, authn_scopes)
-        return PUBLIC_SCOPES
+        return frozenset(authn_scopes)
+
+
+class ReadersAndAdministrators(KeyHolders):
+    """Whoever has logged in reads everything; who is no administrator changes nothing."""
+
+    async def allowed_scopes(self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any) -> Any:
+        scopes = await super().allowed_scopes(node, principal, authn_access_tags, authn_scopes)
+        return scopes if ScopeName.admin_apikeys in scopes else scopes & PUBLIC_SCOPES
 
 
 def _own(layout: Layout) -> dict[str, Any]:
