@@ -29,8 +29,7 @@ class DefectRule(BaseModel):
     kinds: tuple[Literal["pore", "crack"], ...] = ("pore", "crack")
     depth_um: tuple[float, float] = (1.0, 6.0)
     least_diameter_um: float = 0.4
-    most_diameter_um: float = 1.2  # what looks larger is mostly several voids that touch, with no middle to aim at
-    most_hollow_um: float = 0.3
+    most_hollow_um: float = 0.3  # what spreads thicker than it fills is several voids, with no middle to aim at
     least_edge_um: float = 3.0
     least_confidence: float = 0.5
     good_diameter_um: float = 0.8
@@ -56,7 +55,7 @@ class DefectRule(BaseModel):
             return "depth"
         if defect.diameter_um < self.least_diameter_um:
             return "size"
-        if defect.diameter_um > self.most_diameter_um or defect.hollow_um > self.most_hollow_um:
+        if defect.hollow_um > self.most_hollow_um:
             return "several in one"
         if defect.edge_um < self.least_edge_um:
             return "distance to the side"
