@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 @app.command()
 def reconstruct(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
+    runs: Annotated[list[str], typer.Argument(help="Uids of tomography runs, or their first five characters or more.")],
     sweeps: Annotated[
         int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
     ] = None,
@@ -35,20 +35,35 @@ def reconstruct(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoint", help="File for the volume after each sweep; an interrupted command goes on there."
+            "--checkpoint",
+            help="File for the volume after each sweep (several runs: a folder); an interrupted command goes on there.",
         ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", help="dask.distributed's, tcp://HOST:8786; its workers do it: docs/machines.md."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Reconstruct a tomogram from its documents; the volume goes to /results beside the run.
+    """Reconstruct tomograms from their documents; the volume goes to /results beside the run.
 
     Example: xrm-sims reconstruct 3f2a9 --voxel-um 0.4 --out pictures
     """
-    from xrm_sims.app.reconstruction import reconstruct_run
+    from xrm_sims.app.reconstruction import reconstruct_runs
 
-    options = {"sweeps": sweeps, "correct": correct, "sharpen": sharpen} | ({} if tv is None else {"tv": tv})
-    reconstruct_run(run, data=data, voxel_um=voxel_um, checkpoint=checkpoint, out=out, **options)
+    reconstruct_runs(
+        runs,
+        data=data,
+        out=out,
+        checkpoint=checkpoint,
+        scheduler=scheduler,
+        voxel_um=voxel_um,
+        sweeps=sweeps,
+        correct=correct,
+        sharpen=sharpen,
+        **({} if tv is None else {"tv": tv}),
+    )
 
 
 @app.command("find-rois")

@@ -1,11 +1,14 @@
-"""From the uid of a tomography run to a volume that is kept beside it."""
+"""From the uid of a tomography run to a volume that is kept beside it.
+
+A :class:`Job` is all that the computation needs; who runs it need not be who keeps what comes out.
+"""
 
 from __future__ import annotations
 
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recon
+from recon.documents import documents_of
 from recon.outline import round_outline
+from recon.prepared import Progress
 from recon.resolution import EdgeResolution, edge_resolution
+from xrm_sims.app.errors import in_one_line
 from xrm_sims.app.progress import stages
 from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, results
@@ -54,6 +60,68 @@ class Tomogram:
         return self.geometry.voxel_um
 
 
+@dataclass(frozen=True)
+class Job:
+    """A scan to be reconstructed wherever its frame files are seen: no catalogue is asked.
+
+    uid : of its first part; documents : (name, document) of each part, the first part first; geometry : as built, in
+    the voxels asked for, or None where the run does not tell; options : for :func:`recon.from_run`, kept with the
+    volume; checkpoint : file that holds the volume after each sweep.
+    """
+
+    uid: str
+    documents: list[list[tuple[str, dict[str, Any]]]]
+    geometry: Geometry | None
+    options: dict[str, Any]
+    checkpoint: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        uid: str,
+        data: Path | None,
+        *,
+        voxel_um: float | None = None,
+        checkpoint: Path | None = None,
+        **options: Any,
+    ) -> Job:
+        """Arguments and errors as for :func:`reconstruct_tomogram`."""
+        parts = parts_of(find_run(uid, data))
+        start = parts[0].start
+        geometry = None
+        if "geometry" in start:
+            grid = {} if voxel_um is None else _grid(start["geometry"], voxel_um)
+            geometry = geometry_from_dict(start["geometry"] | grid)
+        documents = [[(str(name), dict(doc)) for name, doc in documents_of(part)] for part in parts]
+        return cls(start["uid"], documents, geometry, options, checkpoint)
+
+    def memory_said(self, has_bytes: int | None = None) -> str:
+        """How much it takes, at most (the specimen's support may take less), of so many bytes; None: of this machine.
+
+        Raises ValueError when there is not that much.
+        """
+        if self.geometry is None:
+            return "nobody can say how much memory it takes: the run tells no geometry"
+        geometry = self.geometry
+        projections = 6 * geometry.num_views * math.prod(geometry.detector_shape)  # float32, half precision for trust
+        needed_gb = (recon.memory_needed(geometry) + projections) / 1e9
+        here = "this machine" if has_bytes is None else "the worker"
+        has_gb = (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if has_bytes is None else has_bytes) / 1e9
+        if needed_gb > has_gb:
+            raise ValueError(
+                f"the reconstruction takes up to {needed_gb:.1f} GB of memory and {here} has {has_gb:.1f} GB; "
+                f"choose larger voxels than {geometry.voxel_um:g} um (--voxel-um)"
+            )
+        return f"takes up to {needed_gb:.2g} GB of memory; {here} has {has_gb:.0f} GB"
+
+    def run(self, progress: Progress) -> Tomogram:
+        """Read the frames, reconstruct; ValueError for frames or options that will not do."""
+        grid = {} if self.geometry is None else {n: getattr(self.geometry, n) for n in ("voxel_um", "volume_shape")}
+        done = recon.from_run(self.documents, progress=progress, checkpoint=self.checkpoint, **grid, **self.options)
+        resolution = edge_of(done.volume, done.geometry.voxel_um)
+        return Tomogram(self.uid, done.volume, done.geometry, done.residuals, done.times_s, resolution)
+
+
 def reconstruct_tomogram(
     uid: str,
     data: Path | None,
@@ -69,17 +137,12 @@ def reconstruct_tomogram(
     kept there. ``announce`` hears how much memory it takes, before it starts. Raises ValueError for a run that is not
     there, is no tomogram, has a frame file that is missing or cut off, or takes more memory than this machine has.
     """
-    parts = parts_of(find_run(uid, data))
-    start = parts[0].start
-    grid = {} if voxel_um is None or "geometry" not in start else _grid(start["geometry"], voxel_um)
-    if "geometry" in start:
-        said = memory_said(geometry_from_dict(start["geometry"] | grid))
-        if announce is not None:
-            announce(said)
+    job = Job.of(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, **options)
+    said = job.memory_said()
+    if announce is not None:
+        announce(said)
     with stages() as progress:
-        done = recon.from_run(parts, progress=progress, checkpoint=checkpoint, **grid, **options)
-    resolution = edge_of(done.volume, done.geometry.voxel_um)
-    tomogram = Tomogram(start["uid"], done.volume, done.geometry, done.residuals, done.times_s, resolution)
+        tomogram = job.run(progress)
     keep(tomogram, data, options)
     return tomogram
 
@@ -115,22 +178,6 @@ def _kept(uid: str, data: Path | None) -> results.Result:
         return results.load(data, uid, "volume")
     except ValueError as error:
         raise ValueError(f"{error}; make one: xrm-sims reconstruct {uid[:8]}") from None
-
-
-def memory_said(geometry: Geometry) -> str:
-    """How much a reconstruction takes, at most (the specimen's support may take less).
-
-    Raises ValueError when the machine has not got that much.
-    """
-    projections = 6 * geometry.num_views * math.prod(geometry.detector_shape)  # float32, and half precision for trust
-    needed_gb = (recon.memory_needed(geometry) + projections) / 1e9
-    has_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    if needed_gb > has_gb:
-        raise ValueError(
-            f"the reconstruction takes up to {needed_gb:.1f} GB of memory and this machine has {has_gb:.1f} GB; "
-            f"choose larger voxels than {geometry.voxel_um:g} um (--voxel-um)"
-        )
-    return f"takes up to {needed_gb:.2g} GB of memory; this machine has {has_gb:.0f} GB"
 
 
 def _aside(line: str) -> None:
@@ -198,17 +245,65 @@ def pillar_of(volume: NDArray[np.float32], voxel_um: float) -> PillarFit | None:
     return PillarFit(circle.axis_um(volume.shape, voxel_um), circle.radius * voxel_um, top_um)
 
 
-def reconstruct_run(
-    uid: str,
+def reconstruct_runs(
+    uids: Sequence[str],
     *,
     data: Path | None,
-    out: Path | None,
-    voxel_um: float | None = None,
+    out: Path | None = None,
     checkpoint: Path | None = None,
+    scheduler: str | None = None,
     **options: Any,
-) -> Tomogram:
-    """The command: reconstruct, say what came out, draw slices and drift."""
-    tomogram = reconstruct_tomogram(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, announce=_aside, **options)
+) -> None:
+    """The command: reconstruct, say of each run what came out, draw slices and drift.
+
+    Of several runs each has a folder of its own below ``out``, and a file below ``checkpoint``. With ``scheduler`` the
+    workers of dask.distributed at this address do the work. What fails does not keep the others from being done.
+
+    Raises ValueError or RuntimeError in the words of the run that failed, of all of them where several did.
+    """
+    several = len(uids) > 1
+    failed: list[str] = []
+
+    def own(folder: Path | None, name: str) -> Path | None:
+        return None if folder is None else folder.absolute() / name if several else folder.absolute()
+
+    if several and checkpoint is not None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+    places = {uid: own(checkpoint, f"{uid[:8]}.h5") for uid in dict.fromkeys(uids)}
+    jobs = {uid: Job.of(uid, data, checkpoint=place, **options) for uid, place in places.items()}
+    if scheduler is None:
+        outcomes = _one_by_one(jobs)
+    else:
+        from xrm_sims.app.machines import reconstruct_elsewhere
+
+        outcomes = reconstruct_elsewhere(scheduler, jobs, data, announce=_aside)
+    for uid, outcome in outcomes:
+        if isinstance(outcome, Tomogram):
+            keep(outcome, data, jobs[uid].options)
+            tell(outcome, own(out, outcome.uid[:8]))
+        elif several:
+            failed.append(f"{uid[:8]}: {in_one_line(outcome)}")
+        else:
+            raise outcome
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(places)} runs failed: {'; '.join(failed)}")
+
+
+def _one_by_one(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Tomogram | Exception]]:
+    """In this process: the name of each with what came out, or what went wrong."""
+    for name, job in jobs.items():
+        try:
+            _aside(job.memory_said())
+            with stages() as progress:
+                tomogram = job.run(progress)
+        except Exception as error:
+            yield name, error
+        else:
+            yield name, tomogram
+
+
+def tell(tomogram: Tomogram, out: Path | None) -> None:
+    """Say what came out, and draw it where ``out`` is a folder."""
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:
@@ -219,4 +314,3 @@ def reconstruct_run(
         for path in draw_tomogram(tomogram, out):
             print(path)
     print(f"volume kept at /results/{tomogram.uid}/volume")
-    return tomogram
