@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import plans
@@ -15,6 +16,7 @@ from plans import Aim, Correlative
 from xrm_sims.app.experiment import Findings
 from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.rasters import inner_field, labels_of, raster_of, raster_of_image
+from xrm_sims.app.reconstruction import Ct
 from xrm_sims.app.session import Session
 from xrm_sims.app.sims_maps import kept_ions
 from xrm_sims.correlate.align import locate_pillar, pillar_affine
@@ -25,7 +27,9 @@ from xrm_sims.correlate.phases import tells_phases
 from xrm_sims.correlate.register import Registration, register_to_ct
 from xrm_sims.data import find_run, read_counts, results
 from xrm_sims.geometry import apply_affine, invert_affine
+from xrm_sims.patterns import Raster
 
+KIND = "elements"
 PICTURE = "elements.png"
 
 
@@ -71,36 +75,63 @@ def place(result: Correlative, data: Path) -> Registration:
     return placed
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What electrons have shown of a map's field, at the map's pixels: SE (row, column), EDS counts (element, row,
+    column) per EDS pixel."""
+
+    elements: list[str]
+    eds: NDArray[np.float64]
+    sem: NDArray[np.float64]
+    eds_pixel_um: float
+
+
+def look_beside(
+    eds_uid: str, sem_uid: str, placed: Registration, sims: Registration, raster: Raster, data: Path
+) -> Beside:
+    """Both resampled to a map's raster, as they and it lie in the volume."""
+    counts, eds_start = read_counts(eds_uid, "eds_counts", data)
+    image, sem_start = read_counts(sem_uid, "se_image", data)
+    eds_raster = raster_of(eds_start)
+    return Beside(
+        [str(name) for name in eds_start["elements"]],
+        in_field(counts[0], eds_raster, placed, sims, raster.shape),
+        in_field(image, raster_of_image(sem_start), placed, sims, raster.shape)[0],
+        eds_raster.pixel_um,
+    )
+
+
+def draw_beside(ct: Ct, start: Mapping[str, Any], sims: Registration, beside: Beside, data: Path) -> Figure:
+    """Ions of the map with this start document, over electrons and X-rays."""
+    ions = np.maximum(kept_ions(start["uid"], data), 0.0)
+    shown = (ions, labels_of(start), raster_of(start), sims)
+    return elements_figure(ct.volume, ct.voxel_um, shown, beside.sem, beside.eds, beside.elements)
+
+
 def compare(result: Correlative, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
-    """EDS beside SIMS in the SIMS raster's field: ``elements.png``, the verdicts on its particles as the EDS run's
-    result ``elements``, and their tally."""
+    """EDS beside SIMS in the SIMS raster's field: ``elements.png``; the verdicts on its particles, kept as the EDS
+    run's result ``elements``; their tally."""
     import pandas
 
     assert result.aim is not None
     found: Findings = result.aim.about
-    uid, registration = result.uids["sims"], result.registration
+    uid, sem_uid, registration = result.uids["sims"], result.uids["sem"], result.registration
     start = find_run(uid, data).metadata["start"]
     raster = raster_of(start)
-    counts, eds_start = read_counts(result.uids["eds"], "eds_counts", data)
-    image, sem_start = read_counts(result.uids["sem"], "se_image", data)
-    eds_raster = raster_of(eds_start)
-    elements = [str(name) for name in eds_start["elements"]]
-    maps = in_field(counts[0], eds_raster, placed, registration, raster.shape)
-    sem = in_field(image, raster_of_image(sem_start), placed, registration, raster.shape)[0]
-    told = {
+    beside = look_beside(result.uids["eds"], sem_uid, placed, registration, raster, data)
+    said: list[Verdict] = []
+    if set(NAMING) <= set(beside.elements) and tells_phases(labels_of(start)):
+        chemistry = kept_phases(uid, data)
+        nickel, cobalt = (beside.eds[beside.elements.index(name)] for name in NAMING)
+        said = verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um)
+    told: dict[str, Any] = {
+        "elements": beside.elements,
         "sigma_nm": placed.sigma_nm,
         "apart_z_nm": 1e3 * (placed.exposed_z_um - registration.exposed_z_um),
-        "counts": {name: int(n.sum()) for name, n in zip(elements, counts[0], strict=True)},
+        "particles_named": sum(each.agrees is not None for each in said),
+        "particles_named_alike": sum(each.agrees is True for each in said),
     }
-    if set(NAMING) <= set(elements) and tells_phases(labels_of(start)):
-        chemistry = kept_phases(uid, data)
-        nickel, cobalt = (maps[elements.index(name)] for name in NAMING)
-        said = verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, eds_raster.pixel_um)
-        table = pandas.DataFrame([each.as_row() for each in said], columns=list(Verdict.__dataclass_fields__))
-        results.save(data, result.uids["eds"], "elements", metadata=told, parents=[uid], tables={"verdicts": table})
-        told["particles_named"] = sum(each.agrees is not None for each in said)
-        told["particles_named_alike"] = sum(each.agrees is True for each in said)
-    ions = kept_ions(uid, data)
-    shown = (np.maximum(ions, 0.0), labels_of(start), raster, registration)
-    save(elements_figure(found.tomogram.volume, found.tomogram.voxel_um, shown, sem, maps, elements), out / PICTURE)
+    table = pandas.DataFrame([each.as_row() for each in said], columns=list(Verdict.__dataclass_fields__))
+    results.save(data, result.uids["eds"], KIND, metadata=told, parents=[uid, sem_uid], tables={"verdicts": table})
+    save(draw_beside(found.tomogram, start, registration, beside, data), out / PICTURE)
     return told

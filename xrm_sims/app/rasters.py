@@ -25,12 +25,12 @@ def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDA
     return part, Raster(part.shape, keep * raster.pixel_um, raster.dwell_ms, (u, v))
 
 
-def raster_of_image(start: dict[str, Any]) -> Raster:
+def raster_of_image(start: Mapping[str, Any]) -> Raster:
     """The raster that an SE image's start document describes; others' images may not tell their dwell."""
     return raster_of({**start, "dwell_ms": 1e-3 * start.get("dwell_us", 1.0)})
 
 
-def raster_of(start: dict[str, Any]) -> Raster:
+def raster_of(start: Mapping[str, Any]) -> Raster:
     """The raster that a SIMS run's start document describes."""
     rows, columns = start["shape"]
     u, v = start["centre_um"]

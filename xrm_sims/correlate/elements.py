@@ -45,7 +45,8 @@ class Verdict:
     agrees: bool | None
 
     def as_row(self) -> dict[str, Any]:
-        return asdict(self)
+        """A line of a table; ``agrees`` in words, empty where one of the two says nothing."""
+        return asdict(self) | {"agrees": {True: "yes", False: "no", None: ""}[self.agrees]}
 
 
 def in_field(

@@ -10,6 +10,7 @@ from plans.preflight import duration
 from xrm_sims.app.page import Element, Node, document, element
 from xrm_sims.app.reconstruction import Tomogram
 from xrm_sims.app.report import sections
+from xrm_sims.app.report.elements import elements
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
 from xrm_sims.app.report.phases import phases
 from xrm_sims.app.report.slices import SCRIPT
@@ -110,6 +111,7 @@ def _of_map(held: Holdings, each: Map, tomogram: Tomogram | None) -> list[Elemen
         held.attempt(f"overlay of {short}", lambda: sections.overlay(each, tomogram)),
         held.attempt(f"counts of {short}", lambda: sections.counts(each)),
         held.attempt(f"phases of {short}", lambda: phases(each)),
+        *(held.attempt(f"elements beside {short}", lambda: elements(held, each, tomogram)) or []),
     ]
 
 

@@ -98,6 +98,11 @@ class Holdings:
         """What every kept result says about itself."""
         return [dict(node.metadata) for of_run in self.experiment.results.values() for node in of_run.values()]
 
+    def parents_of(self, uid: str, kind: str) -> list[str]:
+        """What a kept result rests on; nothing where there is none."""
+        of_run = self.experiment.results.get(uid, {})
+        return list(of_run[kind].metadata.get("parent_uids", [])) if kind in of_run else []
+
     def first_parts(self, kind: str) -> list[Run]:
         """One run for each measurement of a kind, however many parts it has."""
         return [run for run in self.runs if run.kind == kind and "resumes_uid" not in run.start]
