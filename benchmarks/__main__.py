@@ -27,6 +27,7 @@ from benchmarks import (
     recon_sart,
     recon_scaling,
     recon_slices,
+    serving,
     twin,
 )
 from benchmarks.recon_phantom import CASES
@@ -208,6 +209,28 @@ def closed_loops() -> Iterator[Row]:
     yield Row("registration, median error", f"{off_nm:.0f} nm, within the stated in {covered}", "limit 100 nm, 8", "")
 
 
+def served() -> Iterator[Row]:
+    """A volume of 256 x 1280 x 1280 behind ``xrm-sims serve``; the readers are on the same cores."""
+    found = serving.run()
+    alone, many = found["alone"], found["many"]
+    if "picture_s" in found:
+        yield Row("first picture of the volume in Chromium", f"{found['picture_s']:.2f} s", "", "limit 2 s")
+    yield Row(
+        "one reader of slices of 1280 x 1280",
+        f"{alone['rate']:.1f} slices / s, median {alone['median_s']:.3f} s",
+        f"the volume with its smaller scales was kept in {found['keep_s']:.0f} s",
+        "",
+    )
+    yield Row(
+        f"{serving.READERS} readers at once",
+        f"{many['rate']:.1f} slices / s, slowest {many['slowest_s']:.2f} s, errors {len(many['errors'])}",
+        f"server {found['peak_mb']:.0f} MB at most, {found['idle_mb']:.0f} MB before",
+        "",
+    )
+    for kind, share in found["slowed"].items():
+        yield Row(f"a scan beside these readers, frames {kind}", f"{100 * share:+.1f} % longer", "", "limit 5 %")
+
+
 PARTS = (
     plain_sart,
     time_to_error,
@@ -224,6 +247,7 @@ PARTS = (
     rois,
     closed_loops,
     planned,
+    served,
 )
 
 

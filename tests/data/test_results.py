@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imsave
 
 from xrm_sims.data import open_experiment, open_results, results
+from xrm_sims.data.figures import keep_figures
 
 UID = "0" * 36
 
@@ -60,6 +62,16 @@ def test_a_large_volume_has_smaller_scales_beside_it(record, data, monkeypatch):
     assert coarse.attrs["voxel_um"] == 1.0
     with pytest.raises(ValueError, match="factor: volume is kept with 1, 2, 4; got 3"):
         experiment.volume(factor=3)
+
+
+def test_figures_are_kept_beside_each_other_as_they_look(data, tmp_path):
+    colours = np.random.default_rng(7).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    for name, image in (("overlay", colours), ("drift", colours[::-1])):
+        imsave(tmp_path / f"{name}.png", image)
+        keep_figures(data, UID, [tmp_path / f"{name}.png", tmp_path / "table.csv"])
+    kept = results.load(data, UID, "figures").arrays
+    assert set(kept) == {"overlay", "drift"}
+    np.testing.assert_array_equal(kept["overlay"], colours)
 
 
 def test_saving_again_replaces(data):

@@ -22,6 +22,7 @@ from xrm_sims.correlate.maps import channel_statistics
 from xrm_sims.correlate.ranking import best_roi, numbered_roi
 from xrm_sims.correlate.register import Registration
 from xrm_sims.data import find_run, read_raster
+from xrm_sims.data.figures import keep_figures
 from xrm_sims.data.layout import Layout
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
@@ -106,6 +107,7 @@ def _conclude(
     """Elements where they are wanted, pictures and ``summary.json``, and where they are."""
     told = add_elements(session, result, elements, out) if (elements := analysis.choices.elements) else None
     pictures = draw(result, session.data, out)
+    keep_figures(session.data, result.uids["sims"], pictures)
     summary = summarise(session, result) | also
     if told is not None:
         summary["elements"] = told

@@ -26,6 +26,7 @@ from xrm_sims.app.progress import stages
 from xrm_sims.correlate.segment import PillarFit
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
+from xrm_sims.data.figures import keep_figures
 from xrm_sims.geometry import Geometry, geometry_from_dict
 
 ENOUGH_SLICES = 64  # for an outline
@@ -209,6 +210,8 @@ def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None
 
 def keep_drift(uid: str, data: Path | None, geometry: Geometry, times_s: NDArray[np.float64]) -> None:
     """What the correction found, as the run's result ``drift``; nothing where nothing was corrected."""
+    import pandas
+
     if geometry.view_shifts_px is None:
         return
     arrays = {"view_shifts_px": geometry.view_shifts_px, "angles_deg": geometry.angles_deg, "times_s": times_s}
@@ -221,7 +224,9 @@ def keep_drift(uid: str, data: Path | None, geometry: Geometry, times_s: NDArray
         "detector_roll_deg": geometry.detector_roll_deg,
         "geometry": geometry.as_dict(),
     }
-    results.save(data, uid, "drift", arrays, about)
+    row_px, column_px = geometry.view_shifts_px.T
+    curve = {"angle_deg": geometry.angles_deg, "time_s": times_s, "row_px": row_px, "column_px": column_px}
+    results.save(data, uid, "drift", arrays, about, tables={"curve": pandas.DataFrame(curve)})
 
 
 def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | None:
@@ -311,6 +316,8 @@ def tell(tomogram: Tomogram, out: Path | None) -> None:
     if out is not None:
         from xrm_sims.app.pictures import draw_tomogram
 
-        for path in draw_tomogram(tomogram, out):
+        pictures = draw_tomogram(tomogram, out)
+        keep_figures(data, tomogram.uid, pictures)
+        for path in pictures:
             print(path)
     print(f"volume kept at /results/{tomogram.uid}/volume")

@@ -18,6 +18,7 @@ from xrm_sims.correlate.depth import DepthProfile, depth_profiles, depth_scale
 from xrm_sims.correlate.drift import Drift, measure_drift
 from xrm_sims.correlate.isotopes import Departures, RatioMap, channels_of, find_enriched, ratio_map
 from xrm_sims.data import find_run, results
+from xrm_sims.data.figures import keep_figures
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.stored import StoredFrames, raster_doses_nc, stored_configuration, stored_raster
 from xrm_sims.patterns import Raster
@@ -125,7 +126,9 @@ def report_maps(run: str, *, data: Path | None, out: Path | None, ratio: str | N
     natural = settings.sector.natural_6li_per_7li if maps.ratio_name == LITHIUM else None
     print("\n".join(in_words(maps, natural)))
     if out is not None:
-        for path in draw(maps, natural, out):
+        pictures = draw(maps, natural, out)
+        keep_figures(data, maps.uid, pictures)
+        for path in pictures:
             print(path)
     print(f"maps kept at /results/{maps.uid}/{KIND}")
     return maps

@@ -1,0 +1,33 @@
+"""Pictures as people see them, kept beside the numbers they show: ``/results/<run uid>/figures/<name>``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrm_sims.data import results
+
+KIND = "figures"
+
+
+def keep_figures(data: Any, run_uid: str, paths: Iterable[Path]) -> None:
+    """Keep PNG files by their stems as arrays (row, column, RGB) that the web UI shows; each replaces its namesake.
+
+    Parameters
+    ----------
+    data : data root, or a client of ``/runs``.
+    run_uid : the run they are of.
+    paths : what else is among them (tables, say) is left out.
+    """
+    from matplotlib.image import imread
+
+    images = {path.stem: np.asarray(imread(path)) for path in paths if path.suffix == ".png"}
+    rgb = {name: np.rint(255 * image[..., :3]).astype(np.uint8) for name, image in images.items()}
+    try:
+        before = results.load(data, run_uid, KIND).arrays
+    except ValueError:  # none yet, or half of them
+        before = {}
+    results.save(data, run_uid, KIND, before | rgb, {"axes": ["row", "column", "red, green, blue"]})
