@@ -285,7 +285,7 @@ def reconstruct_runs(
     for uid, outcome in outcomes:
         if isinstance(outcome, Tomogram):
             keep(outcome, data, jobs[uid].options)
-            tell(outcome, own(out, outcome.uid[:8]))
+            tell(outcome, data, own(out, outcome.uid[:8]))
         elif several:
             failed.append(f"{uid[:8]}: {in_one_line(outcome)}")
         else:
@@ -307,8 +307,8 @@ def _one_by_one(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Tomogram | Excep
             yield name, tomogram
 
 
-def tell(tomogram: Tomogram, out: Path | None) -> None:
-    """Say what came out, and draw it where ``out`` is a folder."""
+def tell(tomogram: Tomogram, data: Path | None, out: Path | None) -> None:
+    """Say what came out; draw it where ``out`` is a folder, and keep the pictures in the data root too."""
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:
