@@ -1,22 +1,25 @@
 """Particles that CT with two targets names rightly LCO or NCA, against what the specimen has.
 
 Seeded specimens are scanned with tungsten and with copper in one plan, as a user would (default motion, exchange of the
-target in between), at demo scale: binning 4, 90 views of 90 s with each target, 3 h. Both are reconstructed with
-their own geometry, the copper volume is brought onto the grid of the tungsten one, and the particles are told apart
-from both volumes alone.
+target in between), at demo scale: binning 4, 90 views of 90 s with each target, 3 h; the copper scan may be told to be
+shorter. Each is reconstructed with its own geometry, the copper scan once more on the grid of the tungsten volume, and
+the particles are told apart from both volumes alone.
 
 A true particle counts when half of it, or ``LEAST_UM3`` of it, lies inside the pillar and in the field of both volumes.
 It is right when the told particle that has most of it has its phase. Beside it: those right that are told as a particle
-of their own (the centres of what is seen lie within half the radius), the share of the active volume, and how many of
-the particles that are told lie mostly in one of their phase.
+of their own (the centres of what is seen lie within half the radius), the share of the active volume, how many of
+the particles that are told lie mostly in one of their phase, and how far (rms) the local ratio lies from the level of
+the true phase, in units of the distance between both levels, ``INNER_UM`` from anything else.
 
 python -m benchmarks.two_target --seeds 11 12 13 14
-python -m benchmarks.two_target --seeds 11 --keep /tmp/volumes    # keeps the volumes, and takes those there are
+python -m benchmarks.two_target --seeds 12 --copper-num 15 --copper-exposure-s 9
+python -m benchmarks.two_target --seeds 11 --keep /tmp/scans      # keeps runs and volumes, and takes those there are
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,45 +29,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 import plans
-import recon
 from benchmarks.find import share
+from xrm_sims.app.reconstruction import kept_tomogram, reconstruct_tomogram
 from xrm_sims.app.session import open_session
 from xrm_sims.app.two_target import Compared, compare
 from xrm_sims.app.validation.laboratory import ACTIVE, height_in
 from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import Segmentation, voxel_to_um
-from xrm_sims.data import open_catalog
+from xrm_sims.correlate.two_target import squared_radius
+from xrm_sims.data import find_run
+from xrm_sims.data.catalog import parts_of
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 
 SCAN: dict[str, Any] = {"num": 90, "step_deg": 4.0, "exposure_s": 90.0, "binning": 4}
-FIELD_UM = 42.0  # side of what is kept of a volume
 LEAST_UM3 = 30.0  # the smallest whole particle has 34
+INNER_UM = 0.4
 SEEDS = (11, 12, 13, 14)
 PHASE = {Material.LCO: Phase.LCO, Material.NCA: Phase.NCA, Material.NCA_BOUNDARY: Phase.NCA}
-
-
-@dataclass(frozen=True, eq=False)
-class Scans:
-    """Both volumes (z, y, x) in 1/um about the specimen's axis."""
-
-    first: NDArray[np.float32]
-    second: NDArray[np.float32]
-    voxel_um: float
 
 
 @dataclass
 class Score:
     """Of each true particle: whether it is right, and so by itself; of each told one whether it is right; active volume
-    in um^3 named rightly, and in all."""
+    in um^3 named rightly, and in all; sum of squared errors of the local ratio, and over how many voxels."""
 
     right: list[bool] = field(default_factory=list)
     alone: list[bool] = field(default_factory=list)
     told: list[bool] = field(default_factory=list)
     right_um3: float = 0.0
     active_um3: float = 0.0
+    squares: float = 0.0
+    voxels: int = 0
 
     def __add__(self, other: Score) -> Score:
         return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -72,32 +71,19 @@ class Score:
     def __str__(self) -> str:
         return (
             f"particles right {share(self.right)}, and told by themselves {share(self.alone)}; of those told "
-            f"{share(self.told)}; of the active volume {self.right_um3 / max(self.active_um3, 1e-9):.3f}"
+            f"{share(self.told)}; of the active volume {self.right_um3 / max(self.active_um3, 1e-9):.4f}; local ratio "
+            f"off by {(self.squares / max(self.voxels, 1)) ** 0.5:.3f}"
         )
 
 
-def scan(seed: int, keep: Path | None = None) -> Scans:
-    """Both scans of a specimen as reconstruction gives them; from ``keep`` when they are there."""
-    kept = None if keep is None else keep / f"two-target-{seed}.npz"
-    if kept is not None and kept.exists():
-        with np.load(kept) as file:
-            return Scans(file["first"], file["second"], float(file["voxel_um"]))
-    made = _scan(seed)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, first=made.first, second=made.second, voxel_um=made.voxel_um)
-    return made
-
-
-def _scan(seed: int) -> Scans:
-    with tempfile.TemporaryDirectory() as folder, open_session(folder, seed=seed) as session:
-        uids = session.run(plans.two_target_tomography(session.scope, **SCAN))
-        done = [recon.from_run(open_catalog(session.data).v1[uid]) for uid in uids]
-    voxel_um = done[0].geometry.voxel_um
-    side, middle = round(FIELD_UM / voxel_um / 2), done[0].volume.shape[1] // 2
-    cut = slice(middle - side, middle + side)
-    first, second = (np.ascontiguousarray(each.volume[:, cut, cut]) for each in done)
-    return Scans(first, second, voxel_um)
+def scan(seed: int, copper: dict[str, Any], data: Path) -> list[str]:
+    """Uids of both runs in a data root: those there are, or new ones."""
+    told = data / "two-target.json"
+    if not told.exists():
+        with open_session(data, seed=seed) as session:
+            uids = session.run(plans.two_target_tomography(session.scope, **SCAN, second_scan=copper))
+        told.write_text(json.dumps(uids))
+    return list(json.loads(told.read_text()))
 
 
 def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
@@ -124,10 +110,20 @@ def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
         result.alone.append(bool(away.min() < 0.5 * radius and near.phase is kind))
         label = np.bincount(told.labels[tuple(mine.T)]).argmax()
         result.right.append(any(p.phase is kind for p in told.particles if p.label == label))
+    result.squares, result.voxels = _off(made, phase, particle)
     for each in told.particles:
         true_phase = phase[told.labels == each.label]
         result.told.append(bool((true_phase == each.phase).sum() > 0.5 * max((true_phase > 0).sum(), 1)))
     return result
+
+
+def _off(made: Compared, phase: NDArray[np.uint8], particle: NDArray[np.int64]) -> tuple[float, int]:
+    """Sum of squared distances of the local ratio from the level of the true phase, and over how many voxels."""
+    width = 2 * round(INNER_UM / made.segmentation.voxel_um) + 1
+    alone = ndimage.minimum_filter(particle, width) == ndimage.maximum_filter(particle, width)
+    position = made.told.levels.position(made.told.ratio, squared_radius(made.segmentation))
+    away = (position - (phase == Phase.LCO))[alone & (particle >= 0) & np.isfinite(position)]
+    return float((away**2).sum()), len(away)
 
 
 def _truth(
@@ -137,7 +133,9 @@ def _truth(
     shape = segmentation.active.shape
     index = np.indices(shape).reshape(3, -1).T.astype(float)
     points = voxel_to_um(index, shape, segmentation.voxel_um) - [0.0, 0.0, raised_um]
-    codes = specimen.material_at(points)
+    within = np.hypot(points[:, 0], points[:, 1]) < 0.5 * specimen.settings.diameter_um
+    codes = np.full(len(points), Material.VACUUM)
+    codes[within] = specimen.material_at(points[within])
     phase = np.zeros(len(points), np.uint8)
     for code, kind in PHASE.items():
         phase[codes == code] = kind
@@ -153,18 +151,30 @@ def _truth(
     return phase.reshape(shape), particle.reshape(shape)
 
 
-def measure(seed: int, keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
-    made, specimen = scan(seed, keep), CathodePillar(seed)
-    compared = compare(made.first, made.second, made.voxel_um)
+def measure(seed: int, copper: dict[str, Any], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
+    specimen = CathodePillar(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        name = "-".join(["two-target", str(seed), *(f"{n}-{v:g}" for n, v in copper.items())])
+        data = (Path(folder) if keep is None else keep) / name
+        uids = scan(seed, copper, data)
+        for uid in uids:
+            try:
+                kept_tomogram(uid, data)
+            except ValueError:
+                reconstruct_tomogram(uid, data)
+        first, second = (kept_tomogram(uid, data) for uid in uids)
+        compared = compare(first, second, parts_of(find_run(uids[1], data)), lambda stage, share: None)
     say(f"seed {seed}: {compared.fit}")
-    return score(compared, specimen, height_in(made.first, made.voxel_um, specimen))
+    return score(compared, specimen, height_in(first.volume, first.voxel_um, specimen))
 
 
-def run(seeds: Sequence[int], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
-    """All seeds together; ``say`` hears of each."""
+def run(
+    seeds: Sequence[int], copper: dict[str, Any], keep: Path | None = None, say: Callable[[str], object] = str
+) -> Score:
+    """All seeds together; ``copper``: settings of its scan that are not the tungsten one's; ``say`` hears of each."""
     total = Score()
     for seed in seeds:
-        one = measure(seed, keep, say)
+        one = measure(seed, copper, keep, say)
         say(f"seed {seed}: {one}")
         total += one
     return total
@@ -173,6 +183,10 @@ def run(seeds: Sequence[int], keep: Path | None = None, say: Callable[[str], obj
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    cli.add_argument("--keep", type=Path, help="folder for volumes, and from which they are taken")
+    cli.add_argument("--copper-num", type=int, default=SCAN["num"], help="views of the copper scan, over the same turn")
+    cli.add_argument("--copper-exposure-s", type=float, default=SCAN["exposure_s"])
+    cli.add_argument("--keep", type=Path, help="folder for runs and volumes, and from which they are taken")
     args = cli.parse_args()
-    print(f"all: {run(args.seeds, args.keep, partial(print, flush=True))}")
+    step_deg = SCAN["num"] * SCAN["step_deg"] / args.copper_num
+    shorter = {"num": args.copper_num, "step_deg": step_deg, "exposure_s": args.copper_exposure_s}
+    print(f"all: {run(args.seeds, shorter, args.keep, partial(print, flush=True))}")

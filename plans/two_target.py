@@ -17,7 +17,12 @@ TARGETS = ("W", "Cu")
 
 
 def two_target_tomography(
-    scope: Any, *, targets: Sequence[str] = TARGETS, md: Mapping[str, Any] | None = None, **scan: Any
+    scope: Any,
+    *,
+    targets: Sequence[str] = TARGETS,
+    second_scan: Mapping[str, Any] | None = None,
+    md: Mapping[str, Any] | None = None,
+    **scan: Any,
 ) -> Plan[tuple[str, str]]:
     """A tomography with one X-ray target, then the same with another, of a specimen that stays where it is.
 
@@ -30,6 +35,8 @@ def two_target_tomography(
     Parameters
     ----------
     targets : two materials, in their order.
+    second_scan : arguments of :func:`tomography` that the second scan has otherwise: the phases are told from far fewer
+        counts than the particles are.
     scan : further arguments of :func:`tomography`, for both scans.
     md : goes into both start documents.
 
@@ -38,34 +45,42 @@ def two_target_tomography(
 
     Example
     -------
-    >>> RE(two_target_tomography(scope, num=600, step_deg=0.6, binning=4))
+    >>> RE(two_target_tomography(scope, num=600, step_deg=0.6, binning=4, second_scan={"exposure_s": 9.0}))
     """
-    first, second = check_targets(targets)
+    first, second = scans(targets, scan, second_scan)
     check_md(md)
-    for target in targets:
-        _request(target, scan).check(scope)
+    for each in (first, second):
+        _request(each).check(scope)
     experiment = {**(md or {}), "experiment_uid": (md or {}).get("experiment_uid", str(uuid.uuid4()))}
-    uid = yield from tomography(scope, **scan, target=first, md={**experiment, "parent_uids": []})
-    return uid, (yield from tomography(scope, **scan, target=second, md={**experiment, "parent_uids": [uid]}))
+    uid = yield from tomography(scope, **first, md={**experiment, "parent_uids": []})
+    return uid, (yield from tomography(scope, **second, md={**experiment, "parent_uids": [uid]}))
 
 
-def weigh_two_target(scope: Any, targets: Sequence[str] = TARGETS, **scan: Any) -> Preflight:
+def weigh_two_target(
+    scope: Any, targets: Sequence[str] = TARGETS, second_scan: Mapping[str, Any] | None = None, **scan: Any
+) -> Preflight:
     """Time, dose and disk of both scans."""
     try:
-        check_targets(targets)
+        both = scans(targets, scan, second_scan)
     except ValueError as refused:
         return Preflight("two_target_tomography", None, free_bytes(scope), (str(refused),))
-    parts = [weigh(scope, f"tomography {target}", partial(_request, target, scan)) for target in targets]
+    parts = [weigh(scope, f"tomography {each['target']}", partial(_request, each)) for each in both]
     return together("two_target_tomography", parts)
 
 
-def check_targets(targets: Sequence[str]) -> Sequence[str]:
-    """ValueError unless there are two different ones."""
+def scans(
+    targets: Sequence[str], scan: Mapping[str, Any], second_scan: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of both tomographies. ValueError unless the targets are two different ones."""
     if isinstance(targets, str) or len(targets) != 2 or targets[0] == targets[1]:
         raise ValueError(f"targets: needs two different materials, such as ('W', 'Cu'), got {targets!r}")
-    return targets
+    if not isinstance(second_scan, Mapping | None):
+        raise ValueError(f"second_scan: needs settings by name, such as {{'exposure_s': 9.0}}, got {second_scan!r}")
+    if "target" in {**scan, **(second_scan or {})}:
+        raise ValueError("target: two_target_tomography has no such setting; it has targets, for both scans")
+    return {**scan, "target": targets[0]}, {**scan, **(second_scan or {}), "target": targets[1]}
 
 
-def _request(target: str, scan: Mapping[str, Any]) -> TomographyScan:
-    settable(scan, tomography, "two_target_tomography", ("scope", "md", "enough", "target"))
-    return TomographyScan(**scan, target=target)
+def _request(scan: Mapping[str, Any]) -> TomographyScan:
+    settable(scan, tomography, "two_target_tomography", ("scope", "md", "enough"))
+    return TomographyScan(**scan)

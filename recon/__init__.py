@@ -7,6 +7,7 @@ from recon.documents import TomographyConsumer
 from recon.fdk import fdk
 from recon.focal_spot import FocalSpot, sharpen
 from recon.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
+from recon.joint import from_run_beside
 from recon.live import LiveReconstruction
 from recon.preparation import line_integrals
 from recon.projector import backproject, project
@@ -34,6 +35,7 @@ __all__ = [
     "find_axis",
     "fourier_shell_correlation",
     "from_run",
+    "from_run_beside",
     "half_volumes",
     "line_integrals",
     "memory_needed",

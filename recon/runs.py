@@ -156,6 +156,8 @@ def reconstruct(
         options["support"] = radius_um
         cut_y, cut_x = columns_outside(geometry, radius_um)
     nz, ny, nx = geometry.volume_shape
+    if options.get("guide") is not None:
+        options["guide"] = _held(options["guide"], margin, cut_y, cut_x)
     held = replace(geometry, volume_shape=(nz + 2 * margin, ny - 2 * cut_y, nx - 2 * cut_x))
     result = sart(prepared.p, held, weights=prepared.weights, progress=_stage(progress, STAGES[2]), **options)
     volume = result.volume[margin : margin + nz]
@@ -163,6 +165,13 @@ def reconstruct(
         inner, volume = volume, np.zeros(geometry.volume_shape, np.float32)
         volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x] = inner
     return Reconstruction(volume, geometry, result.residuals, prepared.times_s, result.seconds, prepared.uids)
+
+
+def _held(volume: NDArray[np.float32], margin: int, cut_y: int, cut_x: int) -> NDArray[np.float32]:
+    """A volume (z, y, x) as wide as the support, its outermost slices carried on over ``margin`` at either end."""
+    _, ny, nx = volume.shape
+    inner = volume[:, cut_y : ny - cut_y, cut_x : nx - cut_x]
+    return np.pad(inner, [(margin, margin), (0, 0), (0, 0)], mode="edge")
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[float], None] | None:

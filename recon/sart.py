@@ -119,6 +119,7 @@ def sart(
     support: float | ArrayLike | None = None,
     nonnegative: bool = True,
     initial: ArrayLike | None = None,
+    guide: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -141,6 +142,8 @@ def sart(
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um; default filtered back projection (:func:`recon.fdk`), but zero where ``tv`` is 0.
+    guide : (z, y, x) volume of the same specimen, in whatever units and contrast: the total variation does not charge
+        for edges that are its edges too (:mod:`recon.guided_variation`).
     weights : (angle, row, column) trust in each ray relative to the best, 0 to 1, default 1; 0 ignores the ray.
     checkpoint : file that holds the volume after each sweep until the last is done: the same call made again goes on
         from there (:class:`recon.checkpoint.Checkpoint`).
@@ -163,7 +166,7 @@ def sart(
         raise ValueError(f"tv: needs a strength in units of the noise, 0 for none, got {tv}")
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)
-    solver = Solver(geometry, support=support, nonnegative=nonnegative, initial=initial)
+    solver = Solver(geometry, support=support, nonnegative=nonnegative, initial=initial, guide=guide)
     residuals: list[float] = []
     kept = None
     if checkpoint is not None:

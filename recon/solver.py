@@ -45,6 +45,7 @@ class Solver:
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um, default zero.
+    guide : (z, y, x) volume of the same specimen whose edges the total variation does not charge for, or None.
 
     Raises
     ------
@@ -58,6 +59,7 @@ class Solver:
         support: float | ArrayLike | None = None,
         nonnegative: bool = True,
         initial: ArrayLike | None = None,
+        guide: ArrayLike | None = None,
     ) -> None:
         self.geometry = geometry
         self.inside = support_mask(support, geometry)
@@ -66,6 +68,7 @@ class Solver:
         self._floor = np.float32(0.0 if nonnegative else -np.inf)
         self._rays = trace(geometry.only(np.arange(1)), self.inside)
         self._flat = self._rays.empty_volume()
+        self._guide = None if guide is None else checked("guide", guide, geometry.volume_shape).transpose(2, 1, 0)
         if initial is not None:
             start = checked("initial", initial, geometry.volume_shape)
             self._columns[...] = np.where(self.inside[None], start, 0).transpose(2, 1, 0)
@@ -127,7 +130,8 @@ class Solver:
     def smooth(self, noise_units: float) -> None:
         """Total-variation denoising, its strength in units of the volume's own noise."""
         if noise_units > 0:
-            denoise(self._columns, noise_units * noise_level(self._columns, self._mask), self._mask)
+            strength = noise_units * noise_level(self._columns, self._mask)
+            denoise(self._columns, strength, self._mask, guide=self._guide)
 
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)

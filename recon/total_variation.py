@@ -13,6 +13,8 @@ import numpy as np
 from numba import float32, njit, prange
 from numpy.typing import NDArray
 
+from recon import guided_variation
+
 ITERATIONS = 20
 FIRST_STEP = 0.5  # primal; anything from 0.3 to 3 ends alike
 REACH = 3  # slices: neighbours share noise because projectors interpolate; so far apart they no longer do
@@ -84,34 +86,50 @@ def _descend(smooth, ahead, noisy, dual, span, step, beyond):
                 u[k] = new
 
 
-def _solved(noisy: NDArray[np.float32], strength: float, span: NDArray[np.int64]) -> NDArray[np.float32]:
+def _solved(
+    noisy: NDArray[np.float32],
+    strength: float,
+    span: NDArray[np.int64],
+    guide: NDArray[np.float32] | None,
+    scale: float,
+) -> NDArray[np.float32]:
     smooth, ahead = noisy.copy(), noisy.copy()
     dual = np.zeros((3, *noisy.shape), np.float32)
+    flux = dual if guide is None else np.zeros_like(dual)
     step = FIRST_STEP
     for _ in range(ITERATIONS):
         beyond = 1 / math.sqrt(1 + 2 * step)
-        ascent = 1 / (12 * step)  # the squared operator norm of the gradient in three dimensions is 12
-        _climb(dual, ahead, span, np.float32(ascent), np.float32(strength))
-        _descend(smooth, ahead, noisy, dual, span, np.float32(step), np.float32(beyond))
+        ascent = np.float32(1 / (12 * step))  # the squared operator norm of the gradient in three dimensions is 12
+        if guide is None:
+            _climb(dual, ahead, span, ascent, np.float32(strength))
+        else:
+            guided_variation.climb(dual, flux, ahead, guide, span, ascent, np.float32(strength), np.float32(scale))
+        _descend(smooth, ahead, noisy, flux, span, np.float32(step), np.float32(beyond))
         step *= beyond
     return smooth
 
 
-def _planes(size: int, slab_bytes: int) -> int:
+def _planes(size: int, slab_bytes: int, arrays: int) -> int:
     """Planes of so many voxels that are denoised at once, between their margins."""
-    return max(slab_bytes // (_ARRAYS * 4 * size) - 2 * ITERATIONS, ITERATIONS)
+    return max(slab_bytes // (arrays * 4 * size) - 2 * ITERATIONS, ITERATIONS)
 
 
 def memory_of_denoising(shape: tuple[int, int, int]) -> int:
-    """Bytes that :func:`denoise` allocates for a volume (x, y, z)."""
+    """Bytes that :func:`denoise` allocates for a volume (x, y, z) without a guide."""
     size = shape[1] * shape[2]
-    return _ARRAYS * 4 * size * min(_planes(size, SLAB_BYTES) + 2 * ITERATIONS, shape[0])
+    return _ARRAYS * 4 * size * min(_planes(size, SLAB_BYTES, _ARRAYS) + 2 * ITERATIONS, shape[0])
 
 
 def denoise(
-    volume: NDArray[np.float32], strength: float, inside: NDArray[np.bool_], slab_bytes: int = SLAB_BYTES
+    volume: NDArray[np.float32],
+    strength: float,
+    inside: NDArray[np.bool_],
+    slab_bytes: int = SLAB_BYTES,
+    guide: NDArray[np.float32] | None = None,
 ) -> None:
     """Replace a volume (x, y, z) within the mask (x, y) by argmin over u of |u - volume|^2 / 2 + strength * TV(u).
+
+    With a ``guide`` (x, y, z) its edges cost nothing (:mod:`recon.guided_variation`).
 
     In slabs of constant x: an iteration sees one plane to either side, so that a margin of as many planes as there are
     iterations gives the very result of the whole volume.
@@ -120,15 +138,18 @@ def denoise(
         return
     x, y = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = volume[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
+    edges = None if guide is None else guide[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
+    scale = 0.0 if guide is None else guided_variation.edge_scale(guide, inside)
     mask = inside[x[0] : x[-1] + 1, y[0] : y[-1] + 1]
     some = mask.any(axis=1)
     low, high = mask.argmax(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1)
     span = np.stack([np.where(some, low, 0), np.where(some, high, 0)], axis=1)
-    planes = _planes(box[0].size, slab_bytes)
+    planes = _planes(box[0].size, slab_bytes, _ARRAYS if guide is None else guided_variation.ARRAYS)
     before = box[:0]
     for first in range(0, len(box), planes):
         end = min(first + planes, len(box))
         begin, beyond = first - len(before), min(end + ITERATIONS, len(box))
         noisy = np.concatenate([before, box[first:beyond]])
         before = box[end - ITERATIONS : end].copy()  # as the next slab needs it: not smooth yet
-        box[first:end] = _solved(noisy, strength, span[begin:beyond])[first - begin : end - begin]
+        near = None if edges is None else np.ascontiguousarray(edges[begin:beyond])
+        box[first:end] = _solved(noisy, strength, span[begin:beyond], near, scale)[first - begin : end - begin]

@@ -11,7 +11,7 @@ from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import segment, voxel_to_um
 from xrm_sims.correlate.two_target import TwoTargetSettings, _mixture, tell_apart
 from xrm_sims.correlate.two_target_figure import two_target_figure
-from xrm_sims.correlate.volume_fit import VolumeFitSettings, register_volume, resample
+from xrm_sims.correlate.volume_fit import VolumeFitSettings, register_volume, seen_by_both
 
 SHAPE, VOXEL_UM = (64, 128, 128), 0.2
 TURN_DEG, SCALE, SHIFT_UM = 0.6, 1.004, np.array([0.15, -0.1, 0.7])
@@ -52,8 +52,15 @@ def fit(segmented, copper):
 
 
 @pytest.fixture(scope="module")
-def told(segmented, copper, fit):
-    return tell_apart(segmented, resample(copper, VOXEL_UM, fit, segmented))
+def seen(phantom, segmented, fit):
+    """The copper volume on the tungsten grid, as far as its scan reached."""
+    volume = replace(phantom, per_um=COPPER).volume(SHAPE, VOXEL_UM, NOISE, seed=21)
+    return np.where(seen_by_both(segmented, fit, SHAPE, VOXEL_UM), volume, np.nan)
+
+
+@pytest.fixture(scope="module")
+def told(segmented, seen):
+    return tell_apart(segmented, seen)
 
 
 def test_the_second_volume_is_placed_within_its_stated_uncertainty(fit):
@@ -65,6 +72,14 @@ def test_the_second_volume_is_placed_within_its_stated_uncertainty(fit):
     assert fit.sigma_nm < 50
     assert fit.scale == pytest.approx(SCALE, abs=1e-3)
     assert fit.rotation_deg[2] == pytest.approx(TURN_DEG, abs=0.1)
+
+
+def test_what_the_second_scan_saw_ends_at_its_faces(segmented, fit):
+    seen = seen_by_both(segmented, fit, SHAPE, VOXEL_UM)
+    top = int(np.flatnonzero(seen.any(axis=(1, 2)))[-1])
+    face_um = (0.5 * (SHAPE[0] - 1) * VOXEL_UM - SHIFT_UM[2]) / SCALE
+    assert voxel_to_um(np.array([[top, 0.0, 0.0]]), SHAPE, VOXEL_UM)[0, 2] == pytest.approx(face_um, abs=VOXEL_UM)
+    assert seen[:top].mean() > 0.97
 
 
 def test_every_whole_particle_is_named_rightly_and_surely(phantom, told):
@@ -143,8 +158,8 @@ def test_voxels_of_another_size_are_refused(segmented, copper):
         register_volume(segmented, copper, 0.3)
 
 
-def test_the_figure_shows_both_volumes_and_the_phases(segmented, copper, fit, told):
-    figure = two_target_figure(segmented, resample(copper, VOXEL_UM, fit, segmented), told)
+def test_the_figure_shows_both_volumes_and_the_phases(segmented, seen, told):
+    figure = two_target_figure(segmented, seen, told)
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     assert sorted(image.shape for image in shown) == 3 * [SHAPE[:1] + SHAPE[2:]] + 3 * [SHAPE[1:]]
     phases = [image for image in shown if image.dtype == np.uint8]

@@ -36,6 +36,10 @@ def test_any_two_targets_in_any_order(scope, RE, run):
         ({"target": "Cu"}, "target: two_target_tomography has no such setting"),
         ({"exposure_s": -1.0}, "exposure_s: needs a number above 0"),
         ({"nun": 3}, "did you mean 'num'"),
+        ({"second_scan": {"exposure_s": -1.0}}, "exposure_s: needs a number above 0"),
+        ({"second_scan": {"target": "Cr"}}, "target: two_target_tomography has no such setting"),
+        ({"second_scan": {"nun": 3}}, "did you mean 'num'"),
+        ({"second_scan": 3}, "second_scan: needs settings by name"),
     ],
 )
 def test_what_is_refused_moves_nothing(scope, RE, run, state, arguments, told):
@@ -65,3 +69,13 @@ def test_both_scans_are_weighed(scope, state):
     assert flight.time_s == 2 * alone.time_s
     assert flight.disk_bytes == 2 * alone.disk_bytes
     assert state() == before
+
+
+def test_the_second_scan_may_be_a_shorter_one(scope, RE, run):
+    RE(two_target_tomography(scope, **SHORT, second_scan={"num": 1, "exposure_s": 2.0}))
+    first, second = (start["plan_args"] for start in run.all("start"))
+    assert {**first, "num": 1, "exposure_s": 2.0, "target": "Cu"} == second
+    flight = preflight(scope, two_target_tomography, num=1200, second_scan={"num": 300})
+    assert [part.disk_bytes for part in flight.parts] == [
+        preflight(scope, tomography, num=num).disk_bytes for num in (1200, 300)
+    ]

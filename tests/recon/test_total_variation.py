@@ -66,3 +66,26 @@ def test_slabs_give_the_very_result_of_the_whole(disk):
     denoise(pieces, 0.1, disk, slab_bytes=6 * 4 * SHAPE[1] * SHAPE[2] * (2 * ITERATIONS + 20))
     np.testing.assert_array_equal(pieces, whole)
     assert not np.array_equal(whole, noisy)
+
+
+def test_a_guide_without_edges_changes_nothing(disk):
+    noisy = (steps(disk) + np.random.default_rng(3).normal(0, 0.1, SHAPE).astype(np.float32)) * disk[..., None]
+    plain, guided = noisy.copy(), noisy.copy()
+    denoise(plain, 0.1, disk)
+    denoise(guided, 0.1, disk, slab_bytes=1, guide=np.ones(SHAPE, np.float32))
+    np.testing.assert_allclose(guided, plain, atol=1e-5)
+
+
+def test_edges_of_the_guide_outlive_strong_denoising_and_others_are_not_drawn(disk):
+    x = np.indices(SHAPE)[0]
+    shared, own = x >= 45, (np.indices(SHAPE)[2] >= 30) * disk[..., None]
+    clean = (shared * disk[..., None]).astype(np.float32)
+    noisy = clean + np.random.default_rng(3).normal(0, 0.5, SHAPE).astype(np.float32) * disk[..., None]
+    plain, guided = noisy.copy(), noisy.copy()
+    denoise(plain, 1.0, disk)
+    denoise(guided, 1.0, disk, guide=(7 - 3.0 * shared + 2.0 * own).astype(np.float32))
+    drops = [v[45, 14:26, 5:25].mean() - v[44, 14:26, 5:25].mean() for v in (plain, guided)]
+    assert drops[1] > 0.95 > drops[0] + 0.2
+    across = guided[20:40, 14:26, 32:50].mean() - guided[20:40, 14:26, 10:28].mean()
+    assert abs(across) < 4 * 0.5 / np.sqrt(20 * 12 * 18)  # what noise leaves between the halves
+    assert (guided - clean)[20:70, 14:26, 5:55].std() < 0.3 * 0.5

@@ -10,14 +10,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import recon
 from xrm_sims.app.finding import tomography_parts
 from xrm_sims.app.progress import stages
 from xrm_sims.app.reconstruction import Tomogram, kept_tomogram, reconstruct_tomogram
 from xrm_sims.correlate.phases import Phase
-from xrm_sims.correlate.segment import Segmentation, Volume, segment
+from xrm_sims.correlate.segment import Segmentation, Volume, gather, segment
 from xrm_sims.correlate.two_target import TwoTarget, tell_apart
-from xrm_sims.correlate.volume_fit import VolumeFit, register_volume, resample
-from xrm_sims.data import results
+from xrm_sims.correlate.volume_fit import VolumeFit, register_volume, seen_by_both
+from xrm_sims.data import find_run, results
+from xrm_sims.data.catalog import parts_of
 from xrm_sims.data.parts import Part
 from xrm_sims.whole import write_whole
 
@@ -26,7 +30,8 @@ TELLING = "Cu"  # its line lies between the K edges of cobalt and nickel
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Two volumes of one specimen compared: the first divided, the second where it lies and on the first's grid."""
+    """Two scans of one specimen compared: the first volume divided, where the second lies, and the second volume on
+    the grid of the first, NaN where it saw nothing."""
 
     segmentation: Segmentation
     fit: VolumeFit
@@ -34,25 +39,19 @@ class Compared:
     told: TwoTarget
 
 
-def compare(
-    first: Volume, second: Volume, voxel_um: float, progress: Callable[[str, float], None] | None = None
-) -> Compared:
-    """Particles from the first volume (z, y, x) in 1/um, their phase from both. ValueError where that is uncertain."""
-
-    def done(share: float) -> None:
-        if progress is not None:
-            progress("comparison", share)
-
-    done(0.0)
-    segmentation = segment(first, voxel_um)
-    done(0.3)
-    fit = register_volume(segmentation, second, voxel_um)
-    done(0.7)
-    moved = resample(second, voxel_um, fit, segmentation)
-    done(0.8)
-    told = tell_apart(segmentation, moved)
-    done(1.0)
-    return Compared(segmentation, fit, moved, told)
+def compare(first: Tomogram, second: Tomogram, run: Any, progress: Callable[[str, float], None]) -> Compared:
+    """Particles from the first volume, their phase from both; the second scan, ``run``, is reconstructed once more, on
+    the grid of the first and along its edges. ValueError where that is uncertain."""
+    progress("placing", 0.0)
+    segmentation = segment(first.volume, first.voxel_um)
+    progress("placing", 0.5)
+    fit = register_volume(segmentation, second.volume, second.voxel_um)
+    progress("placing", 1.0)
+    beside = recon.from_run_beside(run, second.geometry, first.volume, fit.matrix, first.voxel_um, progress=progress)
+    volume, _ = gather(beside.volume, first.voxel_um, segmentation.voxel_um)
+    seen = seen_by_both(segmentation, fit, second.volume.shape, second.voxel_um)
+    volume = np.where(seen, volume, np.float32(np.nan))
+    return Compared(segmentation, fit, volume, tell_apart(segmentation, volume))
 
 
 def two_target(first: str, second: str, *, data: Path | None, out: Path | None = None) -> Compared:
@@ -70,7 +69,7 @@ def two_target(first: str, second: str, *, data: Path | None, out: Path | None =
             f"make them the same: xrm-sims reconstruct {tomograms[1].uid[:8]} --voxel-um {tomograms[0].voxel_um:g}"
         )
     with stages() as progress:
-        made = compare(tomograms[0].volume, tomograms[1].volume, tomograms[0].voxel_um, progress)
+        made = compare(tomograms[0], tomograms[1], parts_of(find_run(tomograms[1].uid, data)), progress)
     keep(made, tomograms[0].uid, tomograms[1].uid, data)
     print("\n".join(in_words(made)))
     if out is not None:

@@ -142,7 +142,7 @@ def tell_apart(
     seen = ndimage.binary_erosion(seen, border_value=1) & segmentation.active
     first = segmentation.normalised * np.float32(segmentation.level_per_um)
     ratio = _local_ratio(first, image, seen, settings.local_um / voxel_um)
-    r2 = _squared_radius(segmentation)
+    r2 = squared_radius(segmentation)
     levels = _levels(ratio[seen], r2[seen], settings)
     lco, known = _of_lco(segmentation, levels.position(ratio, r2) > 0.5, seen)
     labels = _labelled((known & lco, known & ~lco), voxel_um, settings)
@@ -175,7 +175,7 @@ def _local_ratio(first: Volume, second: Volume, active: NDArray[np.bool_], sigma
     return np.asarray(product / np.maximum(square, 1e-12), dtype=np.float32)
 
 
-def _squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
+def squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
     """(z, y, x) squared distance in um^2 from the pillar's axis."""
     _, y, x = coordinates_um(segmentation.active.shape, segmentation.voxel_um)  # type: ignore[arg-type]
     cx, cy = segmentation.pillar.centre_um

@@ -165,20 +165,18 @@ def register_volume(
     return found
 
 
-def resample(second: Volume, voxel_um: float, fit: VolumeFit, first: Segmentation) -> Volume:
-    """The second volume on the grid of the first, its attenuation per length of the first; NaN where it saw nothing."""
-    image, voxel_um = gather(second, voxel_um, first.voxel_um)
-    shape = first.active.shape
-    seen: Volume = np.empty(shape, np.float32)
+def seen_by_both(
+    first: Segmentation, fit: VolumeFit, second_shape: tuple[int, ...], voxel_um: float
+) -> NDArray[np.bool_]:
+    """Voxels of the segmentation (z, y, x) whose place lies in the second volume, which has voxels of ``voxel_um``."""
+    shape, half_um = first.active.shape, 0.5 * (np.array(second_shape[::-1]) - 1) * voxel_um
+    seen = np.empty(shape, bool)
     rows, columns = np.indices(shape[1:])
-    coefficients = ndimage.spline_filter(image, 3, output=np.float32)
     for k in range(shape[0]):
         index = np.column_stack([np.full(rows.size, float(k)), rows.ravel(), columns.ravel()])
-        at = um_to_voxel(_carried(fit.matrix, voxel_to_um(index, shape, first.voxel_um)), image.shape, voxel_um)
-        seen[k] = ndimage.map_coordinates(
-            coefficients, at.T, order=3, mode="constant", cval=np.nan, prefilter=False, output=np.float32
-        ).reshape(shape[1:])
-    return seen * np.float32(fit.scale)
+        place_um = _carried(fit.matrix, voxel_to_um(index, shape, first.voxel_um))
+        seen[k] = (np.abs(place_um) <= half_um).all(axis=1).reshape(shape[1:])
+    return seen
 
 
 def _coarse_shift(first: Segmentation, image: Volume, voxel_um: float, settings: VolumeFitSettings) -> Array:
