@@ -13,11 +13,13 @@ import pytest
 from matplotlib.image import imread
 
 import plans
+from plans import Aim, Correlative
 from tests.app.browser import Browser
 from tests.app.conftest import make_data_root, own_lines
 from tests.app.planted import SHAPE, VOXEL_UM, planted
 from tests.programs import installed
-from xrm_sims.app.experiment import Analysis
+from xrm_sims.app.experiment import Analysis, Findings
+from xrm_sims.app.links import keep_links, links_of
 from xrm_sims.app.phases import kept_phases, tell_phases
 from xrm_sims.app.reconstruction import Tomogram, keep
 from xrm_sims.app.report.holdings import open_holdings
@@ -29,6 +31,7 @@ from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.patterns import Raster, Rectangle
+from xrm_sims.settings import Settings
 
 SAMPLE, OPERATOR = "<script>alert('pillar')</script> & 7", 'Ada "<b>" & Bob'
 RASTER = Raster((24, 24), 9.0, 0.5, (1.0, 0.5))
@@ -101,6 +104,14 @@ def measured(tmp_path_factory):
     results.save(data, sims, "registration", metadata=about, parents=[ct, milling])
     chemistry = tell_phases(make_maps(sims, data, instrument), placed, segmentation, data, instrument, [ct, milling])
     uids = {"tomography": ct, "se_before": before, "milling": milling, "se_after": after, "sims": sims}
+    found = Findings(tomogram, segmentation, rois, rois[0])
+    outline = {"scan_to_specimen": affine.tolist(), "sigma_um": 0.2, "scatter_um": 0.1, "seen": 0.9}
+    results.save(data, before, "alignment", metadata=outline)
+    plane = placed.as_dict() | {"surface_z_um": 1.1, "surface_sigma_um": 0.04, "wanted_z_um": 1.0}
+    results.save(data, after, "plane", metadata=plane)
+    aim = Aim(Rectangle((9.0, 9.0), 1.0), 9.0, about=found)
+    links = links_of(Correlative(md["experiment_uid"], uids, tomogram, aim, placed), data, instrument)
+    keep_links(links, sims, data)
     nowhere = {"volume": np.ones((4, 8, 8), np.float32)}
     results.save(data, sparse["tomography"], "volume", nowhere, {"voxel_um": 0.2})
     shutil.rmtree(data / "tiled" / "results" / sparse["tomography"])
@@ -113,6 +124,7 @@ def measured(tmp_path_factory):
         experiment=md["experiment_uid"],
         placed=placed,
         chemistry=chemistry,
+        links=links,
     )
 
 
@@ -162,6 +174,24 @@ def test_it_tells_the_whole_experiment(measured, page):
     assert "Not there" not in headings
     assert "surface.pitch_um" in said  # what this data root has otherwise than the default
     assert "xrm-sims" in page.said("table")
+
+
+def test_the_chain_leads_from_a_voxel_to_a_pixel(measured, page):
+    first, stage, outline, plane, last = measured.links
+    assert [link.to for link in measured.links] == ["specimen", "stage", "specimen", "specimen", "specimen"]
+    assert [link.sigma_nm for link in (outline, plane, last)] == [200.0, 81.0, 81.0]
+    assert stage.sigma_nm == 1e3 * max(Settings().mode_change.offset_um)
+    assert stage.beside["stage_tilt_deg"] == 0.0
+    middle = (np.array(SHAPE[::-1]) - 1) / 2
+    to_specimen = np.array(first.matrix)
+    np.testing.assert_allclose(to_specimen @ [*middle, 1.0], 0.0, atol=1e-9)
+    np.testing.assert_allclose(to_specimen @ [*(middle + np.eye(3)[0]), 1.0], [VOXEL_UM, 0, 0], atol=1e-9)
+    np.testing.assert_array_equal(last.matrix, measured.placed.sims_to_specimen)
+    kept = results.load(measured.data, measured.uids["sims"], "chain").metadata["links"]
+    assert [link["run"] for link in kept] == [link.run for link in measured.links]
+    told = page.said("table")
+    assert "image of the plane" in told
+    assert "81 nm" in told
 
 
 def test_it_needs_nothing_else(page, report):

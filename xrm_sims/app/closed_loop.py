@@ -13,6 +13,7 @@ from xrm_sims.app.consumed import check_not_consumed
 from xrm_sims.app.elements import PICTURE, add_elements
 from xrm_sims.app.experiment import FIELD_UM, Analysis, Choices, Findings
 from xrm_sims.app.finding import check_specimen, tomography_parts, weigh_reach
+from xrm_sims.app.links import keep_links, links_of
 from xrm_sims.app.pictures import draw
 from xrm_sims.app.placing import placed, write_summary
 from xrm_sims.app.rasters import labels_of
@@ -109,6 +110,8 @@ def _conclude(
     pictures = draw(result, session.data, out)
     keep_figures(session.data, result.uids["sims"], pictures)
     summary = summarise(session, result) | also
+    links = links_of(result, session.data, session.settings)
+    summary["chain"] = keep_links(links, result.uids["sims"], session.data)
     if told is not None:
         summary["elements"] = told
         pictures += [out / PICTURE] if "refused" not in told else []

@@ -6,7 +6,7 @@ Every result is kept at ``/results/<uid of the run it comes from>`` before the p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,15 @@ class Analysis:
         return segmentation, rois
 
     def align(self, aim: Aim, se_uid: str) -> Aim:
-        """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image."""
+        """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
+        result ``alignment``."""
         found: Findings = aim.about
         image, start = read_counts(se_uid, "se_image", self.data)
         outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
-        return self.aim(replace(found, scan_to_specimen=pillar_affine(outline, found.segmentation.pillar)))
+        affine = pillar_affine(outline, found.segmentation.pillar)
+        about = {"scan_to_specimen": affine.tolist(), **asdict(outline)}
+        results.save(self.data, se_uid, "alignment", metadata=about, parents=start.get("parent_uids", []))
+        return self.aim(replace(found, scan_to_specimen=affine))
 
     def verify(self, aim: Aim, se_uid: str) -> Aim:
         """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.

@@ -46,6 +46,7 @@ class Map:
     top_view: Measured | None = None  # of the pillar, before anything was milled
     close_up: Measured | None = None  # of the milled field
     phases: Chemistry | None = None
+    links: Sequence[Mapping[str, Any]] = ()  # from a voxel to a pixel, as app/links keeps them
 
 
 @dataclass(eq=False)
@@ -140,6 +141,8 @@ class Holdings:
                 run.uid, "phases", "the step register of a night, or a correlative run, makes them"
             ):
                 found.phases = self.attempt(f"phases of {short}", lambda: kept_phases(run.uid, self.data))
+        if "chain" in (of_run := self.experiment.results.get(run.uid, {})):
+            found.links = of_run["chain"].metadata["links"]
         found.top_view, found.close_up = self._images(run)
         return found
 

@@ -278,7 +278,12 @@ def registration(each: Map, tomogram: Tomogram | None) -> Element | None:
                 "The same outline of active material, from the CT, on both.",
             )
         )
-    return section(f"registration-{each.run.uid[:8]}", "Registration of SIMS and CT", facts(numbers), *drawn)
+    chain = [
+        (link["of"], link["to"], link["by"], element("code", str(link["run"])[:8]), f"{link['sigma_nm']:,.0f} nm")
+        for link in each.links
+    ]
+    links = [table(("From", "To", "By", "Run", "Standard uncertainty"), chain)] if chain else []
+    return section(f"registration-{each.run.uid[:8]}", "Registration of SIMS and CT", facts(numbers), *links, *drawn)
 
 
 def settings(held: Holdings) -> Element:
