@@ -179,7 +179,9 @@ def test_it_tells_the_whole_experiment(measured, page):
 def test_the_chain_leads_from_a_voxel_to_a_pixel(measured, page):
     first, stage, outline, plane, last = measured.links
     assert [link.to for link in measured.links] == ["specimen", "stage", "specimen", "specimen", "specimen"]
-    assert [link.sigma_nm for link in (outline, plane, last)] == [200.0, 81.0, 81.0]
+    assert [link.sigma_nm for link in (plane, last)] == [81.0, 81.0]
+    turned_um = np.radians(Settings().mode_change.rotation_deg) * np.hypot(*measured.rois[0].defect.centre_um[:2])
+    assert outline.sigma_nm == pytest.approx(1e3 * np.hypot(0.2, turned_um))
     assert stage.sigma_nm == 1e3 * max(Settings().mode_change.offset_um)
     assert stage.beside["stage_tilt_deg"] == 0.0
     middle = (np.array(SHAPE[::-1]) - 1) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,10 +56,12 @@ def _links(result: Correlative, data: Path, settings: Settings) -> Iterator[Link
         "specimen", "stage", "readings, known to what a change of mode does", uids["se_before"], moved, prior_nm, stood
     )
     outline = results.load(data, uids["se_before"], "alignment").metadata
-    known = {name: outline[name] for name in ("scatter_um", "seen")}
+    known = {name: outline[name] for name in ("sigma_um", "scatter_um", "seen")}
+    # an outline is round: the rotation at the ROI is known to what a change of mode does
+    turned_um = math.radians(settings.mode_change.rotation_deg) * math.hypot(*found.defect.centre_um[:2])
     yield Link(
-        "ion scan", "specimen", "the pillar's outline, but for its rotation", uids["se_before"],
-        outline["scan_to_specimen"], 1e3 * outline["sigma_um"], known,
+        "ion scan", "specimen", "the pillar's outline", uids["se_before"],
+        outline["scan_to_specimen"], 1e3 * math.hypot(outline["sigma_um"], turned_um), known,
     )  # fmt: skip
     for name, uid in uids.items():
         if name.startswith("se_after"):
