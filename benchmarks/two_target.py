@@ -35,8 +35,8 @@ import plans
 from benchmarks.find import share
 from xrm_sims.app.reconstruction import kept_tomogram, reconstruct_tomogram
 from xrm_sims.app.session import open_session
+from xrm_sims.app.truth import ACTIVE, height_in
 from xrm_sims.app.two_target import Compared, compare
-from xrm_sims.app.validation.laboratory import ACTIVE, height_in
 from xrm_sims.correlate.phases import Phase
 from xrm_sims.correlate.segment import Segmentation, voxel_to_um
 from xrm_sims.correlate.two_target import squared_radius

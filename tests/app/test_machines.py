@@ -163,7 +163,9 @@ def test_memory_of_a_worker(measured):
 def test_checkpoints_of_several_runs_have_a_folder(measured, command, tmp_path):
     data, uids = measured
     kept = tmp_path / "kept"
-    ended = command("reconstruct", *uids, *OPTIONS, "--checkpoint", kept, "--out", tmp_path / "out", "--data", data)
+    ended = command(
+        "reconstruct", *uids, *OPTIONS, "--no-correct", "--checkpoint", kept, "--out", tmp_path / "out", "--data", data
+    )
     assert ended.code == 0, ended.err
     assert not list(kept.iterdir())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {uid[:8] for uid in uids}

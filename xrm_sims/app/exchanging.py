@@ -9,18 +9,23 @@ import typer
 
 from xrm_sims.app.options import Data, ExistingData
 
+DATASET = "dataset"
+
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="Uid of a run, or its first five characters or more.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Uid of a run, or its first five characters or more; of several runs, for a dataset."),
+    ],
     to: Annotated[
         str,
         typer.Option(
             "--to",
             help="nxtomo or dataexchange (frames of a tomography); ome-tiff, imagej, ome-zarr, raw or gif (its volume, "
-            "or the counts of a raster or image); csv (its tables).",
+            "or the counts of a raster or image); csv (its tables); dataset (volumes and maps with the twin's truth).",
         ),
     ],
     out: Annotated[
@@ -30,6 +35,10 @@ def export(
     licence: Annotated[
         str | None, typer.Option("--licence", help="Licence of the data, such as CC-BY-4.0; default: as the run says.")
     ] = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option("--labels/--no-labels", help="Of a dataset: the twin's truth or none; default: where known."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
     data: ExistingData = None,
 ) -> None:
@@ -38,10 +47,30 @@ def export(
     Example: xrm-sims export 3f2a9 --to ome-tiff --out volume.ome.tif
     """
     from xrm_sims.app.progress import stages
-    from xrm_sims.exchange import export_run
+    from xrm_sims.exchange import FORMATS, export_run
 
+    if to not in (*FORMATS, DATASET):
+        raise ValueError(f"--to: needs one of {', '.join((*FORMATS, DATASET))}, got {to!r}")
+    if to != DATASET and len(runs) > 1:
+        raise ValueError(f"--to {to}: takes one run, got {len(runs)}; several go into a {DATASET}")
+    if to != DATASET and labels is not None:
+        raise ValueError(f"--to {to}: --labels has no meaning, only a {DATASET} holds the truth")
     with stages() as progress:
-        path = export_run(run, to, out, data, licence=licence, overwrite=overwrite, progress=progress)
+        if to == DATASET:
+            from xrm_sims.app.dataset import export_dataset
+            from xrm_sims.data.layout import data_root
+
+            path = export_dataset(
+                runs,
+                out or Path(DATASET),
+                data_root(data),
+                labels=labels,
+                licence=licence,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        else:
+            path = export_run(runs[0], to, out, data, licence=licence, overwrite=overwrite, progress=progress)
     typer.echo(path)
 
 

@@ -21,21 +21,19 @@ from recon.prepared import straighten
 from recon.runs import reconstruct
 from xrm_sims.app.progress import stages
 from xrm_sims.app.session import Session, open_session
+from xrm_sims.app.truth import height_in, indices
 from xrm_sims.correlate import drawing
 from xrm_sims.data import open_catalog
 from xrm_sims.geometry import Geometry
 from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar
-from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.microscope import Microscope, Truth
 
 T = TypeVar("T")
-ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
 PAPER_VIEWS, PAPER_ROWS = 1200, 160  # the paper's scan in single pixels and full columns, of fewer rows
 PAPER_TOP_UM = 3.0  # height of the pillar's top above the middle of those rows: source and stage drift by up to 2 um
 TARGET_VIEWS, TARGET_BINNING = 400, 2  # of the scans that compare target materials
 FIELD_UM = 42.0  # side of the square that is reconstructed
-_SAMPLES = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +62,7 @@ class Tomogram:
 
     def indices(self, points_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """(3, n) places (z, y, x) in voxels of (n, 3) points (x, y, z) of the specimen."""
-        return _indices(self.volume, self.voxel_um, points_um, self.raised_um)
+        return indices(self.volume.shape, self.voxel_um, points_um, self.raised_um)
 
     def at(self, points_um: NDArray[np.float64], volume: NDArray[np.float32]) -> NDArray[np.float64]:
         """Values (n,) of one of its volumes in the voxels nearest to points of the specimen."""
@@ -150,42 +148,3 @@ def truth_of(session: Session) -> Truth:
     """What no instrument tells."""
     assert isinstance(session.drivers, Microscope)
     return session.drivers.truth()
-
-
-def height_in(volume: NDArray[np.float32], voxel_um: float, specimen: CathodePillar) -> float:
-    """How much higher a volume shows the specimen than it stands in its own frame: no projection tells that.
-
-    The height at which the volume agrees best with where active material is; drift and stage make it micrometres.
-    """
-    rng = np.random.default_rng(0)
-    s = specimen.settings
-    half_um = 0.5 * len(volume) * voxel_um
-    points = np.column_stack(
-        [
-            rng.uniform(-0.3, 0.3, (_SAMPLES, 2)) * s.diameter_um,
-            s.top_um + rng.uniform(-2.0 * half_um, 1.0, _SAMPLES),
-        ]
-    )
-    active = np.isin(specimen.material_at(points), ACTIVE).astype(float)
-
-    def likeness(raised_um: float) -> float:
-        where = _indices(volume, voxel_um, points, raised_um)
-        seen = (where[0] > 0) & (where[0] < len(volume) - 1)
-        if seen.sum() < 0.2 * _SAMPLES:
-            return -1.0
-        values = map_coordinates(volume, where[:, seen], order=1, mode="nearest")
-        return float(np.corrcoef(values, active[seen])[0, 1])
-
-    best = 0.0
-    for reach_um, step_um in ((6.0, 0.25), (0.4, 0.05), (0.06, 0.01)):
-        tries = best + np.arange(-reach_um, reach_um + 0.5 * step_um, step_um)
-        best = float(tries[np.argmax([likeness(t) for t in tries])])
-    return best
-
-
-def _indices(
-    volume: NDArray[np.float32], voxel_um: float, points_um: NDArray[np.float64], raised_um: float
-) -> NDArray[np.float64]:
-    lifted = points_um + np.array([0.0, 0.0, raised_um])
-    middle = (np.array(volume.shape) - 1) / 2
-    return np.asarray((lifted[:, ::-1] / voxel_um + middle).T)

@@ -11,9 +11,10 @@ from scipy.ndimage import binary_erosion
 
 import plans
 from xrm_sims.app.errors import root_cause
+from xrm_sims.app.truth import ACTIVE
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.fields import look_at
-from xrm_sims.app.validation.laboratory import ACTIVE, Laboratory, truth_of
+from xrm_sims.app.validation.laboratory import Laboratory, truth_of
 from xrm_sims.app.validation.rows import (
     Row,
     at_least,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 import plans
 import recon
+from xrm_sims.app.truth import ACTIVE
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.laboratory import (
-    ACTIVE,
     PAPER_ROWS,
     PAPER_VIEWS,
     TARGET_VIEWS,
