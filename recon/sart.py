@@ -99,13 +99,15 @@ def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -
     return len(found) == 2 * quarter and bool(shared > (1 + RISEN) * found[:quarter, 1].mean())
 
 
-def memory_needed(geometry: Geometry, *, tv: bool = True) -> int:
+def memory_needed(geometry: Geometry, *, tv: bool = True, guided: bool = False) -> int:
     """Bytes that :func:`sart` allocates beyond its arguments, result included."""
     nz, ny, nx = geometry.volume_shape
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     volume = 4 * (nx + 2) * (ny + 2) * (nz + PAD)
     at_once = max(math.ceil(n / default_subsets(geometry)), VIEWS_AT_ONCE)
-    return volume + 6 * 4 * at_once * 2 * columns * (rows + PAD) + (memory_of_denoising((nx, ny, nz)) if tv else 0)
+    return (
+        volume + 6 * 4 * at_once * 2 * columns * (rows + PAD) + (memory_of_denoising((nx, ny, nz), guided) if tv else 0)
+    )
 
 
 def sart(
@@ -171,6 +173,8 @@ def sart(
     kept = None
     if checkpoint is not None:
         options = {"subsets": subsets, "relaxation": relaxation, "tv": tv, "nonnegative": nonnegative}
+        if guide is not None:
+            options["guide"] = float(np.sum(guide, dtype=np.float64))
         kept = Checkpoint(checkpoint, fingerprint(data, geometry, solver.inside, **options))
         residuals = kept.load(solver.volume)
     if not residuals and initial is None and tv > 0:

@@ -114,10 +114,10 @@ def _planes(size: int, slab_bytes: int, arrays: int) -> int:
     return max(slab_bytes // (arrays * 4 * size) - 2 * ITERATIONS, ITERATIONS)
 
 
-def memory_of_denoising(shape: tuple[int, int, int]) -> int:
-    """Bytes that :func:`denoise` allocates for a volume (x, y, z) without a guide."""
-    size = shape[1] * shape[2]
-    return _ARRAYS * 4 * size * min(_planes(size, SLAB_BYTES, _ARRAYS) + 2 * ITERATIONS, shape[0])
+def memory_of_denoising(shape: tuple[int, int, int], guided: bool = False) -> int:
+    """Bytes that :func:`denoise` allocates for a volume (x, y, z)."""
+    size, arrays = shape[1] * shape[2], guided_variation.ARRAYS if guided else _ARRAYS
+    return arrays * 4 * size * min(_planes(size, SLAB_BYTES, arrays) + 2 * ITERATIONS, shape[0])
 
 
 def denoise(

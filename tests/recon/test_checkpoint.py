@@ -40,9 +40,10 @@ def test_an_interrupted_reconstruction_goes_on_and_ends_the_same(p, tmp_path, af
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_of_something_else_is_named_and_not_used(p, tmp_path):
+@pytest.mark.parametrize("other", [{"relaxation": 0.5}, {"guide": np.ones(GEOMETRY.volume_shape)}])
+def test_a_checkpoint_of_something_else_is_named_and_not_used(p, tmp_path, other):
     path = tmp_path / "volume.h5"
-    interrupted(p, path, 0.5, relaxation=0.5)
+    interrupted(p, path, 0.5, **other)
     with pytest.warns(UserWarning, match=r"volume\.h5: made from other data or options"):
         result = recon.sart(p, GEOMETRY, sweeps=1, checkpoint=path)
     assert np.array_equal(result.volume, recon.sart(p, GEOMETRY, sweeps=1).volume)
