@@ -36,7 +36,6 @@ def serve(
 def add_user(
     name: Annotated[str, typer.Argument(help="Name to log in with.")],
     admin: Annotated[bool, typer.Option("--admin", help="May change and delete, too.")] = False,
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
     data: Data = None,
 ) -> None:
     """Let somebody log in to xrm-sims serve --users, or change a password; the server need not be stopped.
@@ -46,6 +45,7 @@ def add_user(
     from xrm_sims.data.layout import Layout
     from xrm_sims.data.users import add_user as add
 
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     add(Layout.of(data), name, password, admin=admin)
     typer.echo(f"{name} may log in")
 
@@ -57,7 +57,7 @@ def move_catalogue(
 ) -> None:
     """Bring the catalogue from SQLite files into a PostgreSQL database, which every process uses from then on.
 
-    Example: xrm-sims move-catalogue postgresql://xrm@127.0.0.1/nanoct --data ~/nanoct
+    Example: xrm-sims move-catalogue postgresql://xrm@127.0.0.1/nanoct --data demo/data
     """
     from xrm_sims.data.moving import move_catalogue as move
 
