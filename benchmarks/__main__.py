@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import (
     closed_loop,
     find,
+    machines,
     orchestration,
     phases,
     planner,
@@ -132,6 +133,23 @@ def full_size() -> Iterator[Row]:
         )
 
 
+def many_machines() -> Iterator[Row]:
+    found = machines.runs()
+    yield Row(
+        f"{machines.RUNS} runs at demo scale, {machines.WORKERS} workers of dask.distributed on this machine",
+        f"{found['shared_s']:.1f} s, {found['peak_mb']:.0f} MB the greediest worker",
+        f"one process, all cores {found['alone_s']:.1f} s",
+        f"{found['alone_s'] / found['shared_s']:.2f} times as fast, volumes differ by {found['apart']:.0e} at most",
+    )
+    for margin, slab in machines.slabs().items():
+        yield Row(
+            f"one run in two slabs of z, margin of {margin} slices",
+            f"{slab['rms']:.2f} of the noise apart (rms), {slab['worst']:.0f} at worst",
+            "whole",
+            f"{slab['cost']:.2f} times the work",
+        )
+
+
 def alignment() -> Iterator[Row]:
     for name, value in recon_alignment.run().items():
         yield Row(f"blind correction, {name}", f"{value:.3f}", "", "")
@@ -240,6 +258,7 @@ PARTS = (
     slices,
     regularised,
     full_size,
+    many_machines,
     alignment,
     live,
     cost_of_a_projection,

@@ -144,8 +144,8 @@ def sart(
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um; default filtered back projection (:func:`recon.fdk`), but zero where ``tv`` is 0.
-    guide : (z, y, x) volume of the same specimen, in whatever units and contrast: the total variation does not charge
-        for edges that are its edges too (:mod:`recon.guided_variation`).
+    guide : (z, y, x) another volume of the same specimen, in whatever units and contrast: the total variation is free
+        at edges that are its edges too (:mod:`recon.guided_variation`).
     weights : (angle, row, column) trust in each ray relative to the best, 0 to 1, default 1; 0 ignores the ray.
     checkpoint : file that holds the volume after each sweep until the last is done: the same call made again goes on
         from there (:class:`recon.checkpoint.Checkpoint`).

@@ -45,7 +45,7 @@ class Solver:
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um, default zero.
-    guide : (z, y, x) volume of the same specimen whose edges the total variation does not charge for, or None.
+    guide : (z, y, x) another volume of the same specimen whose edges the total variation does not charge for, or None.
 
     Raises
     ------
