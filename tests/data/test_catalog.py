@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV3
 
-from xrm_sims.data import documents, open_catalog, open_experiment, read_counts
+from xrm_sims.data import documents, open_catalog, open_experiment, read_counts, results
 from xrm_sims.data.catalog import disconnect, running_server
 from xrm_sims.data.frames import read_block
 from xrm_sims.data.journal import journal_path, read_journal
@@ -234,6 +234,20 @@ def test_an_experiment_gathers_its_runs_in_order(record, data):
         open_experiment("eeeee", data)
     with pytest.raises(ValueError, match="is not in the catalogue"):
         open_experiment("nothing like it", data)
+
+
+def test_several_data_roots_are_open_at_once(tmp_path):
+    """Each with a key of its own, in this process and behind a server."""
+    roots = [tmp_path / name for name in "abc"]
+    for root in roots[:2]:
+        assert len(open_catalog(root)) == 0
+    with TiledServer(roots[2]):
+        for root in (*roots, roots[0]):
+            assert len(open_catalog(root)) == 0
+            results.save(root, "r" * 36, "note", metadata={"root": root.name})
+    for root in roots:
+        assert results.load(root, "r" * 36, "note").metadata["root"] == root.name
+        disconnect(root)
 
 
 def test_the_server_record_of_a_dead_server_is_ignored(data):

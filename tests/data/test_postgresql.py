@@ -107,7 +107,7 @@ with recording(Path({str(data)!r})) as run:
         assert list(runs) == [first, second]
         assert list(runs.search(Eq("start.sample_name", "anode"))) == [second]
         assert list(runs.search(Like("start.sample_name", "%thod%"))) == [first]
-        assert runs[second]["primary"][KEY].shape[0] == 4
+        assert open_catalog(data)[second]["primary"][KEY].shape[0] == 4
         assert [header.start["uid"] for header in open_catalog(data).v1(sample_name="anode")] == [second]
     results.save(data, first, "volume", {"volume": volume + 1})
     np.testing.assert_array_equal(results.load(data, first, "volume").arrays["volume"], volume + 1)

@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 from tiled.server.app import build_app_from_config
+from tiled.server.settings import get_settings
 
 from xrm_sims.data.database import database_of, trees
 from xrm_sims.data.guard import Guard
@@ -52,7 +53,9 @@ def server_config(layout: Layout, database: str | None, *, users: bool = False) 
 def make_app(layout: Layout, database: str | None = None, *, users: bool = False) -> Any:
     """The server as an ASGI application, on this PostgreSQL database or on the data root's own."""
     os.environ.setdefault("TILED_UI_SETTINGS", str(SETTINGS))
+    get_settings.cache_clear()  # all applications of a process would share one object, and the key of the last
     app = build_app_from_config(server_config(layout, database or database_of(layout), users=users))
+    app.dependency_overrides[get_settings]()  # takes one of its own, for good
     app.add_middleware(Guard, readable=[layout.frames])
     logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
     return app
