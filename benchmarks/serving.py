@@ -1,7 +1,8 @@
 """`xrm-sims serve` on a volume of full size: its first picture in a browser, slices by one reader and by twenty, and a
 scan that goes on meanwhile.
 
-Everything runs on this computer's cores; in a laboratory the readers sit elsewhere, so they run at the lowest priority.
+Everything runs on this computer's cores; in a laboratory the readers sit elsewhere, so that beside a scan
+they get what it leaves.
 
 python -m benchmarks.serving
 """
@@ -161,8 +162,10 @@ def scan_s(data: Path, kind: str) -> float:
     return taken
 
 
-def _apart(*arguments: object, nice: int = 0) -> subprocess.Popen[str]:
-    command = ["nice", "-n", str(nice), sys.executable, "-m", "benchmarks.serving", *map(str, arguments)]
+def _apart(*arguments: object, elsewhere: bool = False) -> subprocess.Popen[str]:
+    """``elsewhere``: as if on another computer, with what this one has left."""
+    prefix = ["chrt", "--idle", "0"] if elsewhere else []
+    command = [*prefix, sys.executable, "-m", "benchmarks.serving", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -190,7 +193,7 @@ def run() -> dict[str, Any]:
             found["slowed"] = {}
             for kind in VIEWS:
                 undisturbed = _told(_apart("--scan", data, kind))
-                readers = _apart("--read", *address, READERS, 600.0, nice=19)
+                readers = _apart("--read", *address, READERS, 600.0, elsewhere=True)
                 try:
                     disturbed = _told(_apart("--scan", data, kind))
                 finally:
