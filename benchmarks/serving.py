@@ -137,7 +137,7 @@ class WaitedFor(InstantDetector):
     """A detector whose exposures take time and no computing."""
 
     def expose(self) -> Any:
-        time.sleep(EXPOSURE_S)
+        time.sleep(EXPOSURE_S)  # is the exposure: a real detector counts photons, and this computer has nothing to do
         return super().expose()
 
 

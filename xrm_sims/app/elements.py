@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 import plans
 from plans import Aim, Correlative
-from xrm_sims.app.experiment import Findings
+from xrm_sims.app.experiment import Findings, align_by_outline
 from xrm_sims.app.phases import kept_phases
 from xrm_sims.app.rasters import inner_field, labels_of, raster_of, raster_of_image
 from xrm_sims.app.reconstruction import Ct
 from xrm_sims.app.session import Session
 from xrm_sims.app.sims_maps import kept_ions
-from xrm_sims.correlate.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.appearance import se_active
 from xrm_sims.correlate.drawing import save
 from xrm_sims.correlate.elements import NAMING, Verdict, elements_figure, in_field, verdicts
@@ -42,7 +41,8 @@ def add_elements(session: Session, result: Correlative, elements: Sequence[str],
     found: Findings = result.aim.about
 
     def align(aim: Aim, se_uid: str) -> Aim:
-        u, v = apply_affine(invert_affine(outlined(found, se_uid, session.data)), [found.defect.centre_um[:2]])[0]
+        back = invert_affine(align_by_outline(found, se_uid, session.data))
+        u, v = apply_affine(back, [found.defect.centre_um[:2]])[0]
         return replace(aim, centre_um=(float(u), float(v)))
 
     try:
@@ -53,13 +53,6 @@ def add_elements(session: Session, result: Correlative, elements: Sequence[str],
     return compare(result, placed, session.data, out)
 
 
-def outlined(found: Findings, se_uid: str, data: Path) -> NDArray[np.float64]:
-    """2 x 3 affine from a scan frame to the specimen's, by the pillar's outline in an image of all of it."""
-    image, start = read_counts(se_uid, "se_image", data)
-    outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
-    return pillar_affine(outline, found.segmentation.pillar)
-
-
 def place(result: Correlative, data: Path) -> Registration:
     """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
     kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
@@ -67,7 +60,7 @@ def place(result: Correlative, data: Path) -> Registration:
     found: Findings = result.aim.about
     image, start = read_counts(result.uids["sem"], "se_image", data)
     part, raster = inner_field(image[0], raster_of_image(start), result.aim.fov_um)
-    first = outlined(found, result.uids["sem_before"], data)
+    first = np.array(results.load(data, result.uids["sem_before"], "alignment").metadata["scan_to_specimen"])
     height_um = result.registration.exposed_z_um
     placed = register_to_ct(se_active(part), found.tomogram.volume, found.tomogram.voxel_um, raster, height_um, first)
     parents = [result.uids["tomography"], result.uids["sem"]]

@@ -143,6 +143,17 @@ class Findings:
         return max(float(side.max(initial=0.0)) for side in sides)
 
 
+def align_by_outline(found: Findings, se_uid: str, data: Path) -> NDArray[np.float64]:
+    """2 x 3 affine from a scan frame to the specimen's, by the pillar's outline in an image of all of it; kept as the
+    image's result ``alignment``. ValueError when no round outline is seen."""
+    image, start = read_counts(se_uid, "se_image", data)
+    outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
+    affine = pillar_affine(outline, found.segmentation.pillar)
+    about = {"scan_to_specimen": affine.tolist(), **asdict(outline)}
+    results.save(data, se_uid, "alignment", metadata=about, parents=start.get("parent_uids", []))
+    return affine
+
+
 @dataclass
 class Analysis:
     """The functions of a correlative experiment on one data root, and the seconds they took."""
@@ -179,12 +190,7 @@ class Analysis:
         """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
         result ``alignment``."""
         found: Findings = aim.about
-        image, start = read_counts(se_uid, "se_image", self.data)
-        outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
-        affine = pillar_affine(outline, found.segmentation.pillar)
-        about = {"scan_to_specimen": affine.tolist(), **asdict(outline)}
-        results.save(self.data, se_uid, "alignment", metadata=about, parents=start.get("parent_uids", []))
-        return self.aim(replace(found, scan_to_specimen=affine))
+        return self.aim(replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data)))
 
     def verify(self, aim: Aim, se_uid: str) -> Aim:
         """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
