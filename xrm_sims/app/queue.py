@@ -24,6 +24,7 @@ CONSOLE_AFTER = 10  # the console's output is published that many ports further 
 ADDRESS = "QSERVER_ZMQ_CONTROL_ADDRESS"  # the qserver client's own name for it
 USER_GROUP = "primary"
 _ANSWER_MS = 5000
+_HEARD_S = 20.0  # in which a manager that was told to end has ended, if it heard
 _LOOK_S, _MISSES = 1.0, 3  # how often Redis is looked for, and how often in vain before it counts as gone
 
 
@@ -74,9 +75,10 @@ def run_manager(data: Path | None, redis: str, port: int = PORT) -> int:
             if missed == _MISSES:
                 print(f"xrm-sims: Redis at {redis} is gone; a plan under way goes on to its end", file=sys.stderr)
     finally:
-        if manager.poll() is None:
-            manager.terminate()
-            manager.wait()
+        while manager.poll() is None:
+            manager.terminate()  # one that is just coming up does not hear the first
+            with suppress(subprocess.TimeoutExpired):
+                manager.wait(_HEARD_S)
     raise RuntimeError(
         f"Redis at {redis} is gone, so the queue server has ended; start Redis, then xrm-sims queue: what was still to "
         "come is in the queue, and the last plan's own record says how it ended"
