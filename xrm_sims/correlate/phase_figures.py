@@ -23,6 +23,7 @@ from xrm_sims.patterns import Raster
 # of Okabe and Ito's set, told apart by whoever sees colours otherwise, and by their lightness
 PHASE_COLOURS = {Phase.PORE: "#000000", Phase.BINDER: "#009e73", Phase.LCO: "#d55e00", Phase.NCA: "#f0e442"}
 CHANNEL_COLOURS = dict(zip(CHANNELS, ("#009e73", "#0072b2", "#cc79a7", "#d55e00"), strict=True))
+NAME_SHARE = 0.1  # of the field: half of the width of a name
 NAMED_UM2 = 0.8  # smaller particles carry no label
 
 
@@ -53,7 +54,9 @@ def _phases(axes: Axes, found: Chemistry, raster: Raster) -> None:
     caption(axes, "a", "phases and particles, from SIMS and CT")
     for particle, (u, v) in zip(found.particles, _middles(found.particle_labels, len(found.particles)), strict=True):
         if particle.area_um2 >= NAMED_UM2:
-            place = (extent[0] + (u + 0.5) * raster.pixel_um, extent[2] + (v + 0.5) * raster.pixel_um)
+            rim_um = NAME_SHARE * raster.fov_um  # so far inside, a name is whole
+            u_um = extent[0] + np.clip((u + 0.5) * raster.pixel_um, rim_um, raster.fov_um - rim_um)
+            place = (u_um, extent[2] + (v + 0.5) * raster.pixel_um)
             axes.text(
                 *place, _name(particle), fontsize=6.5, color="white", ha="center", va="center", zorder=6,
                 path_effects=outline(), clip_on=True,
