@@ -11,7 +11,7 @@ import pytest
 
 from xrm_sims.app import cli
 from xrm_sims.data.journal import journal_paths, read_journal
-from xrm_sims.twin.store import Store
+from xrm_sims.twin.state_store import StateStore
 
 # nothing here looks at fine topography; motors fast enough for a real clock
 SETTINGS = """
@@ -130,7 +130,7 @@ def own_lines(text):
 
 def twin_values(data):
     """What the instrument's memory says while nobody holds it."""
-    store = Store(data / "twin")
+    store = StateStore(data / "twin")
     try:
         state = store.load()
     finally:

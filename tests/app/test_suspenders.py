@@ -164,7 +164,7 @@ def test_a_failure_that_does_not_end_fails_the_plan(tmp_path):
 
 def test_pausing_and_resuming_a_suspended_plan_leaves_it_suspended(session):
     scope, twin = session.scope, session.drivers
-    disturbances = twin._machine.disturbances
+    disturbances = twin._simulator.disturbances
     let_pass = twin.instrument.let_pass
     waiting = threading.Event()
     when(session, "primary", 1, lambda now: twin.disturb("temperature_c", 90.0, start_s=now, stop_s=1e9))

@@ -12,7 +12,7 @@ from plans import Aim, Computed, SheetError, check_sheet, night, preflight, read
 from xrm_sims.patterns import Rectangle
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.twin import check_sample
-from xrm_sims.twin.samples import SAMPLES
+from xrm_sims.twin.specimen_registry import SAMPLES
 
 CT = {"do": "tomography", "num": 2, "step_deg": 180.0, "binning": 8, "num_dark": 1, "num_flat": 1, "reference_every": 0}
 SE = {"do": "se_image", "fov_um": 20.0, "shape": [8, 8]}

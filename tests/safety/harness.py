@@ -25,7 +25,7 @@ from xrm_sims.data.frames import count_frames, read_block
 from xrm_sims.data.journal import encode, journal_paths, read_journal, read_start
 from xrm_sims.data.parts import find_parts
 from xrm_sims.settings import Settings
-from xrm_sims.twin.store import Store
+from xrm_sims.twin.state_store import StateStore
 
 SILENT_S = 300.0  # a process that tells nothing for so long hangs
 ROUNDING = 1e-9
@@ -169,7 +169,7 @@ class Night:
     def left(self) -> Left:
         if not (self.data / "twin").exists():
             return Left()
-        store = Store(self.data / "twin")
+        store = StateStore(self.data / "twin")
         try:
             state = store.load()
         finally:

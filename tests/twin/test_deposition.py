@@ -6,11 +6,11 @@ import pytest
 from tests.twin.conftest import DEFAULTS, Slab, for_sims, small
 from xrm_sims.patterns import Annulus, CrossSection, Polygon, Raster, Rectangle
 from xrm_sims.specimen.materials import Material, atoms_per_um3
-from xrm_sims.twin.electrons import eds_map, se_brightness
 from xrm_sims.twin.ions import Analyser, Scan, dose_field, expected_counts
 from xrm_sims.twin.microscope import Microscope
 from xrm_sims.twin.milling import deposit_pass, mill_pass
 from xrm_sims.twin.sector import ISOTOPES, radius_for
+from xrm_sims.twin.sem_signals import eds_map, se_brightness
 from xrm_sims.twin.sputtering import removal_rates
 from xrm_sims.twin.surface import Surface
 

@@ -89,7 +89,7 @@ def test_two_pixels_count_some_photons_both(tmp_path, pillar):
         for_xrays(scope)
         scope.stage.put("z_um", -30.0)
         first, second = (scope.widepix.expose().counts.astype(float)[:, 2:250] for _ in range(2))
-        paired = scope._machine.xray.crosstalk().paired
+        paired = scope._simulator.xray.crosstalk().paired
     z = (first - second) / np.sqrt(np.maximum(first + second, 1))
     assert (z**2).mean() == pytest.approx(1, abs=5 * np.sqrt(2 / z.size))
     assert 0.01 < paired < 0.04

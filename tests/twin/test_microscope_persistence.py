@@ -12,7 +12,7 @@ import pytest
 from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.twin import Clock, InstrumentInUse, Microscope
-from xrm_sims.twin.record import Record
+from xrm_sims.twin.two_slot_file import TwoSlotFile
 
 DEFAULTS = Settings()
 COARSE = DEFAULTS.model_copy(update={"surface": DEFAULTS.surface.model_copy(update={"pitch_um": 0.2})})
@@ -83,7 +83,7 @@ def kill(process):
 
 
 def on_disk(root):
-    record = Record(root / "state")
+    record = TwoSlotFile(root / "state")
     try:
         return json.loads(record.read())
     finally:

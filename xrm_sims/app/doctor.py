@@ -1,4 +1,4 @@
-"""Is this machine fit? Each finding is one line; a bad one says what to do."""
+"""Is this simulator fit? Each finding is one line; a bad one says what to do."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _instrument(data: Path | None) -> Iterator[Finding]:
     from xrm_sims.app.session import TWIN, session_settings
     from xrm_sims.data.journal import interrupted_runs
     from xrm_sims.data.layout import Layout
-    from xrm_sims.twin.store import InstrumentInUse, Store
+    from xrm_sims.twin.state_store import InstrumentInUse, StateStore
 
     layout = Layout.of(data)
     try:
@@ -116,7 +116,7 @@ def _instrument(data: Path | None) -> Iterator[Finding]:
         yield Finding(True, "no instrument there yet: the first session makes one")
         return
     try:
-        Store(layout.root / TWIN).close()
+        StateStore(layout.root / TWIN).close()
     except InstrumentInUse as held:
         yield Finding(True, str(held))
         return  # its runs may well be going on

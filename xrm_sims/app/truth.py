@@ -89,15 +89,15 @@ def specimen_name(uid: str, data: Path) -> str:
     Raises ValueError when the run is not from the twin of this data root, or the seed is not known: where the name does
     not tell, it is that of the specimen in the instrument now, if that has the same name.
     """
-    from xrm_sims.twin.samples import SAMPLES
-    from xrm_sims.twin.store import Store
+    from xrm_sims.twin.specimen_registry import SAMPLES
+    from xrm_sims.twin.state_store import StateStore
 
     kind, _, seed = str(_before(uid, data).get("specimen", "")).partition(":")
     if kind not in SAMPLES or not (data / "twin").is_dir():
         raise ValueError(f"run {uid[:8]} is not from the twin of this data root: nobody knows the truth about it")
     if seed:
         return f"{kind}:{seed}"
-    store = Store(data / "twin")
+    store = StateStore(data / "twin")
     try:
         state = store.load()
     finally:

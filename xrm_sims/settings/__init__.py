@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from xrm_sims.settings.electrons import Electrons, Scan
 from xrm_sims.settings.ions import Deposition, IonColumn, Sector, Sputtering, SurfaceGrid
 from xrm_sims.settings.mechanics import Chamber, ModeChange, Motion, StageLimits, TargetLimits
-from xrm_sims.settings.rules import Planning, Suspension
+from xrm_sims.settings.operation import Planning, Suspension
 from xrm_sims.settings.section import Section
 from xrm_sims.settings.specimen import Specimen
 from xrm_sims.settings.xray import Detector, ElectronColumn, Source, XrayGeometry

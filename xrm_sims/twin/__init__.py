@@ -2,7 +2,7 @@
 
 from xrm_sims.twin.clock import Clock
 from xrm_sims.twin.microscope import Microscope
-from xrm_sims.twin.samples import check_sample
-from xrm_sims.twin.store import InstrumentInUse
+from xrm_sims.twin.specimen_registry import check_sample
+from xrm_sims.twin.state_store import InstrumentInUse
 
 __all__ = ["Clock", "InstrumentInUse", "Microscope", "check_sample"]

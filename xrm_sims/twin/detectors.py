@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from xrm_sims.feasibility import check_photons
 from xrm_sims.settings import Settings
+from xrm_sims.twin.beams import GalliumFIB, require_level, require_mode
 from xrm_sims.twin.charge_sharing import CrossTalk
-from xrm_sims.twin.columns import GalliumFIB, require_level, require_mode
 from xrm_sims.twin.driver import Driver, Frame, Quantity
 from xrm_sims.twin.ions import Analyser, dose_field, raster_frame
-from xrm_sims.twin.machine import Machine
 from xrm_sims.twin.sector import collector_radii
-from xrm_sims.twin.store import Value
+from xrm_sims.twin.simulator import Simulator
+from xrm_sims.twin.state_store import Value
 from xrm_sims.twin.xray import binned_shape
 
 
@@ -35,20 +35,20 @@ class WidePix(Driver):
         }
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
-        machine = self._machine
-        celsius = machine.settings.detector.temperature_c
+        simulator = self._simulator
+        celsius = simulator.settings.detector.temperature_c
         return {
             "rows": lambda: self._shape[0],
             "columns": lambda: self._shape[1],
-            "temperature_c": lambda: machine.disturbed("temperature_c", celsius, machine.time_s),
+            "temperature_c": lambda: simulator.disturbed("temperature_c", celsius, simulator.time_s),
         }
 
     def check(self, name: str, value: Any) -> None:
-        detector, state = self._machine.settings.detector, self._machine.state
+        detector, state = self._simulator.settings.detector, self._simulator.state
         if name == "binning":
             binned_shape(detector.rows, detector.columns, value)
         elif name == "threshold_kev" and state.values["instrument"]["mode"] == "xray":
-            check_photons(self._machine.settings, state.values["beam"]["voltage_kv"], value)
+            check_photons(self._simulator.settings, state.values["beam"]["voltage_kv"], value)
 
     def expose(self) -> Frame:
         """One frame, (rows, columns) uint32; everything that moves is taken where it is at mid-exposure.
@@ -56,44 +56,44 @@ class WidePix(Driver):
         Raises ValueError outside X-ray mode, with the stage tilted, a threshold above the spectrum, or more counts in
         the open beam than a counter holds; RuntimeError when stopped.
         """
-        machine = self._machine
-        require_mode(machine, "xray", "an exposure")
-        require_level(machine, "an exposure")
+        simulator = self._simulator
+        require_mode(simulator, "xray", "an exposure")
+        require_level(simulator, "an exposure")
         with self.command():
-            values, started_s = self.values, machine.state.time_s
+            values, started_s = self.values, simulator.state.time_s
             middle_s = started_s + 0.5 * values["exposure_s"]
             expected = self._expected(middle_s)
             self._require_room(expected)
-            counts = machine.detector.read(
+            counts = simulator.detector.read(
                 expected,
                 exposure_s=values["exposure_s"],
                 counter_depth_bits=values["counter_depth_bits"],
                 binning=values["binning"],
-                rng=machine.rng("exposure"),
+                rng=simulator.rng("exposure"),
                 crosstalk=self._crosstalk(),
             )
             self.wait(values["exposure_s"])
-            return Frame(counts, started_s, machine.state.time_s, machine.current_na(middle_s))
+            return Frame(counts, started_s, simulator.state.time_s, simulator.current_na(middle_s))
 
     def bad_pixels(self) -> NDArray[np.bool_]:
         """(rows, columns) after binning: pixels whose counts mean nothing."""
-        return self._machine.detector.bad_pixels(self.values["binning"])
+        return self._simulator.detector.bad_pixels(self.values["binning"])
 
     @property
     def _shape(self) -> tuple[int, int]:
-        detector = self._machine.settings.detector
+        detector = self._simulator.settings.detector
         return binned_shape(detector.rows, detector.columns, self.values["binning"])
 
     @property
     def _lit(self) -> bool:
-        machine = self._machine
-        return machine.target_in_place and not machine.state.values["beam"]["blanked"]
+        simulator = self._simulator
+        return simulator.target_in_place and not simulator.state.values["beam"]["blanked"]
 
     def _crosstalk(self) -> CrossTalk:
         if not self._lit:
             return CrossTalk()
-        state = self._machine.state.values
-        return self._machine.xray.crosstalk(
+        state = self._simulator.state.values
+        return self._simulator.xray.crosstalk(
             material=str(state["target"]["material"]),
             voltage_kv=float(state["beam"]["voltage_kv"]),
             threshold_kev=self.values["threshold_kev"],
@@ -111,23 +111,23 @@ class WidePix(Driver):
             )
 
     def _expected(self, time_s: float) -> NDArray[np.float32]:
-        machine = self._machine
-        beam = machine.state.values["beam"]
+        simulator = self._simulator
+        beam = simulator.state.values["beam"]
         if not self._lit:
             return np.zeros(self._shape, np.float32)
-        check_photons(machine.settings, beam["voltage_kv"], self.values["threshold_kev"])
-        return machine.xray.expected_counts(
-            angle_deg=machine.angle_deg,
-            specimen_um=machine.specimen_um,
-            source_um=machine.source_um(time_s),
-            material=str(machine.state.values["target"]["material"]),
+        check_photons(simulator.settings, beam["voltage_kv"], self.values["threshold_kev"])
+        return simulator.xray.expected_counts(
+            angle_deg=simulator.angle_deg,
+            specimen_um=simulator.specimen_um,
+            source_um=simulator.source_um(time_s),
+            material=str(simulator.state.values["target"]["material"]),
             voltage_kv=float(beam["voltage_kv"]),
-            current_na=machine.current_na(time_s) * machine.target_flux,
+            current_na=simulator.current_na(time_s) * simulator.target_flux,
             exposure_s=self.values["exposure_s"],
             threshold_kev=self.values["threshold_kev"],
             probe_nm=float(beam["probe_nm"]),
             binning=self.values["binning"],
-            carved=machine.carved,
+            surface_change=simulator.surface_change,
         )
 
 
@@ -137,8 +137,8 @@ class MagneticSector(Driver):
     name = "sector"
     collectors = (1, 2, 3, 4)
 
-    def __init__(self, machine: Machine, fib: GalliumFIB):
-        super().__init__(machine)
+    def __init__(self, simulator: Simulator, fib: GalliumFIB):
+        super().__init__(simulator)
         self._fib = fib
 
     def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
@@ -155,7 +155,7 @@ class MagneticSector(Driver):
         }
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
-        sector = self._machine.settings.sector
+        sector = self._simulator.settings.sector
         table: dict[str, Callable[[], Value]] = {}
         for n in self.collectors:
             table[f"collector_{n}_dead_time_ns"] = lambda: sector.dead_time_ns
@@ -166,7 +166,7 @@ class MagneticSector(Driver):
         """Collectors stand beside each other in the focal plane: no two can be closer than their width."""
         if not name.startswith("collector"):
             return
-        apart_mm = self._machine.settings.sector.min_collector_spacing_mm
+        apart_mm = self._simulator.settings.sector.min_collector_spacing_mm
         for n in self.collectors:
             other = f"collector_{n}_radius_mm"
             if other != name and abs(self.values[other] - value) < apart_mm:
@@ -182,36 +182,36 @@ class MagneticSector(Driver):
         Raises ValueError outside FIB mode, with the stage tilted or without bias, or with a raster beyond the scan
         field; RuntimeError when stopped (what was sputtered until then is gone).
         """
-        machine, fib = self._machine, self._fib.values
+        simulator, fib = self._simulator, self._fib.values
         raster = self._fib.raster()
-        require_mode(machine, "fib", "a SIMS raster")
-        require_level(machine, "a SIMS raster")
+        require_mode(simulator, "fib", "a SIMS raster")
+        require_level(simulator, "a SIMS raster")
         self._require_bias()
         current_pa = 0.0 if fib["blanked"] else fib["current_pa"]
-        with self.command(), machine.scanning(self.name, "raster_frame"):
-            started_s = machine.state.time_s
-            scan = machine.ion_scan(raster, current_pa)
+        with self.command(), simulator.scanning(self.name, "raster_frame"):
+            started_s = simulator.state.time_s
+            scan = simulator.ion_scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 passed_s = share * raster.frame_s
-                machine.scanned(current_pa * 1e-3 * passed_s)
-                dose_field(machine.specimen, machine.surface, scan, seconds=passed_s, settings=machine.settings)
+                simulator.scanned(current_pa * 1e-3 * passed_s)
+                dose_field(simulator.specimen, simulator.surface, scan, seconds=passed_s, settings=simulator.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
             counts = raster_frame(
-                machine.specimen,
-                machine.surface,
+                simulator.specimen,
+                simulator.surface,
                 scan,
                 self._analyser(),
-                settings=machine.settings,
-                rng=machine.rng("raster"),
+                settings=simulator.settings,
+                rng=simulator.rng("raster"),
             )
-            machine.scanned(current_pa * 1e-3 * raster.frame_s)
-            return Frame(counts, started_s, machine.state.time_s, current_pa * 1e-3)
+            simulator.scanned(current_pa * 1e-3 * raster.frame_s)
+            return Frame(counts, started_s, simulator.state.time_s, current_pa * 1e-3)
 
     def _analyser(self) -> Analyser:
         return Analyser(
-            bias_v=float(self._machine.state.values["stage"]["bias_v"]),
+            bias_v=float(self._simulator.state.values["stage"]["bias_v"]),
             extraction_v=self.values["extraction_v"],
             field_t=self.values["field_t"],
             collector_radii_mm=[self.values[f"collector_{n}_radius_mm"] for n in self.collectors],
@@ -219,7 +219,7 @@ class MagneticSector(Driver):
         )
 
     def _require_bias(self) -> None:
-        bias_v, least_v = self._machine.state.values["stage"]["bias_v"], self._machine.settings.sector.min_bias_v
+        bias_v, least_v = self._simulator.state.values["stage"]["bias_v"], self._simulator.settings.sector.min_bias_v
         if bias_v < least_v:
             raise ValueError(
                 f"stage.bias_v: a SIMS raster needs at least {least_v:.4g} V to extract ions, it is at {bias_v:.4g} V"

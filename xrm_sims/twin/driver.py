@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.settings import Settings
-from xrm_sims.twin.machine import Machine
-from xrm_sims.twin.store import Value
+from xrm_sims.twin.simulator import Simulator
+from xrm_sims.twin.state_store import Value
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ class Quantity:
 
 
 class Driver:
-    """Named quantities over the machine; a subclass says which there are and what its commands do."""
+    """Named quantities over the simulator; a subclass says which there are and what its commands do."""
 
     name: ClassVar[str]
 
-    def __init__(self, machine: Machine):
-        self._machine = machine
-        self._quantities = dict(self.quantities(machine.settings))
+    def __init__(self, simulator: Simulator):
+        self._simulator = simulator
+        self._quantities = dict(self.quantities(simulator.settings))
         self._readings = dict(self.readings())
         self._halt = threading.Event()
-        kept = machine.state.values.setdefault(self.name, {})
+        kept = simulator.state.values.setdefault(self.name, {})
         for name, quantity in self._quantities.items():
             kept.setdefault(name, quantity.initial)
 
@@ -98,7 +98,7 @@ class Driver:
     @property
     def values(self) -> dict[str, Any]:
         """The quantities as they stand."""
-        return self._machine.state.values[self.name]
+        return self._simulator.state.values[self.name]
 
     def get(self, name: str) -> Value:
         """A quantity or reading; ValueError naming what exists."""
@@ -140,7 +140,7 @@ class Driver:
     @contextmanager
     def command(self) -> Iterator[None]:
         """One command: nobody else's meanwhile, and on disk when it is over."""
-        with self._machine.command():
+        with self._simulator.command():
             self._halt.clear()
             yield
 
@@ -148,7 +148,7 @@ class Driver:
         self, seconds: float, when_stopped: Callable[[float], None] = lambda share: None, *, fib_parked: bool = True
     ) -> None:
         """Let twin time pass; RuntimeError when stopped, after ``when_stopped`` was told the share that passed."""
-        passed = self._machine.let_pass(seconds, self._halt, fib_parked=fib_parked)
+        passed = self._simulator.let_pass(seconds, self._halt, fib_parked=fib_parked)
         if passed < seconds:
             when_stopped(passed / seconds)
             raise RuntimeError(f"{self.name}: stopped after {passed:.4g} s of {seconds:.4g} s")

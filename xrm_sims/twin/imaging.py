@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from xrm_sims.patterns import Raster, check_within_field
 from xrm_sims.settings import Settings
-from xrm_sims.twin.columns import require_level, require_mode, scan_quantities, scan_raster
+from xrm_sims.twin.beams import require_level, require_mode, scan_quantities, scan_raster
 from xrm_sims.twin.driver import Driver, Frame, Quantity
-from xrm_sims.twin.electrons import eds_map, line_intensity, se_image
 from xrm_sims.twin.ions import Scan, dose_field
-from xrm_sims.twin.machine import Machine
+from xrm_sims.twin.sem_signals import eds_map, line_intensity, se_image
+from xrm_sims.twin.simulator import Simulator
 
 
 class SecondaryElectrons(Driver):
@@ -36,41 +36,41 @@ class SecondaryElectrons(Driver):
         Electrons need mode "sem" and the target out of their way, ions mode "fib": else ValueError. RuntimeError when
         stopped.
         """
-        machine = self._machine
+        simulator = self._simulator
         raster = scan_raster(self.values, 1e-3 * self.values["dwell_us"])
-        require_level(machine, "an SE image")
+        require_level(simulator, "an SE image")
         if self.values["source"] == "ion":
-            require_mode(machine, "fib", "an ion-induced SE image")
-            check_within_field(raster, machine.settings)
+            require_mode(simulator, "fib", "an ion-induced SE image")
+            check_within_field(raster, simulator.settings)
             return self._under_ions(raster)
-        require_mode(machine, "sem", "an SE image")
-        require_free_beam(machine)
-        with self.command(), machine.scanning(self.name, "image"):
-            started_s, current_na = machine.state.time_s, electron_current_na(machine)
-            scan = machine.scan(raster, current_na * 1e3)
+        require_mode(simulator, "sem", "an SE image")
+        require_free_beam(simulator)
+        with self.command(), simulator.scanning(self.name, "image"):
+            started_s, current_na = simulator.state.time_s, electron_current_na(simulator)
+            scan = simulator.scan(raster, current_na * 1e3)
             self.wait(raster.frame_s)
             counts = self._seen(scan, "electron")
-            return Frame(counts, started_s, machine.state.time_s, current_na)
+            return Frame(counts, started_s, simulator.state.time_s, current_na)
 
     def _under_ions(self, raster: Raster) -> Frame:
-        machine, fib = self._machine, self._machine.state.values["fib"]
+        simulator, fib = self._simulator, self._simulator.state.values["fib"]
         current_pa = 0.0 if fib["blanked"] else float(fib["current_pa"])
-        with self.command(), machine.scanning(self.name, "image"):
-            started_s = machine.state.time_s
-            scan = machine.ion_scan(raster, current_pa)
+        with self.command(), simulator.scanning(self.name, "image"):
+            started_s = simulator.state.time_s
+            scan = simulator.ion_scan(raster, current_pa)
 
             def cut_short(share: float) -> None:
                 seconds = share * raster.frame_s
-                machine.scanned(current_pa * 1e-3 * seconds)
-                dose_field(machine.specimen, machine.surface, scan, seconds=seconds, settings=machine.settings)
+                simulator.scanned(current_pa * 1e-3 * seconds)
+                dose_field(simulator.specimen, simulator.surface, scan, seconds=seconds, settings=simulator.settings)
 
             self.wait(raster.frame_s, cut_short, fib_parked=False)
             counts = self._seen(scan, "ion")
-            machine.scanned(current_pa * 1e-3 * raster.frame_s)
-            return Frame(counts, started_s, machine.state.time_s, 1e-3 * current_pa)
+            simulator.scanned(current_pa * 1e-3 * raster.frame_s)
+            return Frame(counts, started_s, simulator.state.time_s, 1e-3 * current_pa)
 
     def _seen(self, scan: Scan, source: Literal["electron", "ion"]) -> NDArray[np.uint32]:
-        m = self._machine
+        m = self._simulator
         return se_image(m.specimen, m.surface, scan, source=source, settings=m.settings, rng=m.rng("se"))
 
 
@@ -89,7 +89,9 @@ class EDS(Driver):
     def check(self, name: str, value: Any) -> None:
         if name == "elements":
             for element in _names(value):
-                line_intensity(element, self._machine.settings.electron.voltage_limits_kv[1], self._machine.settings)
+                line_intensity(
+                    element, self._simulator.settings.electron.voltage_limits_kv[1], self._simulator.settings
+                )
 
     def image(self) -> Frame:
         """Counts (element, row, column) uint32 in the order of ``elements``; with the beam blanked none.
@@ -97,39 +99,39 @@ class EDS(Driver):
         ValueError outside mode "sem", with the target in the beam's way, or when the beam's voltage excites no line of
         an element. RuntimeError when stopped.
         """
-        machine = self._machine
+        simulator = self._simulator
         raster = scan_raster(self.values, self.values["dwell_ms"])
         elements = _names(self.values["elements"])
-        voltage_kv = float(machine.state.values["beam"]["voltage_kv"])
-        require_level(machine, "an EDS map")
-        require_mode(machine, "sem", "an EDS map")
-        require_free_beam(machine)
+        voltage_kv = float(simulator.state.values["beam"]["voltage_kv"])
+        require_level(simulator, "an EDS map")
+        require_mode(simulator, "sem", "an EDS map")
+        require_free_beam(simulator)
         for element in elements:
-            line_intensity(element, voltage_kv, machine.settings)
-        with self.command(), machine.scanning(self.name, "image"):
-            started_s, current_na = machine.state.time_s, electron_current_na(machine)
-            scan = machine.scan(raster, current_na * 1e3)
+            line_intensity(element, voltage_kv, simulator.settings)
+        with self.command(), simulator.scanning(self.name, "image"):
+            started_s, current_na = simulator.state.time_s, electron_current_na(simulator)
+            scan = simulator.scan(raster, current_na * 1e3)
             self.wait(raster.frame_s)
             counts = eds_map(
-                machine.specimen,
-                machine.surface,
+                simulator.specimen,
+                simulator.surface,
                 scan,
                 voltage_kv=voltage_kv,
                 elements=elements,
-                settings=machine.settings,
-                rng=machine.rng("eds"),
+                settings=simulator.settings,
+                rng=simulator.rng("eds"),
             )
-            return Frame(counts, started_s, machine.state.time_s, current_na)
+            return Frame(counts, started_s, simulator.state.time_s, current_na)
 
 
-def electron_current_na(machine: Machine) -> float:
+def electron_current_na(simulator: Simulator) -> float:
     """What reaches the specimen now: nothing while the beam is blanked."""
-    return 0.0 if machine.state.values["beam"]["blanked"] else machine.current_na(machine.state.time_s)
+    return 0.0 if simulator.state.values["beam"]["blanked"] else simulator.current_na(simulator.state.time_s)
 
 
-def require_free_beam(machine: Machine) -> None:
+def require_free_beam(simulator: Simulator) -> None:
     """ValueError while the X-ray target stands between the electron column and the specimen."""
-    if machine.target_in_place:
+    if simulator.target_in_place:
         raise ValueError("target: stands in the electron beam; park it before imaging the specimen")
 
 

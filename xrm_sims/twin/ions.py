@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from xrm_sims.patterns import E_CHARGE_C, Raster
 from xrm_sims.settings import Settings
-from xrm_sims.specimen.enriched import enriched_between_um3, is_enriched
+from xrm_sims.specimen.lithium_enrichment import enriched_between_um3, is_enriched
 from xrm_sims.specimen.materials import Material, atomic_fractions
 from xrm_sims.twin.emission import NO_BINDER, add_ions
 from xrm_sims.twin.milling import core_sigma_um

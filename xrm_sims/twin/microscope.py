@@ -1,4 +1,4 @@
-"""The simulated microscope: drivers over one machine whose state outlives every process that opens it."""
+"""The simulated microscope: drivers over one simulator whose state outlives every process that opens it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.settings import Settings
+from xrm_sims.twin.beams import ElectronBeam, GalliumFIB
 from xrm_sims.twin.clock import Clock
-from xrm_sims.twin.columns import ElectronBeam, GalliumFIB
 from xrm_sims.twin.detectors import MagneticSector, WidePix
 from xrm_sims.twin.imaging import EDS, SecondaryElectrons
-from xrm_sims.twin.machine import Disturbance, Machine
-from xrm_sims.twin.samples import check_sample
+from xrm_sims.twin.simulator import Disturbance, Simulator
+from xrm_sims.twin.specimen_registry import check_sample
 from xrm_sims.twin.stages import Instrument, Rotation, Stage, Target
-from xrm_sims.twin.store import State, Store
+from xrm_sims.twin.state_store import State, StateStore
 from xrm_sims.twin.surface import Surface
 
 
@@ -84,10 +84,10 @@ class Microscope:
         if seed is not None and seed < 0:
             raise ValueError(f"seed: needs a whole number from 0 on, got {seed}")
         pace = clock if isinstance(clock, Clock) else Clock(clock)
-        self._store = Store(root)
+        self._store = StateStore(root)
         try:
             state = self._mounted(seed, sample, pace, reset)
-            self._machine = Machine(self._store, state, pace, settings or Settings(), specimen)
+            self._simulator = Simulator(self._store, state, pace, settings or Settings(), specimen)
             self._connect()
             self._resume()
         except BaseException:
@@ -111,51 +111,51 @@ class Microscope:
         return state
 
     def _connect(self) -> None:
-        machine = self._machine
-        self.instrument = Instrument(machine)
-        self.beam = ElectronBeam(machine)
-        self.target = Target(machine)
-        self.stage = Stage(machine)
-        self.rotation = Rotation(machine)
-        self.widepix = WidePix(machine)
-        self.fib = GalliumFIB(machine)
-        self.sector = MagneticSector(machine, self.fib)
-        self.se = SecondaryElectrons(machine)
-        self.eds = EDS(machine)
+        simulator = self._simulator
+        self.instrument = Instrument(simulator)
+        self.beam = ElectronBeam(simulator)
+        self.target = Target(simulator)
+        self.stage = Stage(simulator)
+        self.rotation = Rotation(simulator)
+        self.widepix = WidePix(simulator)
+        self.fib = GalliumFIB(simulator)
+        self.sector = MagneticSector(simulator, self.fib)
+        self.se = SecondaryElectrons(simulator)
+        self.eds = EDS(simulator)
 
     def _resume(self) -> None:
         """Make up for the time since the last acknowledged command."""
-        machine = self._machine
-        state, clock = machine.state, machine.clock
+        simulator = self._simulator
+        state, clock = simulator.state, simulator.clock
         away_s, left_s = clock.away_s(state.wall_s), state.time_s
         if state.scanning is not None:
             device, command, *arguments = state.scanning
-            machine.clock = Clock("fast", wall=clock.wall)
+            simulator.clock = Clock("fast", wall=clock.wall)
             with suppress(ValueError):  # other settings than those it began under may refuse it
                 getattr(getattr(self, device), command)(*arguments)
             state.scanning = None
-            machine.clock = clock
-        if machine.beams_on or clock.rate is not None:
-            machine.catch_up(away_s - (state.time_s - left_s))
+            simulator.clock = clock
+        if simulator.beams_on or clock.rate is not None:
+            simulator.catch_up(away_s - (state.time_s - left_s))
         else:
-            machine.catch_up(0.0)
+            simulator.catch_up(0.0)
 
     def truth(self) -> Truth:
         """What no instrument tells; the surface is the live one, not a copy."""
-        machine = self._machine
+        simulator = self._simulator
         return Truth(
-            specimen=machine.specimen,
-            surface=machine.surface,
-            scan_to_specimen=machine.scan_to_specimen(machine.time_s),
-            source_drift_um=machine.source_drift_um,
-            run_out_um=machine.run_out.at,
-            totals=dict(machine.state.totals),
+            specimen=simulator.specimen,
+            surface=simulator.surface,
+            scan_to_specimen=simulator.scan_to_specimen(simulator.time_s),
+            source_drift_um=simulator.source_drift_um,
+            run_out_um=simulator.run_out.at,
+            totals=dict(simulator.state.totals),
         )
 
     def disturb(self, reading: str, value: float, *, start_s: float, stop_s: float) -> None:
         """Script a failure, until this process lets go: ``chamber_pressure_pa``, ``measured_current_na`` (the beam
         itself, counts and dose included) or ``temperature_c`` has a value from one twin time to another."""
-        self._machine.disturbances.append(Disturbance(reading, value, start_s, stop_s))
+        self._simulator.disturbances.append(Disturbance(reading, value, start_s, stop_s))
 
     def close(self) -> None:
         """Let go of the instrument and leave it as it stands; its beams stay as they are."""

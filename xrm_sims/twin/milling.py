@@ -10,7 +10,7 @@ from xrm_sims.patterns import Milled
 from xrm_sims.settings import Settings
 from xrm_sims.twin.sputtering import removal_rates
 from xrm_sims.twin.surface import BEAM_REACH, LEAST_SHARE, Beam, Specimen, Surface, flanks, weighted_area_um2
-from xrm_sims.twin.terrain import lower_block
+from xrm_sims.twin.surface_kernels import lower_block
 
 
 def mill_pass(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from xrm_sims.settings import ModeChange, Settings
 from xrm_sims.twin.driver import Driver, Quantity
-from xrm_sims.twin.samples import check_sample
-from xrm_sims.twin.store import Value
+from xrm_sims.twin.specimen_registry import check_sample
+from xrm_sims.twin.state_store import Value
 
 
 class Instrument(Driver):
@@ -23,12 +23,12 @@ class Instrument(Driver):
         return {"mode": Quantity("xray", choices=("xray", "sem", "fib", "transfer"))}
 
     def readings(self) -> Mapping[str, Callable[[], Value]]:
-        machine = self._machine
+        simulator = self._simulator
         return {
-            "time_s": lambda: machine.time_s,
-            "specimen": lambda: machine.state.sample,
-            "chamber_pressure_pa": lambda: machine.disturbed(
-                "chamber_pressure_pa", machine.settings.chamber.pressure_pa, machine.time_s
+            "time_s": lambda: simulator.time_s,
+            "specimen": lambda: simulator.state.sample,
+            "chamber_pressure_pa": lambda: simulator.disturbed(
+                "chamber_pressure_pa", simulator.settings.chamber.pressure_pa, simulator.time_s
             ),
         }
 
@@ -36,12 +36,12 @@ class Instrument(Driver):
         """As for every driver; another specimen takes its time, and the one that was mounted is gone."""
         if name != "specimen":
             return super().put(name, value)
-        machine = self._machine
+        simulator = self._simulator
         check_sample(value)
         with self.command():
-            if value != machine.state.sample:
-                self.wait(machine.settings.chamber.exchange_s)
-                machine.exchange(value)
+            if value != simulator.state.sample:
+                self.wait(simulator.settings.chamber.exchange_s)
+                simulator.exchange(value)
 
     def let_pass(self, seconds: float) -> None:
         """Wait in twin time; RuntimeError when stopped."""
@@ -52,13 +52,13 @@ class Instrument(Driver):
         """A change of mode takes its time and leaves the scan frame displaced, newly each time."""
         if value == self.values["mode"]:
             return
-        machine = self._machine
-        self.wait(machine.settings.mode_change.duration_s)
-        frame, drift = draw_scan_frame(machine.rng("mode change"), machine.settings.mode_change)
-        machine.state.scan_frame = frame.tolist()
-        machine.state.frame_drift_um_per_s = drift.tolist()
-        machine.state.since_s["mode"] = machine.state.time_s
-        machine.moved()
+        simulator = self._simulator
+        self.wait(simulator.settings.mode_change.duration_s)
+        frame, drift = draw_scan_frame(simulator.rng("mode change"), simulator.settings.mode_change)
+        simulator.state.scan_frame = frame.tolist()
+        simulator.state.frame_drift_um_per_s = drift.tolist()
+        simulator.state.since_s["mode"] = simulator.state.time_s
+        simulator.moved()
         self.values["mode"] = value
 
 
@@ -81,13 +81,13 @@ class Target(Driver):
         if value == self.values[name]:
             return
         if name == "material":
-            self.wait(self._machine.settings.target.exchange_s)
-            self._machine.moved()
+            self.wait(self._simulator.settings.target.exchange_s)
+            self._simulator.moved()
         super().reach(name, value)
 
     def _arrive(self, name: str, value: Value) -> None:
         super()._arrive(name, value)
-        self._machine.state.totals["target_spot_charge_c"] = 0.0
+        self._simulator.state.totals["target_spot_charge_c"] = 0.0
 
 
 class Stage(Driver):

@@ -23,7 +23,7 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import Solids
 from xrm_sims.twin.sputtering import NUM_MATERIALS, removal_rates, tilt_gain
-from xrm_sims.twin.terrain import facets, look_down, lower_block
+from xrm_sims.twin.surface_kernels import facets, look_down, lower_block
 
 Beam = tuple[tuple[float, float], ...]  # Gaussians: share, standard deviation in um
 UNTOUCHED = -1.0

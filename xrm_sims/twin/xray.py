@@ -18,10 +18,10 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um
 from xrm_sims.specimen.pillar import CathodePillar
 from xrm_sims.specimen.tracing import Solids, cylinder_chord, push, sort_crossings, sweep
-from xrm_sims.twin.carving import UNTOUCHED, Carving, carve
 from xrm_sims.twin.charge_sharing import CrossTalk, sharing
-from xrm_sims.twin.phase import edge_contrast, refractive_decrement
+from xrm_sims.twin.phase_contrast import edge_contrast, refractive_decrement
 from xrm_sims.twin.spectrum import absorbed_fraction, detection_efficiency, pixel_rate
+from xrm_sims.twin.surface_change import UNCHANGED, SurfaceChange, correct_path_lengths
 
 _NEGLIGIBLE = 1e-6  # energies that bring less than this share of the counts are left out
 _KERNEL_SIGMAS = 4.0
@@ -65,7 +65,7 @@ class XrayModel:
         threshold_kev: float = 4.0,
         probe_nm: float | None = None,
         binning: int = 1,
-        carved: Carving = UNTOUCHED,
+        surface_change: SurfaceChange = UNCHANGED,
     ) -> NDArray[np.float32]:
         """Mean counts (rows, columns) per binned pixel, before the detector's own faults.
 
@@ -80,7 +80,7 @@ class XrayModel:
         material, voltage_kv, current_na, probe_nm : target and electron beam; its usual probe when None.
         binning : detector pixels gathered into one along rows and columns. Rays go to the centres of
             ``settings.xray.rays_per_pixel_edge``² equal parts of a binned pixel, or to each of its physical pixels.
-        carved : what ions have taken from the specimen and put on it.
+        surface_change : what ions have taken from the specimen and put on it.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class XrayModel:
         seen_from = np.ascontiguousarray(turn @ (source - origin))
         image, refraction_um = _project(
             self._solids,
-            carved,
+            surface_change,
             _shadows(self._solids.centre, self._spread, seen_from, frame, (rows, columns)),
             seen_from,
             frame,
@@ -216,7 +216,7 @@ def _shadows(
 @njit(cache=True, parallel=True)
 def _project(
     solids: Solids,
-    carved: Carving,
+    surface_change: SurfaceChange,
     shadows: NDArray[np.int32],
     source: NDArray[np.float64],
     frame: NDArray[np.float64],
@@ -237,12 +237,12 @@ def _project(
         # the loop variable is unsigned inside a parallel loop and would have everything below compiled twice
         here = np.int64(row)
         beam = weight, attenuation, decrement, reach
-        _project_row(solids, carved, shadows, source, frame, here, beam, image[here], refraction_um[here])
+        _project_row(solids, surface_change, shadows, source, frame, here, beam, image[here], refraction_um[here])
     return image, refraction_um
 
 
 @njit(cache=True)
-def _project_row(solids, carved, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore
+def _project_row(solids, surface_change, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore
     columns = len(counts)
     num_cylinders = len(solids.cylinders)
     # how many crossings each column can have at most, hence where its list begins
@@ -271,7 +271,7 @@ def _project_row(solids, carved, shadows, source, frame, row, beam, counts, refr
     for i in range(len(shadows)):
         if shadows[i, 0] <= row <= shadows[i, 1]:
             _splat(solids, i, source, frame, row, shadows[i], low, high, first, used, t, code)
-    _attenuate_row(solids, carved, source, frame, row, (first, used, t, code), beam, counts, refraction_um)
+    _attenuate_row(solids, surface_change, source, frame, row, (first, used, t, code), beam, counts, refraction_um)
 
 
 @njit(cache=True, inline="always")
@@ -308,7 +308,7 @@ def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, cod
 
 
 @njit(cache=True)
-def _attenuate_row(solids, carved, source, frame, row, crossings, beam, counts, refraction_um):  # type: ignore
+def _attenuate_row(solids, surface_change, source, frame, row, crossings, beam, counts, refraction_um):  # type: ignore
     """Beer-Lambert over all energies, and refraction, along every ray of one row."""
     weight, attenuation, decrement, reach = beam
     first, used, t, code = crossings
@@ -320,7 +320,7 @@ def _attenuate_row(solids, carved, source, frame, row, crossings, beam, counts, 
     path_um = np.empty(len(attenuation), np.float32)
     d = np.empty(3)
     in_the_open = weight.sum()
-    touched = carved.top_um.size > 0
+    touched = surface_change.top_um.size > 0
     for c in range(len(counts)):
         _direction(frame, row, c, d)
         length = np.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
@@ -336,7 +336,7 @@ def _attenuate_row(solids, carved, source, frame, row, crossings, beam, counts, 
         for k in range(n):
             path_um[kind[k]] += np.float32((t_out[k] - t_in[k]) * length)
         if touched:
-            carve(carved, source, d, t_in, t_out, kind, n, path_um)
+            correct_path_lengths(surface_change, source, d, t_in, t_out, kind, n, path_um)
         for e in range(len(weight)):
             exponent[e] = 0.0
         refraction_um[c] = 0.0

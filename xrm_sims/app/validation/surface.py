@@ -27,9 +27,9 @@ from xrm_sims.app.validation.rows import (
 from xrm_sims.data import read_counts
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen.materials import Material
-from xrm_sims.twin.electrons import electron_range_um
 from xrm_sims.twin.ions import Scan
 from xrm_sims.twin.microscope import Truth
+from xrm_sims.twin.sem_signals import electron_range_um
 
 SE_FIELD_UM, SE_SHAPE, SE_DWELL_US = 44.0, (768, 768), 10.0
 EDS_FIELD_UM, EDS_SHAPE, EDS_DWELL_MS = 28.0, (128, 128), 20.0

@@ -14,7 +14,7 @@ from xrm_sims.twin.surface import Surface
 DEPOSIT = int(Material.DEPOSIT)
 
 
-class Carving(NamedTuple):
+class SurfaceChange(NamedTuple):
     """The smallest block of a height map that holds every cell which ions have changed.
 
     top_um : (rows along +y, columns along +x) float32, nothing is left above; infinite in cells nobody touched.
@@ -29,30 +29,30 @@ class Carving(NamedTuple):
     low_um: float
 
 
-UNTOUCHED = Carving(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), np.zeros(2), 1.0, 0.0)
+UNCHANGED = SurfaceChange(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), np.zeros(2), 1.0, 0.0)
 
 
-def carving(surface: Surface, untouched: Surface) -> Carving:
+def find_surface_change(surface: Surface, untouched: Surface) -> SurfaceChange:
     """What became of an ``untouched`` surface."""
     changed = (surface.heights_um != untouched.heights_um) | (surface.deposit_um > 0)
     rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
-        return UNTOUCHED
+        return UNCHANGED
     block = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     top = np.where(changed[block], surface.heights_um[block], np.float32(np.inf))
     layer = np.where(changed[block], surface.deposit_um[block], np.float32(0.0))
     corner = surface.first_um + (np.array([columns[0], rows[0]]) - 0.5) * surface.pitch_um
-    return Carving(top, layer, corner, surface.pitch_um, float((top - layer).min()))
+    return SurfaceChange(top, layer, corner, surface.pitch_um, float((top - layer).min()))
 
 
 @njit(cache=True)
-def carve(carved, o, d, t_in, t_out, kind, n, path_um):  # type: ignore[no-untyped-def]
+def correct_path_lengths(surface_change, o, d, t_in, t_out, kind, n, path_um):  # type: ignore[no-untyped-def]
     """Correct path lengths (materials,) in um of the ray o + t d for what is gone and what was put down.
 
     ``t_in``, ``t_out``, ``kind``: its n intervals through the untouched solids, ascending. The ray is followed in steps
     of a cell at most.
     """
-    top, layer, first, pitch, low = carved
+    top, layer, first, pitch, low = surface_change
     begin, end = 0.0, np.inf
     for axis in range(2):
         lower = first[axis]

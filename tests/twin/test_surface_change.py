@@ -8,10 +8,10 @@ from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Source
 from xrm_sims.specimen.materials import Material, attenuation_per_um
 from xrm_sims.twin import Microscope
-from xrm_sims.twin.carving import UNTOUCHED, carving
 from xrm_sims.twin.milling import deposit_pass
 from xrm_sims.twin.spectrum import detection_efficiency, pixel_rate
 from xrm_sims.twin.surface import Surface
+from xrm_sims.twin.surface_change import UNCHANGED, find_surface_change
 from xrm_sims.twin.xray import XrayModel
 
 SHARP = DEFAULTS.ion.model_copy(update={"core_fwhm_nm": 1e-3, "tail_fraction": 0.0})
@@ -44,13 +44,13 @@ def milled():
     slab.settings = SETTINGS.specimen
     surface = Surface.fresh(slab, SETTINGS)
     surface.cut_plane(slab, STRAIGHT, BOX, 1.5, SETTINGS)
-    return XrayModel(slab, SETTINGS), carving(surface, Surface.fresh(slab, SETTINGS))
+    return XrayModel(slab, SETTINGS), find_surface_change(surface, Surface.fresh(slab, SETTINGS))
 
 
 @pytest.mark.parametrize(("angle_deg", "gone_um"), [(0.0, 8.0), (45.0, 8.0 * np.sqrt(2)), (90.0, 8.0)])
 def test_a_milled_box_is_missing_from_the_path(milled, angle_deg, gone_um):
-    model, carved = milled
-    image = model.expected_counts(angle_deg=angle_deg, carved=carved)
+    model, surface_change = milled
+    image = model.expected_counts(angle_deg=angle_deg, surface_change=surface_change)
     middle = image[row_at(3.0), 79:81].mean()
     # the box ends within half a cell at both sides, and rays beside the axis pass 0.2 um off the square's corners
     room = 0.1 + (0.4 if angle_deg == 45.0 else 0.0)
@@ -59,8 +59,8 @@ def test_a_milled_box_is_missing_from_the_path(milled, angle_deg, gone_um):
 
 
 def test_below_and_beside_the_hole_nothing_changes(milled):
-    model, carved = milled
-    whole, image = (model.expected_counts(angle_deg=30.0, carved=c) for c in (UNTOUCHED, carved))
+    model, surface_change = milled
+    whole, image = (model.expected_counts(angle_deg=30.0, surface_change=c) for c in (UNCHANGED, surface_change))
     below, above = row_at(1.5) - 1, row_at(4.5) + 2
     assert np.array_equal(image[:below], whole[:below])
     assert np.array_equal(image[above:], whole[above:])
@@ -80,8 +80,8 @@ def test_a_deposit_stands_in_the_way():
         fraction=1.0,
         settings=SETTINGS,
     )
-    carved = carving(surface, Surface.fresh(slab, SETTINGS))
-    image = XrayModel(slab, SETTINGS).expected_counts(angle_deg=0.0, carved=carved)
+    surface_change = find_surface_change(surface, Surface.fresh(slab, SETTINGS))
+    image = XrayModel(slab, SETTINGS).expected_counts(angle_deg=0.0, surface_change=surface_change)
     seen = image[row_at(5.0), 79:81].mean()
     assert counts_behind(DEPOSIT=8.1) < seen < counts_behind(DEPOSIT=7.9)
     assert image[row_at(5.0) + 3, 80] == pytest.approx(counts_behind(), rel=1e-3)

@@ -2,14 +2,11 @@ import numba
 import numpy as np
 import pytest
 
-from xrm_sims.settings import Detector as DetectorSettings
-from xrm_sims.settings import Settings
+from xrm_sims.settings import Detector, Settings
 from xrm_sims.twin.charge_sharing import CrossTalk
-from xrm_sims.twin.detector import Detector, poisson
+from xrm_sims.twin.pixel_detector import PixelDetector, poisson
 
-IDEAL = Settings(
-    detector=DetectorSettings(gain_dispersion=0, bad_pixel_fraction=0, seam_width_factor=1, dark_rate_cps=0)
-)
+IDEAL = Settings(detector=Detector(gain_dispersion=0, bad_pixel_fraction=0, seam_width_factor=1, dark_rate_cps=0))
 
 
 SHARED = CrossTalk(strayed=0.012, paired=0.024)
@@ -17,7 +14,7 @@ SHARED = CrossTalk(strayed=0.012, paired=0.024)
 
 def _read(settings, expected, *, seed=1, draw=0, exposure_s=90.0, bits=24, binning=4, **crosstalk):
     rng = np.random.default_rng(draw)
-    return Detector(settings, seed).read(
+    return PixelDetector(settings, seed).read(
         expected, exposure_s=exposure_s, counter_depth_bits=bits, binning=binning, rng=rng, **crosstalk
     )
 
@@ -102,8 +99,8 @@ def test_a_bright_pixel_shines_on_its_neighbours():
 
 def test_dead_and_hot_pixels_share_nothing():
     """A dead pixel stays dark beside lit ones, and dark counts of a hot one do not show next door."""
-    settings = Settings(detector=DetectorSettings(gain_dispersion=0, seam_width_factor=1, bad_pixel_fraction=0.02))
-    detector = Detector(settings, 5)
+    settings = Settings(detector=Detector(gain_dispersion=0, seam_width_factor=1, bad_pixel_fraction=0.02))
+    detector = PixelDetector(settings, 5)
     counts = _read(settings, np.full((256, 1280), 300.0), seed=5, binning=1, crosstalk=SHARED)
     dark = _read(settings, np.zeros((256, 1280)), seed=5, binning=1, crosstalk=SHARED)
     good = ~detector.bad_pixels(1)
@@ -147,7 +144,7 @@ def test_gain_seams_and_bad_pixels_belong_to_the_seed():
     first = _read(settings, flat, draw=0, binning=1).astype(float)
     again = _read(settings, flat, draw=1, binning=1).astype(float)
     other = _read(settings, flat, seed=2, binning=1).astype(float)
-    bad = Detector(settings, 1).bad_pixels(1)
+    bad = PixelDetector(settings, 1).bad_pixels(1)
     good = ~bad
     good[:, [c for s in range(256, 1280, 256) for c in (s - 1, s)]] = False
     assert first[good].std() / first[good].mean() == pytest.approx(0.03, rel=0.02)
@@ -159,7 +156,7 @@ def test_gain_seams_and_bad_pixels_belong_to_the_seed():
 
 
 def test_bad_pixels_are_the_dead_and_the_hot_ones():
-    detector = Detector(Settings(), 3)
+    detector = PixelDetector(Settings(), 3)
     bad = detector.bad_pixels(1)
     counts = _read(Settings(), np.full((256, 1280), 1000.0), seed=3, binning=1)
     dark = detector.dark_expected(exposure_s=90.0, binning=1)
@@ -171,16 +168,16 @@ def test_bad_pixels_are_the_dead_and_the_hot_ones():
 
 def test_binned_bad_pixels():
     """One hot pixel spoils a binned one, a few dead ones do not."""
-    only_dead = Settings(detector=DetectorSettings(hot_share_of_bad=0.0, bad_pixel_fraction=0.01))
-    only_hot = Settings(detector=DetectorSettings(hot_share_of_bad=1.0, bad_pixel_fraction=0.01))
-    assert not Detector(only_dead, 1).bad_pixels(4).any()
-    hot = Detector(only_hot, 1)
+    only_dead = Settings(detector=Detector(hot_share_of_bad=0.0, bad_pixel_fraction=0.01))
+    only_hot = Settings(detector=Detector(hot_share_of_bad=1.0, bad_pixel_fraction=0.01))
+    assert not PixelDetector(only_dead, 1).bad_pixels(4).any()
+    hot = PixelDetector(only_hot, 1)
     assert np.array_equal(hot.bad_pixels(4), hot.bad_pixels(1).reshape(64, 4, 320, 4).any(axis=(1, 3)))
 
 
 def test_dark_image():
     """Without beam only hot pixels count, and the rest almost never."""
-    detector = Detector(Settings(), 1)
+    detector = PixelDetector(Settings(), 1)
     expected = detector.dark_expected(exposure_s=90.0, binning=4)
     dark = _read(Settings(), np.zeros((64, 320)))
     good = ~detector.bad_pixels(4)
@@ -194,4 +191,4 @@ def test_wrong_shape_and_exposure_are_refused():
     with pytest.raises(ValueError, match="exposure_s: needs a positive time, got -1"):
         _read(IDEAL, np.zeros((64, 320)), exposure_s=-1.0)
     with pytest.raises(ValueError, match="binning: needs a divisor of 256 rows and 1280 columns, got 3"):
-        Detector(IDEAL, 1).bad_pixels(3)
+        PixelDetector(IDEAL, 1).bad_pixels(3)

@@ -5,7 +5,7 @@ from xrm_sims.patterns import Raster, Rectangle
 from xrm_sims.settings import Settings, SurfaceGrid
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
-from xrm_sims.twin import electrons, ions
+from xrm_sims.twin import ions, sem_signals
 from xrm_sims.twin.surface import Surface
 
 SETTINGS = Settings(surface=SurfaceGrid(width_um=12.0))
@@ -16,13 +16,13 @@ EDS_FIELD = Raster((48, 48), 4.0, 10.0)
 
 def se(specimen, surface, *, seed=0, source="electron", raster=FIELD, current_na=1.0):
     scan = ions.Scan(raster, IDENTITY, 1e3 * current_na)
-    return electrons.se_image(
+    return sem_signals.se_image(
         specimen, surface, scan, source=source, settings=SETTINGS, rng=np.random.default_rng(seed)
     )
 
 
 def eds(specimen, surface, elements=("Ni", "Co", "C", "O", "Al"), *, seed=0, voltage_kv=15.0, current_na=1.0):
-    return electrons.eds_map(
+    return sem_signals.eds_map(
         specimen,
         surface,
         ions.Scan(EDS_FIELD, IDENTITY, 1e3 * current_na),
@@ -130,7 +130,7 @@ def test_eds_blurs_by_the_electron_range(slab_of):
 
 def test_kanaya_okayama_range_of_the_textbook():
     # carbon at 20 keV: 0.0276 * 12.011 * 20^1.67 / (6^0.889 * 1.8) = 5.6 um
-    assert electrons.electron_range_um(Material.CARBON, 20.0, SETTINGS) == pytest.approx(5.57, rel=0.02)
+    assert sem_signals.electron_range_um(Material.CARBON, 20.0, SETTINGS) == pytest.approx(5.57, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_eds_refuses_what_physics_refuses(slab_of, elements, voltage_kv, reason)
 
 
 def test_low_voltage_uses_the_l_line():
-    assert electrons.line_intensity("Ni", 5.0, SETTINGS) > 0
+    assert sem_signals.line_intensity("Ni", 5.0, SETTINGS) > 0
 
 
 def test_same_seed_same_images(slab_of):

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from xrm_sims.geometry import apply_affine, rotation_z
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
-from xrm_sims.twin.carving import UNTOUCHED, Carving, carving
 from xrm_sims.twin.clock import Clock
-from xrm_sims.twin.detector import Detector
 from xrm_sims.twin.ions import Scan
 from xrm_sims.twin.milling import dose_spot
 from xrm_sims.twin.motion import RunOut, SourceDrift, settling
-from xrm_sims.twin.samples import mount
-from xrm_sims.twin.store import State, Store
+from xrm_sims.twin.pixel_detector import PixelDetector
+from xrm_sims.twin.specimen_registry import make_specimen
+from xrm_sims.twin.state_store import State, StateStore
 from xrm_sims.twin.surface import Surface
+from xrm_sims.twin.surface_change import UNCHANGED, SurfaceChange, find_surface_change
 from xrm_sims.twin.xray import XrayModel
 
 _FOREVER = threading.Event()
@@ -45,13 +45,13 @@ class Disturbance:
     stop_s: float
 
 
-class Machine:
+class Simulator:
     """One instrument with a specimen in it; drivers are views of it.
 
     ``specimen``, ``surface``, ``xray`` and ``detector`` are made when they are first needed.
     """
 
-    def __init__(self, store: Store, state: State, clock: Clock, settings: Settings, specimen: Any = None):
+    def __init__(self, store: StateStore, state: State, clock: Clock, settings: Settings, specimen: Any = None):
         self.store = store
         self.state = state
         self.clock = clock
@@ -61,14 +61,14 @@ class Machine:
         self.disturbances: list[Disturbance] = []
         self._given_specimen = specimen
         self._lock = threading.RLock()
-        self._surface_changed = False
-        self._carved: tuple[tuple[float, float], Carving] | None = None
+        self._surface_unsaved = False
+        self._surface_change: tuple[tuple[float, float], SurfaceChange] | None = None
 
     @cached_property
     def specimen(self) -> Any:
         if self._given_specimen is not None:
             return self._given_specimen
-        return mount(self.state.sample, self.state.seed, self.settings.specimen)
+        return make_specimen(self.state.sample, self.state.seed, self.settings.specimen)
 
     @cached_property
     def surface(self) -> Surface:
@@ -80,22 +80,23 @@ class Machine:
         return Surface.fresh(self.specimen, self.settings)
 
     @property
-    def carved(self) -> Carving:
+    def surface_change(self) -> SurfaceChange:
         """What X-rays see of all that ions did to the specimen, worked out anew when a volume has changed."""
         if self.state.surface is None and "surface" not in self.__dict__:
-            return UNTOUCHED
+            return UNCHANGED
         volumes_um3 = float(self.surface.removed_um3.sum()), self.surface.deposited_um3
-        if self._carved is None or self._carved[0] != volumes_um3:
-            self._carved = volumes_um3, carving(self.surface, self._fresh_surface) if any(volumes_um3) else UNTOUCHED
-        return self._carved[1]
+        if self._surface_change is None or self._surface_change[0] != volumes_um3:
+            change = find_surface_change(self.surface, self._fresh_surface) if any(volumes_um3) else UNCHANGED
+            self._surface_change = volumes_um3, change
+        return self._surface_change[1]
 
     @cached_property
     def xray(self) -> XrayModel:
         return XrayModel(self.specimen, self.settings)
 
     @cached_property
-    def detector(self) -> Detector:
-        return Detector(self.settings, self.state.seed)
+    def detector(self) -> PixelDetector:
+        return PixelDetector(self.settings, self.state.seed)
 
     @contextmanager
     def command(self) -> Iterator[None]:
@@ -153,11 +154,11 @@ class Machine:
         if dose_nc > 0:
             self.add("fib_dose_nc", dose_nc)
             self.add("fib_scan_dose_nc", dose_nc)
-            self.touch_surface()
+            self.mark_surface_unsaved()
 
-    def touch_surface(self) -> None:
+    def mark_surface_unsaved(self) -> None:
         """The surface has changed: it goes to disk with the command."""
-        self._surface_changed = True
+        self._surface_unsaved = True
 
     @property
     def beams_on(self) -> bool:
@@ -211,8 +212,8 @@ class Machine:
     def exchange(self, sample: str) -> None:
         """Another specimen, untouched, in place of the one that is mounted."""
         self.state.sample, self.state.surface, self._given_specimen = sample, None, None
-        self._surface_changed = False
-        self._carved = None
+        self._surface_unsaved = False
+        self._surface_change = None
         for what_belonged_to_it in ("specimen", "surface", "_fresh_surface", "xray"):
             self.__dict__.pop(what_belonged_to_it, None)
         for total in ("fib_dose_nc", "specimen_electron_charge_c"):
@@ -291,12 +292,12 @@ class Machine:
                 impact_energy_kev=self.impact_energy_kev,
             )
             self.add("fib_dose_nc", dose_nc)
-            self.touch_surface()
+            self.mark_surface_unsaved()
         self.state.time_s += seconds
 
     def _save(self) -> None:
         try:
-            if self._surface_changed:
+            if self._surface_unsaved:
                 self._save_surface()
             else:
                 self.store.save(self.state)
@@ -309,4 +310,4 @@ class Machine:
         except OSError:
             self.store.save(self.state)  # needs no room: a beam that was blanked stays so
             raise
-        self._surface_changed = False
+        self._surface_unsaved = False

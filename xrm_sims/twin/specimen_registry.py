@@ -25,7 +25,7 @@ def check_sample(name: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def mount(name: str, seed: int, settings: Specimen) -> Any:
+def make_specimen(name: str, seed: int, settings: Specimen) -> Any:
     """The specimen called ``name``, drawn from ``seed`` unless it names its own.
 
     No beam changes it (what ions take and leave is the surface's), so instruments of one process may share it.

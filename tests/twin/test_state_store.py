@@ -7,13 +7,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from xrm_sims.twin.record import SLOT_BYTES, Record
-from xrm_sims.twin.store import InstrumentInUse, State, Store
+from xrm_sims.twin.state_store import InstrumentInUse, State, StateStore
+from xrm_sims.twin.two_slot_file import SLOT_BYTES, TwoSlotFile
 
 HOLD = """
 import sys
-from xrm_sims.twin.store import Store
-store = Store(sys.argv[1])
+from xrm_sims.twin.state_store import StateStore
+store = StateStore(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -45,17 +45,17 @@ def a_state():
 
 def test_a_state_comes_back_exactly(tmp_path):
     with_store(tmp_path, lambda store: store.save(a_state()))
-    assert with_store(tmp_path, Store.load) == a_state()
+    assert with_store(tmp_path, StateStore.load) == a_state()
 
 
 def test_nothing_stored_is_none(tmp_path):
-    assert with_store(tmp_path, Store.load) is None
+    assert with_store(tmp_path, StateStore.load) is None
 
 
 def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
     """A crash before the state is renamed leaves the old state with the old surface, both readable."""
     state = a_state()
-    store = Store(tmp_path)
+    store = StateStore(tmp_path)
     store.save_surface(state, {"heights_um": np.zeros((4, 4), np.float32)})
     later = copy.deepcopy(state)
 
@@ -63,12 +63,12 @@ def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Record, "write", crash)
+        patch.setattr(TwoSlotFile, "write", crash)
         with pytest.raises(OSError, match="No space left"):
             store.save_surface(later, {"heights_um": np.ones((4, 4), np.float32)})
     store.close()
 
-    reopened = Store(tmp_path)
+    reopened = StateStore(tmp_path)
     kept = reopened.load()
     assert kept == state
     np.testing.assert_array_equal(reopened.load_surface(kept)["heights_um"], 0.0)
@@ -83,7 +83,7 @@ def test_a_damaged_state_is_named(tmp_path):
     with_store(tmp_path, lambda store: store.save(a_state()))
     (tmp_path / "state").write_bytes(b"x" * (tmp_path / "state").stat().st_size)
     with pytest.raises(ValueError, match=r"state file .*state: damaged; move it away"):
-        with_store(tmp_path, Store.load)
+        with_store(tmp_path, StateStore.load)
 
 
 @settings(max_examples=30, deadline=None)
@@ -91,7 +91,7 @@ def test_a_damaged_state_is_named(tmp_path):
 def test_a_write_cut_short_or_scrambled_leaves_the_record_before(tmp_path_factory, contents, cut, noise):
     """Whatever happens to the bytes of the last write, the one before it is what is read."""
     path = tmp_path_factory.mktemp("record") / "state"
-    record = Record(path)
+    record = TwoSlotFile(path)
     for content in contents:
         record.write(content)
     record.close()
@@ -103,7 +103,7 @@ def test_a_write_cut_short_or_scrambled_leaves_the_record_before(tmp_path_factor
         assume(not torn.startswith(whole))
         file.seek(len(contents) % 2 * SLOT_BYTES)
         file.write(torn)
-    reopened = Record(path)
+    reopened = TwoSlotFile(path)
     assert reopened.read() == contents[-2]
     reopened.write(b"next")
     assert reopened.read() == b"next"
@@ -113,31 +113,31 @@ def test_a_write_cut_short_or_scrambled_leaves_the_record_before(tmp_path_factor
 def test_a_root_that_is_a_file_is_named(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(ValueError, match=r"instrument .*root: its folder cannot be used"):
-        Store(tmp_path / "root")
+        StateStore(tmp_path / "root")
 
 
 def test_a_second_process_is_told_who_holds_the_instrument(tmp_path, holder):
     with pytest.raises(InstrumentInUse, match=rf"held by \S+, pid {holder.pid} on \S+ since 20\d\d-"):
-        Store(tmp_path)
+        StateStore(tmp_path)
 
 
 def test_a_killed_holder_does_not_block(tmp_path, holder):
     holder.kill()
     holder.wait()
-    Store(tmp_path).close()
+    StateStore(tmp_path).close()
 
 
 def test_the_same_process_cannot_hold_it_twice(tmp_path):
-    first = Store(tmp_path)
+    first = StateStore(tmp_path)
     with pytest.raises(InstrumentInUse):
-        Store(tmp_path)
+        StateStore(tmp_path)
     first.close()
     first.close()
-    Store(tmp_path).close()
+    StateStore(tmp_path).close()
 
 
 def with_store(root, do):
-    store = Store(root)
+    store = StateStore(root)
     try:
         return do(store)
     finally:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.twin.record import Record
+from xrm_sims.twin.two_slot_file import TwoSlotFile
 from xrm_sims.whole import sync
 
 Value = float | int | str | bool
@@ -51,7 +51,7 @@ class State:
     surface: str | None = None  # file that holds the specimen's surface; none while it is untouched
 
 
-class Store:
+class StateStore:
     """The state folder, held by one process at a time.
 
     Raises :class:`InstrumentInUse` naming the holder (a lock whose process is gone does not count), and ValueError
@@ -63,7 +63,7 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self._lock: BinaryIO | None = _hold(self.root / _LOCK)
-            self._record = Record(self.root / _STATE)
+            self._record = TwoSlotFile(self.root / _STATE)
         except OSError as error:
             raise ValueError(f"instrument {root}: its folder cannot be used ({error.strerror})") from error
 

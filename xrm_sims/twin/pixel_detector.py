@@ -17,7 +17,7 @@ _STREAMS = 8  # of random numbers in one frame, whatever the number of threads
 _ALONE = CrossTalk()
 
 
-class Detector:
+class PixelDetector:
     """One WidePIX: its seeded gain map and bad pixels, and its readout. Reading changes nothing in it."""
 
     def __init__(self, settings: Settings, seed: int) -> None:

@@ -16,7 +16,7 @@ from xrm_sims.whole import sync
 SLOT_BYTES = 1 << 16
 
 
-class Record:
+class TwoSlotFile:
     """The record in ``path``, made when it is not there."""
 
     def __init__(self, path: Path):
