@@ -92,7 +92,7 @@ class GalliumFIB(DriverDevice):
         driver = self.channel.driver
         (driver.deposit_pass if drawn.deposits else driver.mill_pass)(dict(drawn.pattern))
         self._passes_done = drawn.number + 1
-        self.parent.conditions.tripped()
+        self.conditions.tripped()
 
 
 def half(field_um: float) -> tuple[float, float]:

@@ -35,7 +35,8 @@ class WidePIX(FrameDetector):
         return int(self.rows.get()), int(self.columns.get())
 
     def acquire(self) -> Frame:
-        return self.channel.driver.expose()
+        frame: Frame = self.channel.driver.expose()
+        return frame
 
     @property
     def pixel_mm(self) -> float:
@@ -87,7 +88,8 @@ class SecondaryElectronDetector(FrameDetector):
         return int(self.rows.get()), int(self.columns.get())
 
     def acquire(self) -> Frame:
-        return self.channel.driver.image()
+        frame: Frame = self.channel.driver.image()
+        return frame
 
 
 class EDSDetector(FrameDetector):
@@ -108,4 +110,5 @@ class EDSDetector(FrameDetector):
         return len(str(self.elements.get()).split(",")), int(self.rows.get()), int(self.columns.get())
 
     def acquire(self) -> Frame:
-        return self.channel.driver.image()
+        frame: Frame = self.channel.driver.image()
+        return frame

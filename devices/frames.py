@@ -166,7 +166,7 @@ class FrameDevice(DriverDevice, ABC):
 
     def spoilt(self) -> bool:
         """Whether conditions during the frame just taken were such that the plan is suspended and takes it again."""
-        return self.parent.conditions.tripped()
+        return self.conditions.tripped()
 
     def take(self) -> Status:
         """Take the prepared frame (the next of ``primary`` when none was), or nothing if it is there already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from ophyd import Component, Device, Kind
 from ophyd.status import Status
@@ -21,7 +22,10 @@ from xrm_sims.settings import Settings
 MODES = ("xray", "sem", "fib", "transfer")
 
 
-def _device(cls: type[DriverDevice], driver: str, kind: Kind = Kind.normal) -> Component:
+D = TypeVar("D", bound=DriverDevice)
+
+
+def _device(cls: type[D], driver: str, kind: Kind = Kind.normal) -> Component[D]:
     return Component(cls, driver, kind=kind, add_prefix=())
 
 
@@ -82,7 +86,7 @@ class Instrument(Device):
         )
 
     @property
-    def stage(self) -> SampleStage:  # type: ignore[override]
+    def stage(self) -> SampleStage:
         """The specimen's carrier; calling it, as Bluesky does, stages the instrument."""
         return self.specimen_stage
 
@@ -90,7 +94,7 @@ class Instrument(Device):
     def frame_devices(self) -> tuple[FrameDevice, ...]:
         return self.widepix, self.sector, self.se, self.eds
 
-    def stop(self, *, success: bool = False) -> None:
+    def stop(self, success: bool = False) -> None:
         """End every move and exposure under way."""
         self.channel.stop(success)
         for _, device in self.walk_subdevices():

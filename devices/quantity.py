@@ -13,7 +13,9 @@ from ophyd import Component, Device, Kind, Signal
 from ophyd.status import Status
 from ophyd.utils import LimitError, ReadOnlyError
 
+from devices.conditions import Conditions
 from devices.drivers import Value
+from devices.interlocks import Interlocks
 from xrm_sims.settings import Settings
 
 Limits = Callable[[Settings], tuple[float, float]]
@@ -122,12 +124,13 @@ class DriverDevice(Device):
 
     def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
         self.settings: Settings = parent.settings
-        self.interlocks = parent.interlocks
+        self.interlocks: Interlocks = parent.interlocks
+        self.conditions: Conditions = parent.conditions
         self.worker: Worker = parent.worker
         self.channel = Channel(getattr(parent.drivers, prefix), parent.worker)
         super().__init__(prefix, name=prefix, parent=parent, **kwargs)
 
-    def stop(self, *, success: bool = False) -> None:
+    def stop(self, success: bool = False) -> None:
         self.channel.stop(success)
 
 
@@ -168,7 +171,7 @@ class Quantity(Signal):
     ) -> None:
         self.quantity = quantity
         self.channel: Channel = parent.channel
-        self.interlocks = parent.interlocks
+        self.interlocks: Interlocks = parent.interlocks
         self.egu = egu
         self._span = limits(parent.settings) if limits else None
         self.choices = tuple(choices(parent.settings)) if choices else ()
@@ -240,7 +243,7 @@ class Quantity(Signal):
     def put(self, value: Any, **_: Any) -> None:
         self.set(value).wait()
 
-    def stop(self, *, success: bool = False) -> None:
+    def stop(self, success: bool = False) -> None:
         self.channel.stop(success)
 
     def describe(self) -> dict[str, Any]:
@@ -260,16 +263,16 @@ def _one_of(choices: Sequence[str | int]) -> str:
     return f"one of {', '.join(map(str, choices))}" if choices else "text"
 
 
-def quantity(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component:
+def quantity(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component[Quantity]:
     """A Quantity as a component of a DriverDevice."""
     return Component(Quantity, name, kind=kind, add_prefix=(), **kwargs)
 
 
-def setting(name: str, **kwargs: Any) -> Component:
+def setting(name: str, **kwargs: Any) -> Component[Quantity]:
     """A quantity that belongs to the configuration of its device."""
     return quantity(name, kind=Kind.config, **kwargs)
 
 
-def readback(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component:
+def readback(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component[Quantity]:
     """A quantity that can only be read."""
     return quantity(name, kind=kind, read_only=True, **kwargs)

@@ -16,7 +16,7 @@ from devices.frames import FrameDevice
 from devices.quantity import Quantity, done, setting
 
 
-def _of_collector(name: str, **kwargs: Any) -> Component:
+def _of_collector(name: str, **kwargs: Any) -> Component[Quantity]:
     """A quantity whose driver name begins with the collector's, e.g. ``collector_1_radius_mm``."""
     return Component(Quantity, f"_{name}", kind=Kind.config, **kwargs)
 
@@ -63,11 +63,11 @@ class IonCollector(Device):
             f"{self.name}_label": {"source": source, "dtype": "string", "shape": []},
         }
 
-    def stop(self, *, success: bool = False) -> None:
+    def stop(self, success: bool = False) -> None:
         self.channel.stop(success)
 
 
-def _collector(number: int) -> Component:
+def _collector(number: int) -> Component[IonCollector]:
     return Component(IonCollector, f"collector_{number}", kind=Kind.config, add_prefix=())
 
 
@@ -141,15 +141,16 @@ class MagneticSector(FrameDevice):
 
     def spoilt(self) -> bool:
         """Never: the specimen has paid for the frame. The plan is suspended all the same."""
-        self.parent.conditions.tripped()
+        self.conditions.tripped()
         return False
 
     def acquire(self) -> Frame:
         self.interlocks.check_action("raster")
         self.channel.check_going(self)
-        return self.channel.driver.raster_frame()
+        frame: Frame = self.channel.driver.raster_frame()
+        return frame
 
-    def stop(self, *, success: bool = True) -> None:
+    def stop(self, success: bool = True) -> None:
         """End the raster under way. That is no failure: it finishes without a frame, and what it eroded is gone."""
         super().stop(success=success)
 

@@ -9,6 +9,7 @@ from plans.correlative import Aim, Correlative, correlative, dig_and_map, weigh_
 from plans.deposition import Deposition, deposit, resume_deposit
 from plans.elements import map_elements
 from plans.imaging import eds_map, eds_request, se_image, se_request
+from plans.instrument import Scope
 from plans.ions import resume_sims_raster, sims_raster, sims_request
 from plans.milling import Milling, mill, resume_mill
 from plans.night import check_sheet, night
@@ -29,7 +30,7 @@ _REQUESTS: dict[Callable[..., Any], Callable[..., Request]] = {
 }
 
 
-def preflight(scope: Any, plan: Callable[..., Any], **arguments: Any) -> Preflight:
+def preflight(scope: Scope, plan: Callable[..., Any], **arguments: Any) -> Preflight:
     """Time, dose, eroded depth, disk and limits of a plan called with these arguments; nothing moves, no beam.
 
     Example

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from plans.imaging import se_image, se_request
+from plans.instrument import Scope
 from plans.ions import sims_raster, sims_request
 from plans.metadata import check_md
 from plans.milling import Milling, mill
@@ -86,7 +87,7 @@ def _requests(
     }
 
 
-def weigh_correlative(scope: Any, **arguments: Any) -> Preflight:
+def weigh_correlative(scope: Scope, **arguments: Any) -> Preflight:
     """Time, dose and disk of :func:`correlative`, measured parts only; a defect of usual depth is assumed."""
     requests = _requests(scope.settings, **{name: arguments[name] for name in arguments if name.endswith("_args")})
     plan_of: dict[str, Callable[..., Any]] = {
@@ -109,7 +110,7 @@ def weigh_correlative(scope: Any, **arguments: Any) -> Preflight:
 
 
 def correlative(
-    scope: Any,
+    scope: Scope,
     *,
     reconstruct: Callable[[str], Any],
     choose: Callable[[Any], Aim],
@@ -163,7 +164,7 @@ def correlative(
 
 
 def dig_and_map(
-    scope: Any,
+    scope: Scope,
     so_far: Correlative,
     *,
     register: Callable[[Correlative], Any],

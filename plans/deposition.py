@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from plans.instrument import Scope
 from plans.metadata import link_to
 from plans.milling import Milling, draw, told_before
 from plans.stubs import Plan
@@ -26,7 +27,7 @@ class Deposition(Milling):
     def words(self) -> dict[str, Any]:
         return {"material": "Pt20C80"}
 
-    def check(self, scope: Any) -> None:
+    def check(self, scope: Scope) -> None:
         """ValueError when the pattern leaves the scan field, the gas cannot feed the beam, or the instrument cannot
         do it."""
         super().check(scope)
@@ -39,7 +40,7 @@ class Deposition(Milling):
 
 
 def deposit(
-    scope: Any,
+    scope: Scope,
     pattern: Pattern,
     *,
     current_pa: float | None = None,
@@ -67,7 +68,7 @@ def deposit(
 
 
 def resume_deposit(
-    scope: Any, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
+    scope: Scope, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
     """Put down what an interrupted deposition has left; as :func:`~plans.milling.resume_mill`."""
     deposition = Deposition.requested(scope.settings, **told_before(start_doc, Deposition.scan_type))

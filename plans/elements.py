@@ -7,6 +7,7 @@ from typing import Any
 
 from plans.correlative import CLOSE_UP, Aim, Correlative
 from plans.imaging import eds_map, eds_request, se_image, se_request
+from plans.instrument import Scope
 from plans.metadata import check_md
 from plans.stubs import Plan, in_background
 
@@ -14,7 +15,7 @@ PIXELS = (512, 512)
 
 
 def map_elements(
-    scope: Any,
+    scope: Scope,
     so_far: Correlative,
     *,
     align: Callable[[Aim, str], Aim],

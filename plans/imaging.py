@@ -8,6 +8,7 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 
+from plans.instrument import Column, Quantity, ScanningDetector, Scope, Values
 from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
@@ -30,11 +31,14 @@ class Scan:
     source: str = "electron"
     elements: tuple[str, ...] = ()
 
-    def optics(self, scope: Any) -> dict[Any, Any]:
+    def device(self, scope: Scope) -> ScanningDetector:
+        return scope.eds if self.detector == "eds" else scope.se
+
+    def optics(self, scope: Scope) -> Values:
         """What the instrument is set to before the image."""
         settings: Settings = scope.settings
-        detector = getattr(scope, self.detector)
-        field = {
+        detector = self.device(scope)
+        field: dict[Quantity[Any], Any] = {
             detector.fov_um: self.fov_um,
             detector.rows: self.shape[0],
             detector.columns: self.shape[1],
@@ -54,7 +58,7 @@ class Scan:
         sem = settings.electrons
         return {**field, scope.beam.voltage_kv: sem.voltage_kv, scope.beam.current_na: sem.current_na}
 
-    def check(self, scope: Any) -> None:
+    def check(self, scope: Scope) -> None:
         """ValueError when the field is larger than the beam's scan field or the instrument cannot do it."""
         settings: Settings = scope.settings
         positive(fov_um=self.fov_um, dwell_s=self.dwell_s)
@@ -99,7 +103,7 @@ def se_request(
 
 
 def se_image(
-    scope: Any,
+    scope: Scope,
     *,
     fov_um: float,
     shape: Sequence[int] = (512, 512),
@@ -146,7 +150,7 @@ def eds_request(
 
 
 def eds_map(
-    scope: Any,
+    scope: Scope,
     *,
     elements: Sequence[str],
     fov_um: float,
@@ -177,14 +181,15 @@ def eds_map(
     return (yield from _image(scope, scan, words, md))
 
 
-def _image(scope: Any, scan: Scan, words: Mapping[str, Any], md: Mapping[str, Any] | None) -> Plan[str]:
+def _image(scope: Scope, scan: Scan, words: Mapping[str, Any], md: Mapping[str, Any] | None) -> Plan[str]:
     scan.check(scope)
     check_md(md)
-    detector = getattr(scope, scan.detector)
-    mode, column = ("fib", scope.fib) if scan.source == "ion" else ("sem", scope.beam)
+    detector = scan.device(scope)
+    ions = scan.source == "ion"
+    column: Column = scope.fib if ions else scope.beam
 
     def setup() -> Plan[None]:
-        yield from enter_mode(scope, mode)
+        yield from enter_mode(scope, "fib" if ions else "sem")
         yield from apply(scan.optics(scope))
 
     def measure() -> Plan[None]:

@@ -9,6 +9,7 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 
+from plans.instrument import Scope, Values
 from plans.metadata import check_md, link_to, start_md
 from plans.preflight import Estimate
 from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
@@ -33,7 +34,7 @@ class SimsRaster:
     voltage_kv: float
     channels: tuple[str | float, ...] | None = None
 
-    def optics(self, scope: Any) -> dict[Any, Any]:
+    def optics(self, scope: Scope) -> Values:
         """What the instrument is set to before the first frame."""
         fib, raster = scope.fib, self.raster
         return {
@@ -64,7 +65,7 @@ class SimsRaster:
         channels = None if table["channels"] is None else tuple(table["channels"])
         return cls(**{**table, "raster": raster, "channels": channels})
 
-    def check(self, scope: Any) -> None:
+    def check(self, scope: Scope) -> None:
         """ValueError when the raster leaves the scan field, the bias is off, or the instrument cannot do it."""
         settings: Settings = scope.settings
         count(2, rows=self.raster.shape[0], columns=self.raster.shape[1])
@@ -117,7 +118,7 @@ def sims_request(
 
 
 def sims_raster(
-    scope: Any,
+    scope: Scope,
     *,
     fov_um: float,
     shape: Sequence[int] = (512, 512),
@@ -171,7 +172,7 @@ def sims_raster(
 
 
 def resume_sims_raster(
-    scope: Any,
+    scope: Scope,
     start_doc: Mapping[str, Any],
     done_indices: Collection[int],
     lost_indices: Collection[int] = (),
@@ -201,7 +202,7 @@ def resume_sims_raster(
 
 
 def _rasters(
-    scope: Any,
+    scope: Scope,
     sims: SimsRaster,
     frames: Sequence[int],
     plan_name: str,
@@ -252,7 +253,7 @@ def _rasters(
     return (yield from record(scope, setup(), measure(), [scope.sector], describe))
 
 
-def _place_collectors(scope: Any, radii_mm: Sequence[float]) -> Plan[None]:
+def _place_collectors(scope: Scope, radii_mm: Sequence[float]) -> Plan[None]:
     """Move the collectors one by one in an order in which none comes too close to its neighbour: those that go out
     from the outermost on, then those that go in from the innermost on."""
     moves = list(zip(scope.sector.collectors, radii_mm, strict=True))
@@ -262,14 +263,14 @@ def _place_collectors(scope: Any, radii_mm: Sequence[float]) -> Plan[None]:
         yield from bps.mv(collector.radius_mm, radius)
 
 
-def _name_the_file(scope: Any) -> Plan[None]:
+def _name_the_file(scope: Scope) -> Plan[None]:
     """The run tells of its frame file before the beam draws, so that a frame in it is found whatever happens next."""
     yield from bps.prepare(scope.sector, ("primary", 0), wait=True)
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.checkpoint()
 
 
-def _raster_frame(scope: Any, index: int) -> Plan[None]:
+def _raster_frame(scope: Scope, index: int) -> Plan[None]:
     """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already.
 
     Nothing stands between collecting and the checkpoint, so that ``sector`` knows when rewinding is pointless.
@@ -284,7 +285,7 @@ def _raster_frame(scope: Any, index: int) -> Plan[None]:
     yield from bps.checkpoint()
 
 
-def _keep_what_was_taken(scope: Any) -> Plan[None]:
+def _keep_what_was_taken(scope: Scope) -> Plan[None]:
     """A frame that the ions have paid for goes into the run, also when the plan was ended before collecting it."""
     yield from bps.stop(scope.sector)
     yield from bps.complete(scope.sector, wait=True)

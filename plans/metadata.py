@@ -8,6 +8,8 @@ from typing import Any
 
 from event_model import sanitize_doc
 
+from plans.instrument import Scope
+
 TRUSTED = ("geometry", "beam", "channels")
 
 
@@ -24,7 +26,7 @@ def link_to(start_doc: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "resumes_uid": start_doc.get("resumes_uid", start_doc["uid"])}
 
 
-def start_md(scope: Any, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
+def start_md(scope: Scope, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> dict[str, Any]:
     """Who measured what, the plan's own words, and over them the user's, as plain numbers and lists.
 
     Neither argument is changed.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import bluesky.plan_stubs as bps
 
+from plans.instrument import Scope, Values
 from plans.metadata import check_md, link_to, start_md
 from plans.preflight import Estimate
 from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
@@ -49,11 +50,11 @@ class Milling:
     def usual_current_pa(settings: Settings, pattern: Milled) -> float:
         return settings.ion.milling_current_pa
 
-    def optics(self, scope: Any) -> dict[Any, Any]:
+    def optics(self, scope: Scope) -> Values:
         """What the instrument is set to before the first pass."""
         return {scope.fib.voltage_kv: self.voltage_kv, scope.fib.current_pa: self.current_pa}
 
-    def check(self, scope: Any) -> None:
+    def check(self, scope: Scope) -> None:
         """ValueError when the pattern leaves the scan field or the instrument cannot do it."""
         positive(current_pa=self.current_pa)
         check_within_field(self.pattern, scope.settings)
@@ -83,7 +84,7 @@ class Milling:
 
 
 def mill(
-    scope: Any,
+    scope: Scope,
     pattern: Pattern,
     *,
     current_pa: float | None = None,
@@ -110,7 +111,7 @@ def mill(
 
 
 def resume_mill(
-    scope: Any, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
+    scope: Scope, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
     """Mill what an interrupted milling has left, as a run of its own; no dose is given twice.
 
@@ -135,7 +136,7 @@ def told_before(start_doc: Mapping[str, Any], scan_type: str) -> dict[str, Any]:
 
 
 def draw(
-    scope: Any,
+    scope: Scope,
     milling: Milling,
     plan_name: str,
     md: Mapping[str, Any] | None,

@@ -13,6 +13,7 @@ import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, RunEngineControlException
 
 from plans.correlative import Correlative
+from plans.instrument import Scope
 from plans.metadata import check_md
 from plans.night_record import Night, Outcome, Unfinished
 from plans.preflight import Estimate, Preflight, free_bytes, together
@@ -36,7 +37,7 @@ Keep = Callable[[Night], object]
 InWords = Callable[[BaseException], str]
 
 
-def check_sheet(scope: Any, sheet: Sheet, bench: Bench, check_specimen: Callable[[str], object] = str) -> Preflight:
+def check_sheet(scope: Scope, sheet: Sheet, bench: Bench, check_specimen: Callable[[str], object] = str) -> Preflight:
     """Everything that can be refused before the first step, and what the night will take.
 
     Computations between the steps take time that nobody knows beforehand; it is not in the estimate. SheetError names
@@ -98,14 +99,14 @@ def _named(flight: Preflight, name: str) -> Preflight:
     return Preflight(name, flight.estimate, flight.disk_free_bytes, flight.problems, flight.parts)
 
 
-def _exchange_weighed(scope: Any, sample: Sample) -> Preflight:
+def _exchange_weighed(scope: Scope, sample: Sample) -> Preflight:
     mounted = scope.specimen.get() == sample.specimen
     seconds = 0.0 if mounted else scope.settings.chamber.exchange_s
     return Preflight(f"{sample.name}: exchange", Estimate(seconds, 0.0, "specimen", 0), free_bytes(scope))
 
 
 def night(
-    scope: Any,
+    scope: Scope,
     sheet: Sheet | Mapping[str, Any],
     *,
     bench: Bench,
@@ -190,7 +191,7 @@ def _waiting(sheet: Sheet) -> Iterator[Outcome]:
 class _Specimen:
     """One specimen's turn; ``numbers`` are those of its outcomes in the record."""
 
-    scope: Any
+    scope: Scope
     sheet: Sheet
     sample: Sample
     numbers: list[int]
@@ -343,7 +344,7 @@ def _noting_runs(plan: Plan[Any], uids: list[str]) -> Plan[Any]:
 
     def note(msg: Msg) -> tuple[Any, None]:
         def opening() -> Plan[str]:
-            uid = yield msg
+            uid: str = yield msg
             uids.append(uid)
             return uid
 

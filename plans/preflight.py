@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from plans.instrument import Scope
 from xrm_sims.settings import Settings
 
 
@@ -78,12 +79,12 @@ class Preflight:
 class Request(Protocol):
     """The arguments of a plan, filled in."""
 
-    def check(self, scope: Any) -> None: ...
+    def check(self, scope: Scope) -> None: ...
 
     def estimate(self, settings: Settings) -> Estimate: ...
 
 
-def weigh(scope: Any, name: str, request: Callable[[], Request]) -> Preflight:
+def weigh(scope: Scope, name: str, request: Callable[[], Request]) -> Preflight:
     """Check a request, estimate it and hold it against the free disk; refusals become sentences."""
     free = free_bytes(scope)
     try:
@@ -105,7 +106,7 @@ def together(name: str, parts: Sequence[Preflight]) -> Preflight:
     return Preflight(name, None, free, problems or too_full, tuple(parts))
 
 
-def free_bytes(scope: Any) -> int:
+def free_bytes(scope: Scope) -> int:
     """Where the frames go."""
     return shutil.disk_usage(_existing(Path(scope.frames_dir))).free
 

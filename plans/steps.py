@@ -11,6 +11,7 @@ import bluesky.preprocessors as bpp
 from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
 from plans.deposition import Deposition, deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
+from plans.instrument import Scope
 from plans.ions import sims_raster, sims_request
 from plans.milling import Milling, mill
 from plans.preflight import Preflight, weigh
@@ -72,7 +73,7 @@ class Task:
     None where nothing is missing any more.
     """
 
-    scope: Any
+    scope: Scope
     bench: Bench
     so_far: Correlative
     step: Step
@@ -94,7 +95,7 @@ class Kind:
     """
 
     run: Callable[[Task], Plan[str]]
-    weigh: Callable[[Any, Bench, Step], Preflight | None]
+    weigh: Callable[[Scope, Bench, Step], Preflight | None]
     needs: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     at_roi: bool = False
@@ -125,14 +126,16 @@ def _tomography(task: Task) -> Plan[str]:
 
 def _reconstruct(task: Task) -> Plan[str]:
     uid = task.so_far.uids["tomography"]
-    task.so_far.volume, said = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
-    return said
+    computed: Computed = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
+    task.so_far.volume = computed.value
+    return computed.said
 
 
 def _find_rois(task: Task) -> Plan[str]:
     volume = task.so_far.volume
-    task.so_far.aim, said = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
-    return said
+    computed: Computed = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
+    task.so_far.aim = computed.value
+    return computed.said
 
 
 def _align(task: Task) -> Plan[str]:
@@ -196,7 +199,8 @@ def _correlative(task: Task) -> Plan[str]:
         found = task.bench.find_rois(volume)
         if found.value is None:
             raise NothingFoundError(found.said)
-        return heard(found)
+        aim: Aim = heard(found)
+        return aim
 
     arguments = {_OF_CORRELATIVE[name]: table for name, table in task.arguments.items()}
     result = yield from correlative(
@@ -240,7 +244,7 @@ def _milling(arguments: Arguments, aim: Aim | None) -> tuple[Any, Arguments]:
 def _weigh(
     plan: Callable[..., Any], request: Callable[..., Any], with_settings: bool = True
 ) -> Callable[..., Preflight]:
-    def weigh_step(scope: Any, bench: Bench, step: Step) -> Preflight:
+    def weigh_step(scope: Scope, bench: Bench, step: Step) -> Preflight:
         arguments = _field(step, typical_aim(scope.settings))
 
         def asked() -> Any:
@@ -252,7 +256,7 @@ def _weigh(
     return weigh_step
 
 
-def _weigh_align(scope: Any, bench: Bench, step: Step) -> Preflight:
+def _weigh_align(scope: Scope, bench: Bench, step: Step) -> Preflight:
     def asked() -> Any:
         whole = _whole_pillar(scope.settings)
         settable(
@@ -264,10 +268,10 @@ def _weigh_align(scope: Any, bench: Bench, step: Step) -> Preflight:
 
 
 def _weigh_pattern(plan: Callable[..., Any], request: Callable[..., Any]) -> Callable[..., Preflight]:
-    def weigh_step(scope: Any, bench: Bench, step: Step) -> Preflight:
+    def weigh_step(scope: Scope, bench: Bench, step: Step) -> Preflight:
         return weigh(scope, step.do, lambda: asked(scope, step))
 
-    def asked(scope: Any, step: Step) -> Any:
+    def asked(scope: Scope, step: Step) -> Any:
         column = {name: value for name, value in step.arguments.items() if name in _COLUMN}
         settable(column, plan, step.do, (*NOT_ON_A_SHEET, "pattern"))
         box = {name: value for name, value in step.arguments.items() if name not in (*_COLUMN, "kind")}
@@ -283,7 +287,7 @@ def _weigh_pattern(plan: Callable[..., Any], request: Callable[..., Any]) -> Cal
     return weigh_step
 
 
-def _weigh_correlative(scope: Any, bench: Bench, step: Step) -> Preflight:
+def _weigh_correlative(scope: Scope, bench: Bench, step: Step) -> Preflight:
     for name, table in step.arguments.items():
         if name not in _OF_CORRELATIVE:
             raise ValueError(f"{name}: {step.do} has no such setting{did_you_mean(name, list(_OF_CORRELATIVE))}")
@@ -292,11 +296,11 @@ def _weigh_correlative(scope: Any, bench: Bench, step: Step) -> Preflight:
     return weigh_correlative(scope, **{_OF_CORRELATIVE[name]: table for name, table in step.arguments.items()})
 
 
-def _weigh_computing(scope: Any, bench: Bench, step: Step) -> None:
+def _weigh_computing(scope: Scope, bench: Bench, step: Step) -> None:
     bench.check(step.do, step.arguments)
 
 
-def _weigh_register(scope: Any, bench: Bench, step: Step) -> None:
+def _weigh_register(scope: Scope, bench: Bench, step: Step) -> None:
     for name in step.arguments:
         raise ValueError(f"{name}: {step.do} has no settings; leave it out")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
+from bluesky.protocols import Stageable
 from bluesky.utils import IllegalMessageSequence, Msg
+
+from plans.instrument import Scope, Values
 
 T = TypeVar("T")
 Plan = Generator[Msg, Any, T]
@@ -22,29 +25,29 @@ class NothingLeftError(ValueError):
     """A measurement that is to be resumed is missing nothing that could still be taken."""
 
 
-def blank(scope: Any) -> Plan[None]:
+def blank(scope: Scope) -> Plan[None]:
     """Both beams off."""
     yield from bps.mv(scope.beam.blanked, True, scope.fib.blanked, True)
 
 
-def park_target(scope: Any) -> Plan[None]:
+def park_target(scope: Scope) -> Plan[None]:
     """Draw the X-ray target straight back to its parking position."""
     yield from bps.mv(scope.target.x_um, scope.settings.target.park_x_um)
 
 
-def make_safe(scope: Any) -> Plan[None]:
+def make_safe(scope: Scope) -> Plan[None]:
     """Both beams off and the target parked; the target is parked even if blanking fails."""
     yield from bpp.finalize_wrapper(blank(scope), lambda: park_target(scope))
 
 
-def enter_mode(scope: Any, mode: str) -> Plan[None]:
+def enter_mode(scope: Scope, mode: str) -> Plan[None]:
     """Change the instrument's mode if it is another one, from a safe state."""
     yield from make_safe(scope)
     if (yield from bps.rd(scope.mode)) != mode:
         yield from bps.mv(scope.mode, mode)
 
 
-def exchange_specimen(scope: Any, name: str) -> Plan[None]:
+def exchange_specimen(scope: Scope, name: str) -> Plan[None]:
     """Another specimen in place of the one that is mounted, from a safe state; nothing moves when it is mounted."""
     if (yield from bps.rd(scope.specimen)) == name:
         return
@@ -54,7 +57,7 @@ def exchange_specimen(scope: Any, name: str) -> Plan[None]:
     yield from bps.mv(scope.specimen, name)
 
 
-def bring_target_in(scope: Any, material: str) -> Plan[None]:
+def bring_target_in(scope: Scope, material: str) -> Plan[None]:
     """Put a target of this material where the geometry expects the focal spot; exchange it first if need be."""
     if (yield from bps.rd(scope.target.material)) != material:
         yield from bps.mv(scope.target.material, material)
@@ -62,22 +65,22 @@ def bring_target_in(scope: Any, material: str) -> Plan[None]:
     yield from bps.mv(scope.target.x_um, -1e3 * scope.settings.xray.source_object_mm)
 
 
-def check_values(values: Mapping[Any, Any]) -> None:
+def check_values(values: Values) -> None:
     """Every device's own limits, asked before anything moves."""
     for signal, value in values.items():
         signal.check_value(value)
 
 
-def apply(values: Mapping[Any, Any]) -> Plan[None]:
+def apply(values: Values) -> Plan[None]:
     """Set devices to values, all at once."""
     yield from bps.mv(*(item for pair in values.items() for item in pair))
 
 
 def record(
-    scope: Any,
+    scope: Scope,
     setup: Plan[None],
     measure: Plan[str | None],
-    detectors: list[Any],
+    detectors: Sequence[Stageable],
     describe: Callable[[], dict[str, Any]],
 ) -> Plan[str]:
     """Set up, then one run: detectors staged, the instrument's state before and after as ``baseline``. Returns its uid.
@@ -107,13 +110,14 @@ def record(
         untold = msg.command == "close_run" and msg.kwargs.get("reason") is None
         return msg._replace(kwargs=msg.kwargs | {"reason": reason}) if untold else msg
 
-    def everything() -> Plan[str]:
+    def everything() -> Plan[Any]:
         yield from bps.checkpoint()  # a plan that has none cannot be suspended
         yield from setup
         one_run = bpp.msg_mutator(bpp.run_wrapper(run(), md=describe()), with_reason)
         return (yield from bpp.stage_wrapper(one_run, detectors))
 
-    return (yield from bpp.finalize_wrapper(everything(), lambda: make_safe(scope)))
+    uid: str = yield from bpp.finalize_wrapper(everything(), lambda: make_safe(scope))
+    return uid
 
 
 def in_background(function: Callable[..., T], *args: Any) -> Plan[T]:

@@ -11,6 +11,7 @@ import bluesky.plan_stubs as bps
 import numpy as np
 from bluesky.utils import Msg
 
+from plans.instrument import Scope, Values
 from plans.metadata import link_to, start_md
 from plans.preflight import Estimate
 from plans.stubs import NothingLeftError, Plan, apply, bring_target_in, check_values, enter_mode, record
@@ -47,7 +48,7 @@ class TomographyScan:
         choice("order", self.order, ORDERS)
         scan_angles(self.num, self.step_deg, self.start_deg)
 
-    def optics(self, scope: Any) -> dict[Any, Any]:
+    def optics(self, scope: Scope) -> Values:
         """What the instrument is set to before the first frame."""
         electron = scope.settings.electron
         return {
@@ -58,7 +59,7 @@ class TomographyScan:
             scope.stage.bias_v: 0.0,
         }
 
-    def check(self, scope: Any) -> None:
+    def check(self, scope: Scope) -> None:
         """ValueError when the instrument cannot do it."""
         choice("target", self.target, scope.settings.target.materials)
         check_values(self.optics(scope))
@@ -74,7 +75,7 @@ class TomographyScan:
         for view in (0, self.num - 1):
             scope.rotation.angle_deg.check_value(self.start_deg + view * self.step_deg)
 
-    def _check_physics(self, scope: Any) -> None:
+    def _check_physics(self, scope: Scope) -> None:
         """ValueError when the beam would melt the target or make no photon that the detector counts."""
         settings, electron = scope.settings, scope.settings.electron
         check_photons(settings, electron.voltage_kv, float(scope.widepix.threshold_kev.get()))
@@ -130,7 +131,7 @@ class TomographyScan:
 
 
 def tomography(
-    scope: Any,
+    scope: Scope,
     *,
     num: int = 1200,
     step_deg: float = 0.3,
@@ -181,7 +182,7 @@ def tomography(
 
 
 def resume_tomography(
-    scope: Any, start_doc: Mapping[str, Any], done_indices: Collection[int], md: Mapping[str, Any] | None = None
+    scope: Scope, start_doc: Mapping[str, Any], done_indices: Collection[int], md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
     """Take the views that an interrupted scan is missing, as a run of their own with its own darks and flats.
 
@@ -204,7 +205,7 @@ def resume_tomography(
 
 
 def _scan(
-    scope: Any,
+    scope: Scope,
     scan: TomographyScan,
     views: list[int],
     plan_name: str,
@@ -250,7 +251,7 @@ def _scan(
 
 
 def _views(
-    scope: Any, scan: TomographyScan, views: Sequence[int], enough: Callable[[], bool] | None
+    scope: Scope, scan: TomographyScan, views: Sequence[int], enough: Callable[[], bool] | None
 ) -> Plan[str | None]:
     """The frames of a run; why there are fewer views than planned, if so."""
     taken: Counter[str] = Counter()
@@ -290,7 +291,7 @@ def _views(
     return f"enough: {left_out} of {len(views)} views were left out, as agreed before" if left_out else None
 
 
-def _frame(scope: Any, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
+def _frame(scope: Scope, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
     """One frame, one checkpoint. The index tells a rewound plan's frame from a new one.
 
     Bare messages: each stub of bluesky's writes down the whole call stack, and ten of those take longer than the rest.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from plans.instrument import Scope
 from plans.metadata import check_md
 from plans.preflight import Preflight, free_bytes, together, weigh
 from plans.stubs import Plan
@@ -17,7 +18,7 @@ TARGETS = ("W", "Cu")
 
 
 def two_target_tomography(
-    scope: Any,
+    scope: Scope,
     *,
     targets: Sequence[str] = TARGETS,
     second_scan: Mapping[str, Any] | None = None,
@@ -57,7 +58,7 @@ def two_target_tomography(
 
 
 def weigh_two_target(
-    scope: Any, targets: Sequence[str] = TARGETS, second_scan: Mapping[str, Any] | None = None, **scan: Any
+    scope: Scope, targets: Sequence[str] = TARGETS, second_scan: Mapping[str, Any] | None = None, **scan: Any
 ) -> Preflight:
     """Time, dose and disk of both scans."""
     try:

@@ -91,7 +91,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         "is_instance_of": "a list",
         "model_type": "a table",
         "dict_type": "a table",
-    }.get(found["type"], found["msg"])
+    }.get(found["type"], str(found["msg"]))
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> None:
