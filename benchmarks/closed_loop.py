@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.app.closed_loop import run_closed_loop
-from xrm_sims.app.errors import sentence
+from xrm_sims.app.common.errors import sentence
+from xrm_sims.app.correlative.closed_loop import run_closed_loop
 from xrm_sims.data import find_run, results
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.specimen import CathodePillar

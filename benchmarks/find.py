@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 import plans
 import recon
-from xrm_sims.app.session import open_session
-from xrm_sims.app.truth import height_in
-from xrm_sims.correlate.defects import Defect, find_defects
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.validation.truth import height_in
+from xrm_sims.correlate.volume.defects import Defect, find_defects
 from xrm_sims.data import open_catalog
 from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 import recon
 from benchmarks.recon_phantom import exact_projections, parallel_geometry, pillar_with_spheres, scan_geometry
-from xrm_sims.app.machines import reconstruct_elsewhere
-from xrm_sims.app.reconstruction import Job, Tomogram
+from xrm_sims.app.tomography.cluster import reconstruct_elsewhere
+from xrm_sims.app.tomography.tomogram import Job, Tomogram
 from xrm_sims.exchange import import_file
 from xrm_sims.exchange.importing import Choices
 from xrm_sims.geometry import ConeGeometry

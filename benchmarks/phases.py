@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.app.demo import run_demo
-from xrm_sims.app.rasters import labels_of, raster_of
-from xrm_sims.app.reconstruction import kept_tomogram
-from xrm_sims.app.session import session_settings
-from xrm_sims.correlate.chemistry import Chemistry, analyse
-from xrm_sims.correlate.phases import Phase
-from xrm_sims.correlate.register import Registration
-from xrm_sims.correlate.segment import segment
+from xrm_sims.app.cli.demo import run_demo
+from xrm_sims.app.common.rasters import labels_of, raster_of
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.app.tomography.tomogram import kept_tomogram
+from xrm_sims.correlate.phases.chemistry import Chemistry, analyse
+from xrm_sims.correlate.phases.phases import Phase
+from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.volume.segment import segment
 from xrm_sims.data import open_catalog, read_raster, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import apply_affine

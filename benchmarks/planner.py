@@ -27,11 +27,11 @@ from skimage.filters import threshold_otsu
 
 import plans
 import recon
-from recon.prepared import straighten
+from recon.frames.prepare import straighten
 from xrm_sims.app.planner import Planner, Protocol, faster_ones, paper
 from xrm_sims.app.planner.noise import INSIDE
 from xrm_sims.app.planner.protocols import probe_at
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.app.validation.fields import MARGIN_UM, mill, take
 from xrm_sims.app.validation.rows import mean_with_sigma
 from xrm_sims.data import open_catalog

@@ -17,8 +17,8 @@ from scipy.ndimage import affine_transform
 
 import recon
 from benchmarks.recon_phantom import Phantom, exact_projections, pillar_with_spheres, random_spheres, scan_geometry
-from recon.moments import sinusoids
-from recon.support import slices_beyond
+from recon.alignment.moments import sinusoids
+from recon.kernels.support import slices_beyond
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.settings import Detector, Settings, Specimen
 from xrm_sims.specimen.pillar import CathodePillar

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 import recon
-from recon.sart import default_subsets, subset_order
+from recon.algorithms.sart import default_subsets, subset_order
 from xrm_sims.geometry import ConeGeometry, scan_angles
 
 VIEWS, ROWS, COLUMNS, VOXEL_UM = 1200, 256, 1280, 0.05

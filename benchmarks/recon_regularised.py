@@ -13,8 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import recon
-from recon.preparation import trust
-from recon.resolution import edge_resolution
+from recon.frames.flat_field import trust
+from recon.quality.edge_resolution import edge_resolution
 from xrm_sims.geometry import ConeGeometry, Geometry
 from xrm_sims.settings import Detector, Settings
 from xrm_sims.specimen import CathodePillar

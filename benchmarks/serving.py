@@ -57,7 +57,7 @@ class Served:
     """The command, in a process of its own."""
 
     def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "xrm_sims.app.cli", "serve", "--port", "0", "--data", str(data)]
+        command = [sys.executable, "-m", "xrm_sims.app.cli.main", "serve", "--port", "0", "--data", str(data)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         said = re.search(r"(http://[\d.:]+)/ui/\?api_key=(\w+)", self.process.stdout.readline())

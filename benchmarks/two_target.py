@@ -33,13 +33,13 @@ from scipy import ndimage
 
 import plans
 from benchmarks.find import share
-from xrm_sims.app.reconstruction import kept_tomogram, reconstruct_tomogram
-from xrm_sims.app.session import open_session
-from xrm_sims.app.truth import ACTIVE, height_in
-from xrm_sims.app.two_target import Compared, compare
-from xrm_sims.correlate.phases import Phase
-from xrm_sims.correlate.segment import Segmentation, voxel_to_um
-from xrm_sims.correlate.two_target import squared_radius
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.tomography.tomogram import kept_tomogram, reconstruct_tomogram
+from xrm_sims.app.tomography.two_target import Compared, compare
+from xrm_sims.app.validation.truth import ACTIVE, height_in
+from xrm_sims.correlate.phases.phases import Phase
+from xrm_sims.correlate.phases.two_target import squared_radius
+from xrm_sims.correlate.volume.segment import Segmentation, voxel_to_um
 from xrm_sims.data import find_run
 from xrm_sims.data.catalog import parts_of
 from xrm_sims.specimen import CathodePillar

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-import xrm_sims.app.session  # noqa: F401 (pydantic's models cannot be made while autodoc imports)
+import xrm_sims.app.session.session  # noqa: F401 (pydantic's models cannot be made while autodoc imports)
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Arc, Circle, Rectangle
 
-from xrm_sims.correlate.drawing import new_figure, save
+from xrm_sims.correlate.figures.drawing import new_figure, save
 from xrm_sims.geometry import rotation_z
 
 LABORATORY, SPECIMEN, SCAN, BEAM = "black", "#0072b2", "#d55e00", "#999999"

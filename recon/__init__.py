@@ -1,20 +1,20 @@
 """Reconstruction of cone-beam scans: projector pair, SART with total variation, geometry correction, run consumers."""
 
-from recon.alignment import correct_geometry, describe_correction
-from recon.axis import find_axis
-from recon.beam_hardening import beam_hardening_correction
-from recon.documents import TomographyConsumer
-from recon.fdk import fdk
-from recon.focal_spot import FocalSpot, sharpen
-from recon.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
+from recon.algorithms.beam_hardening import beam_hardening_correction
+from recon.algorithms.fdk import fdk
+from recon.algorithms.focal_spot import FocalSpot, sharpen
+from recon.algorithms.sart import SartResult, memory_needed, sart
+from recon.algorithms.solver import Solver
+from recon.alignment.axis import find_axis
+from recon.alignment.geometry_correction import correct_geometry, describe_correction
+from recon.frames.documents import TomographyConsumer
+from recon.frames.flat_field import line_integrals
 from recon.joint import from_run_beside
-from recon.live import LiveReconstruction
-from recon.preparation import line_integrals
-from recon.projector import backproject, project
-from recon.resolution import EdgeResolution, edge_resolution
+from recon.kernels.projector import backproject, project
+from recon.live.live import LiveReconstruction
+from recon.quality.edge_resolution import EdgeResolution, edge_resolution
+from recon.quality.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
 from recon.runs import Reconstruction, correct_run, from_run, prepare_run
-from recon.sart import SartResult, memory_needed, sart
-from recon.solver import Solver
 
 __all__ = [
     "EdgeResolution",

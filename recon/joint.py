@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from recon.preparation import Float
-from recon.prepared import Prepared, straighten
-from recon.roll import upright
+from recon.frames.flat_field import Float
+from recon.frames.prepare import Prepared, straighten
+from recon.kernels.roll import upright
 from recon.runs import Reconstruction, prepare_run, reconstruct
 from xrm_sims.geometry import ConeGeometry, Geometry
 

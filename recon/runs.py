@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.alignment import correct_geometry
-from recon.documents import TomographyConsumer, TomographyScan, documents_of
-from recon.moments import specimen_radius_um
-from recon.prepared import STAGES, Prepared, Progress, prepare, straighten, unblur
-from recon.sart import sart
-from recon.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
+from recon.algorithms.sart import sart
+from recon.alignment.geometry_correction import correct_geometry
+from recon.alignment.moments import specimen_radius_um
+from recon.frames.documents import TomographyConsumer, TomographyScan, documents_of
+from recon.frames.prepare import STAGES, Prepared, Progress, prepare, straighten, unblur
+from recon.kernels.support import BLUR_ROOM, columns_outside, field_of_view_um, slices_beyond
 from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import Geometry
 

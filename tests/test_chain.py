@@ -13,7 +13,7 @@ from event_model import DocumentNames, schema_validators
 
 import plans
 import recon
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import documents, find_run, open_catalog, read_counts
 from xrm_sims.data.frames import resource_path
 from xrm_sims.settings import Motion, Settings

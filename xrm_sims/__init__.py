@@ -1,0 +1,3 @@
+from xrm_sims.moved import accept_old_paths
+
+accept_old_paths()

@@ -1,4 +1,4 @@
-from xrm_sims.app.console import console_session, namespace
+from xrm_sims.app.console.ipython import console_session, namespace
 
 session = console_session()
 globals().update(namespace(session))

@@ -1,7 +1,7 @@
 import atexit
 
-from xrm_sims.app.console import Commentary
-from xrm_sims.app.live_picture import LivePicture
+from xrm_sims.app.console.ipython import Commentary
+from xrm_sims.app.console.live_picture import LivePicture
 
 bec = Commentary()
 live_picture = LivePicture(session.data / "pictures" / "live.png")  # noqa: F821 - made by 00-session.py

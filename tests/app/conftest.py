@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 import h5py
 import pytest
 
-from xrm_sims.app import cli
+from xrm_sims.app.cli.main import main
 from xrm_sims.data.journal import journal_paths, read_journal
 from xrm_sims.twin.state_store import StateStore
 
@@ -61,7 +61,7 @@ def command(capsys):
         arguments, sys.argv = sys.argv, ["xrm-sims", *map(str, args)]
         capsys.readouterr()
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             said = capsys.readouterr()
             return SimpleNamespace(code=end.code or 0, out=said.out, err=said.err)
@@ -84,7 +84,7 @@ class Process:
 
     def __init__(self, *args, stdin=None):
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "xrm_sims.app.cli", *map(str, args)],
+            [sys.executable, "-m", "xrm_sims.app.cli.main", *map(str, args)],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import plans
-from xrm_sims.app.reconstruction import Tomogram, keep
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.tomography.tomogram import Tomogram, keep
 from xrm_sims.data import find_run
 from xrm_sims.geometry import ConeGeometry
 

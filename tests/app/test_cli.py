@@ -4,7 +4,7 @@ import shlex
 import pytest
 import typer
 
-from xrm_sims.app.cli import app
+from xrm_sims.app.cli.main import app
 
 COMMANDS = typer.main.get_command(app).commands
 

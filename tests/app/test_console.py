@@ -11,10 +11,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from plans import tomography
 from tests.app.conftest import is_safe, journal_starts
-from xrm_sims.app.console import namespace, prompt_config
-from xrm_sims.app.live_picture import LivePicture
-from xrm_sims.app.prompt import set_up
-from xrm_sims.app.session import open_session
+from xrm_sims.app.console.ipython import namespace, prompt_config
+from xrm_sims.app.console.live_picture import LivePicture
+from xrm_sims.app.console.prompt import set_up
+from xrm_sims.app.session.session import open_session
 
 PNG = b"\x89PNG"
 
@@ -52,7 +52,7 @@ exit
 
 def test_a_session_at_the_console(data):
     ended = subprocess.run(
-        [sys.executable, "-m", "xrm_sims.app.cli", "console", "--data", str(data)],
+        [sys.executable, "-m", "xrm_sims.app.cli.main", "console", "--data", str(data)],
         input=TYPED,
         capture_output=True,
         text=True,
@@ -157,7 +157,8 @@ def test_the_console_starts_without_what_it_does_not_need():
     """Tiled's server, databroker and the like take seconds to import; they come when somebody looks at data."""
     heavy = "{'tiled.server.app', 'databroker', 'dask.array', 'pandas', 'skimage'}"
     code = (
-        "import sys, xrm_sims.app.console as c, xrm_sims.app.prompt, xrm_sims.app.live_picture, tempfile\n"
+        "import sys, xrm_sims.app.console.ipython as c, xrm_sims.app.console.prompt\n"
+        "import tempfile, xrm_sims.app.console.live_picture\n"
         "with c.open_session(tempfile.mkdtemp()) as session: c.namespace(session); c.banner(session)\n"
         f"print(sorted({heavy} & set(sys.modules)))"
     )

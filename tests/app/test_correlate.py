@@ -10,11 +10,13 @@ import plans
 from plans.ions import sims_request
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
 from tests.app.planted import searched
-from xrm_sims.app.experiment import FIELD_UM, Analysis, Choices, Height
+from xrm_sims.app.correlative.findings import Choices, Height
+from xrm_sims.app.correlative.workflow import FIELD_UM, Analysis
 from xrm_sims.app.planner import Planner
 from xrm_sims.app.planner.wishes import MAP_PIXELS
-from xrm_sims.app.reconstruction import kept_tomogram
-from xrm_sims.app.session import open_session, session_settings
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.tomography.tomogram import kept_tomogram
 from xrm_sims.data import results
 from xrm_sims.patterns import Rectangle
 

@@ -11,9 +11,9 @@ from ome_zarr.reader import Reader
 
 import plans
 from tests.app.conftest import own_lines
-from xrm_sims.app import dataset
-from xrm_sims.app.session import open_session
-from xrm_sims.app.truth import ACTIVE, CLASSES
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.validation import dataset
+from xrm_sims.app.validation.truth import ACTIVE, CLASSES
 from xrm_sims.data import results
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from xrm_sims.app.demo import run_demo
-from xrm_sims.correlate.register import Registration
+from xrm_sims.app.cli.demo import run_demo
+from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.data import find_run, open_experiment, results
 from xrm_sims.geometry import apply_affine
 from xrm_sims.twin import Microscope

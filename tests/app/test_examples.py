@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from tests.app.conftest import _heed_signals
-from xrm_sims.app.cli import app
+from xrm_sims.app.cli.main import app
 
 COMMANDS = typer.main.get_command(app).commands
 # with a PostgreSQL, a Redis and a file of others: tests/data/test_postgresql.py, test_queue.py, tests/exchange
@@ -32,7 +32,7 @@ class Desk:
         self.typed.add(name)
         environment = {name: value for name, value in os.environ.items() if name != "XRM_SIMS_DATA"}
         return subprocess.Popen(
-            [sys.executable, "-m", "xrm_sims.app.cli", name, *words], cwd=self.home,
+            [sys.executable, "-m", "xrm_sims.app.cli.main", name, *words], cwd=self.home,
             env=environment | {"HOME": str(self.home)}, text=True, preexec_fn=_heed_signals,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

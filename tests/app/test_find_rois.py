@@ -8,8 +8,8 @@ import pytest
 
 from tests.app.conftest import journal_starts, make_data_root, own_lines, twin_values
 from tests.app.planted import TOP_UM, VOIDS, VOXEL_UM, searched
-from xrm_sims.app.session import open_session
-from xrm_sims.correlate.ranking import COLUMNS, DefectRule, load_rule
+from xrm_sims.app.session.session import open_session
+from xrm_sims.correlate.volume.ranking import COLUMNS, DefectRule, load_rule
 from xrm_sims.data import results
 
 

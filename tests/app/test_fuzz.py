@@ -12,11 +12,11 @@ import typer
 
 import plans
 from tests.app.conftest import make_data_root
-from xrm_sims.app.bench import NightBench
-from xrm_sims.app.cli import app
-from xrm_sims.app.errors import in_one_line
-from xrm_sims.app.session import rehearsal
-from xrm_sims.app.sheets import SheetFile
+from xrm_sims.app.cli.main import app
+from xrm_sims.app.common.errors import in_one_line
+from xrm_sims.app.night.computations import NightBench
+from xrm_sims.app.night.sheet_file import SheetFile
+from xrm_sims.app.session.hardware import rehearsal
 
 SOAK = (pytest.mark.soak, pytest.mark.timeout(3600))
 COMMANDS = typer.main.get_command(app).commands
@@ -162,6 +162,6 @@ def test_real_processes(count, tmp_path):
     for seed in range(count):
         (tmp_path / "sheet.toml").write_bytes(fuzzed_sheet(seed))
         words = ["night", str(tmp_path / "sheet.toml"), "--dry-run", "--data", str(data)]
-        ended = subprocess.run([sys.executable, "-m", "xrm_sims.app.cli", *words], capture_output=True, text=True)
+        ended = subprocess.run([sys.executable, "-m", "xrm_sims.app.cli.main", *words], capture_output=True, text=True)
         refused_in_one_sentence(ended.returncode, ended.stdout, ended.stderr, words)
         assert ended.returncode == 0 or NAMED.match(ended.stderr.removeprefix("xrm-sims: ")), ended.stderr

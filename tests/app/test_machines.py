@@ -12,8 +12,8 @@ from benchmarks.recon_phantom import parallel_geometry, pillar_with_spheres
 from tests.app.conftest import own_lines
 from tests.conftest import free_port
 from tests.exchange.conftest import write_synchrotron
-from xrm_sims.app import machines
-from xrm_sims.app.reconstruction import Job, Tomogram
+from xrm_sims.app.tomography import cluster as machines
+from xrm_sims.app.tomography.tomogram import Job, Tomogram
 from xrm_sims.data import results
 from xrm_sims.exchange import import_file
 from xrm_sims.exchange.importing import Choices

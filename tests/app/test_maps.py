@@ -10,8 +10,8 @@ from bluesky.utils import Msg
 
 import plans
 from tests.app.conftest import SETTINGS, journal_starts, own_lines
-from xrm_sims.app.session import open_session
-from xrm_sims.app.sims_maps import in_words, make_maps, report_maps
+from xrm_sims.app.maps.sims_maps import in_words, make_maps, report_maps
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import read_raster, results
 from xrm_sims.settings import Settings
 

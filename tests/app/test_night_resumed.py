@@ -10,10 +10,10 @@ import pytest
 
 from plans import Aim, Computed
 from tests.app.conftest import is_safe, journal_starts
-from xrm_sims.app.bench import NightBench
-from xrm_sims.app.night import night_plan
-from xrm_sims.app.session import open_session
-from xrm_sims.app.stopping import Interrupted
+from xrm_sims.app.common.signals import Interrupted
+from xrm_sims.app.night.computations import NightBench
+from xrm_sims.app.night.runner import night_plan
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import read_raster
 from xrm_sims.data.parts import find_parts
 from xrm_sims.patterns import Rectangle

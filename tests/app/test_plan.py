@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recon.focal_spot import FocalSpot
+from recon.algorithms.focal_spot import FocalSpot
 from xrm_sims.app.planner import Planner, Wishes, faster_ones, fulfil, paper
 from xrm_sims.app.planner.blur import Blur
 from xrm_sims.app.planner.noise import Noise, pore_snr, smallest_pore_um, voxel_noise

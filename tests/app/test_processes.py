@@ -14,7 +14,7 @@ from tests.app.conftest import (
     own_lines,
     twin_values,
 )
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import documents, find_run
 
 ENDLESS = ["tomography", "--num", "10000", "--step-deg", "0.03", "--binning", "8", "--exposure-s", "90"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.app.conftest import is_safe, journal_starts, make_data_root
 from tests.programs import installed
-from xrm_sims.app.queue import ADDRESS, ask
+from xrm_sims.app.night.queue_server import ADDRESS, ask
 
 CT = "num = 3\nstep_deg = 120.0\nbinning = 8\nnum_dark = 1\nnum_flat = 1\n"
 THREE = "".join(f"[[samples]]\nname = '{name}'\nspecimen = 'cathode_pillar:{k}'\n" for k, name in enumerate("ABC", 1))
@@ -100,7 +100,7 @@ def servers(tmp_path_factory):
         return started[-1]
 
     def manager():
-        xrm_sims = [sys.executable, "-m", "xrm_sims.app.cli"]
+        xrm_sims = [sys.executable, "-m", "xrm_sims.app.cli.main"]
         options = ["--redis", f"127.0.0.1:{redis_port}", "--port", port, "--data", data]
         started.append(Service(*xrm_sims, "queue", *options, XRM_SIMS_SEED="1"))
         started[-1].until("ZeroMQ server is waiting")
@@ -192,7 +192,7 @@ def test_three_specimens_and_a_redis_that_dies(servers, command, tmp_path):
 
 def test_without_a_manager(tmp_path, command, monkeypatch, data):
     monkeypatch.setenv(ADDRESS, f"tcp://127.0.0.1:{free_port()}")
-    monkeypatch.setattr("xrm_sims.app.queue._ANSWER_MS", 300)
+    monkeypatch.setattr("xrm_sims.app.night.queue_server._ANSWER_MS", 300)
     (tmp_path / "three.toml").write_text(SHEET)
     ended = command("night", tmp_path / "three.toml", "--queue", "--data", data)
     assert ended.code == 1

@@ -5,7 +5,7 @@ import pytest
 
 import plans
 from tests.app.conftest import own_lines
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import results
 
 PNG = b"\x89PNG\r\n"

@@ -15,8 +15,8 @@ from bluesky.utils import FailedStatus
 from devices.interlocks import InterlockError
 from plans import tomography
 from tests.app.conftest import SHORT, is_safe, last_journal, make_data_root, twin_values
-from xrm_sims.app.errors import sentence
-from xrm_sims.app.session import open_session
+from xrm_sims.app.common.errors import sentence
+from xrm_sims.app.session.session import open_session
 
 NOBODY = 65534
 

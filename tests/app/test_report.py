@@ -18,15 +18,16 @@ from tests.app.browser import Browser
 from tests.app.conftest import make_data_root, own_lines
 from tests.app.planted import SHAPE, VOXEL_UM, planted
 from tests.programs import installed
-from xrm_sims.app.experiment import Analysis, Findings
-from xrm_sims.app.links import keep_links, links_of
-from xrm_sims.app.phases import kept_phases, tell_phases
-from xrm_sims.app.reconstruction import Tomogram, keep
+from xrm_sims.app.correlative.findings import Findings
+from xrm_sims.app.correlative.transform_chain import keep_links, links_of
+from xrm_sims.app.correlative.workflow import Analysis
+from xrm_sims.app.maps.phases import kept_phases, tell_phases
+from xrm_sims.app.maps.sims_maps import make_maps
 from xrm_sims.app.report.holdings import open_holdings
-from xrm_sims.app.session import open_session
-from xrm_sims.app.sims_maps import make_maps
-from xrm_sims.correlate.appearance import chain, pixel_to_scan
-from xrm_sims.correlate.register import Registration
+from xrm_sims.app.session.session import open_session
+from xrm_sims.app.tomography.tomogram import Tomogram, keep
+from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import disconnect
 from xrm_sims.geometry import ConeGeometry
@@ -133,7 +134,7 @@ def report(measured, tmp_path_factory):
     """The file, as the command makes it."""
     from typer.testing import CliRunner
 
-    from xrm_sims.app.cli import app
+    from xrm_sims.app.cli.main import app
 
     path = tmp_path_factory.mktemp("page") / "report.html"
     ended = CliRunner().invoke(app, ["report", "latest", "--out", str(path), "--data", str(measured.data)])

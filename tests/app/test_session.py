@@ -7,9 +7,9 @@ import pytest
 
 from plans.stubs import in_background
 from tests.app.conftest import is_safe, last_journal
-from xrm_sims.app.metadata import KeptMetadata
-from xrm_sims.app.session import open_session
-from xrm_sims.app.stopping import Interrupted, stop_here
+from xrm_sims.app.common.signals import Interrupted, stop_here
+from xrm_sims.app.session.metadata import KeptMetadata
+from xrm_sims.app.session.session import open_session
 
 
 def small_run():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xrm_sims.app.sheets import SheetFile, line_of, lines_of
+from xrm_sims.app.night.sheet_file import SheetFile, line_of, lines_of
 
 SHEET = '''\
 # a night

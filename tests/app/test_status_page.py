@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.app.conftest import SHORT, last_journal, make_data_root
-from xrm_sims.app.status_page import make_server
+from xrm_sims.app.night.status_page import make_server
 
 ENDLESS = ["tomography", "--num", "10000", "--step-deg", "0.03", "--binning", "8"]
 

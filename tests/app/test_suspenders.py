@@ -10,7 +10,7 @@ from bluesky.utils import RunEngineInterrupted
 from plans import mill, tomography
 from plans.stubs import Msg
 from tests.app.conftest import last_journal
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data.frames import read_frames
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings, SurfaceGrid

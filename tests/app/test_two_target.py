@@ -8,8 +8,8 @@ import pytest
 
 import plans
 from tests.app.conftest import journal_starts, make_data_root, own_lines
-from xrm_sims.app.session import open_session
-from xrm_sims.correlate.phases import Phase
+from xrm_sims.app.session.session import open_session
+from xrm_sims.correlate.phases.phases import Phase
 from xrm_sims.data import results
 from xrm_sims.data.catalog import open_results
 from xrm_sims.specimen import CathodePillar

@@ -15,6 +15,7 @@ from xrm_sims.app.validation import ROWS, Row, markdown, run
 from xrm_sims.app.validation.fields import Field
 from xrm_sims.app.validation.laboratory import Tomogram
 from xrm_sims.app.validation.link import compare
+from xrm_sims.app.validation.measured import Voxels
 from xrm_sims.app.validation.report import line
 from xrm_sims.app.validation.rows import (
     at_least,
@@ -28,7 +29,7 @@ from xrm_sims.app.validation.rows import (
     share_with_sigma,
     two_means,
 )
-from xrm_sims.app.validation.xrays import Voxels, overlap_of, told_apart
+from xrm_sims.app.validation.xrays import overlap_of, told_apart
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen import Material
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from xrm_sims.correlate.counting import Counters
+from xrm_sims.correlate.maps.counting import Counters
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings, Specimen, SurfaceGrid
 from xrm_sims.twin import ions, sector

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from xrm_sims.correlate.align import locate_pillar, pillar_affine
-from xrm_sims.correlate.segment import PillarFit
+from xrm_sims.correlate.registration.align import locate_pillar, pillar_affine
+from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.geometry import apply_affine
 
 FOV_UM, PIXELS = 60.0, 512

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.correlate.rasters import counters, expected, frame, settled
-from xrm_sims.correlate.counting import AlignedFrames, Counters, moved
+from xrm_sims.correlate.maps.counting import AlignedFrames, Counters, moved
 
 CHANNELS = [{"label": label} for label in ("6Li", "7Li", "27Al", "59Co")]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.defects import find_defects
+from xrm_sims.correlate.volume.defects import find_defects
 
 VOXEL_UM = 0.2
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.correlate.rasters import RASTER, counters, frame, settled
-from xrm_sims.correlate.drift import DriftSettings, measure_drift
+from xrm_sims.correlate.maps.drift import DriftSettings, measure_drift
 
 
 def images(specimen, places_um, seed):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from xrm_sims.correlate import drawing, figures, tomogram_figures
-from xrm_sims.correlate.appearance import chain, pixel_to_scan
-from xrm_sims.correlate.defects import find_defects
-from xrm_sims.correlate.register import Registration
-from xrm_sims.correlate.segment import segment
+from xrm_sims.correlate.figures import drawing, figures, tomogram_figures
+from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.volume.defects import find_defects
+from xrm_sims.correlate.volume.segment import segment
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.patterns import Raster
 
@@ -112,5 +112,5 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
 
 
 def test_no_pyplot_state():
-    code = "import sys, xrm_sims.correlate.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, xrm_sims.correlate.figures.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,8 +3,8 @@ import pytest
 
 from tests.correlate.rasters import LITHIUM, NATURAL, RASTER, SETTINGS, counters, frame, settled, with_enriched
 from tests.correlate.test_counting import pull_is_standard
-from xrm_sims.correlate.counting import Ions
-from xrm_sims.correlate.isotopes import channels_of, find_enriched, ratio_map, ratio_over
+from xrm_sims.correlate.maps.counting import Ions
+from xrm_sims.correlate.maps.isotopes import channels_of, find_enriched, ratio_map, ratio_over
 from xrm_sims.specimen.materials import Material
 
 EVERYWHERE = np.ones(RASTER.shape, bool)

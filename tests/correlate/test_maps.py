@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.maps import channel_statistics, rgb_composition, slice_in_field
+from xrm_sims.correlate.maps.field_maps import channel_statistics, rgb_composition, slice_in_field
 
 LABELS = ("7Li", "27Al", "58Ni", "59Co")
 

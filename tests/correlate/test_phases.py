@@ -7,14 +7,14 @@ import pytest
 from matplotlib.image import imread
 from scipy import ndimage
 
-from xrm_sims.correlate import drawing
-from xrm_sims.correlate.chemistry import analyse
-from xrm_sims.correlate.interference import C2H3_U, slit_share
-from xrm_sims.correlate.particles import find_particles, identity, poisson_interval
-from xrm_sims.correlate.phase_figures import phases_figure
-from xrm_sims.correlate.phase_statistics import binder_aluminium, mean_in, phase_table
-from xrm_sims.correlate.phases import CHANNELS, Phase, PhaseModel, active_in_field
-from xrm_sims.correlate.profiles import boundary_profiles, line_profile
+from xrm_sims.correlate.figures import drawing
+from xrm_sims.correlate.figures.phase_figures import phases_figure
+from xrm_sims.correlate.phases.chemistry import analyse
+from xrm_sims.correlate.phases.interference import C2H3_U, slit_share
+from xrm_sims.correlate.phases.particles import find_particles, identity, poisson_interval
+from xrm_sims.correlate.phases.phase_statistics import binder_aluminium, mean_in, phase_table
+from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseModel, active_in_field
+from xrm_sims.correlate.phases.profiles import boundary_profiles, line_profile
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
 

@@ -3,7 +3,7 @@ import pytest
 import xarray
 from IPython.core.formatters import DisplayFormatter
 
-from xrm_sims.correlate.picture import picture
+from xrm_sims.correlate.figures.picture import picture
 
 UM = {"units": "um"}
 

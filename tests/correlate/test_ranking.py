@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.ranking import (
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.correlate.volume.ranking import (
     COLUMNS,
     DefectRule,
     NoDefectError,

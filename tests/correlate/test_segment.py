@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.segment import coordinates_um, segment
+from xrm_sims.correlate.volume.segment import coordinates_um, segment
 
 VOXEL_UM = 0.2
 

@@ -7,11 +7,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.correlate.conftest import ACTIVE_PER_UM, RADIUS_UM, TOP_UM, Solid, grow
-from xrm_sims.correlate.phases import Phase
-from xrm_sims.correlate.segment import segment, voxel_to_um
-from xrm_sims.correlate.two_target import TwoTargetSettings, _mixture, tell_apart
-from xrm_sims.correlate.two_target_figure import two_target_figure
-from xrm_sims.correlate.volume_fit import VolumeFitSettings, register_volume, seen_by_both
+from xrm_sims.correlate.figures.two_target_figure import two_target_figure
+from xrm_sims.correlate.phases.phases import Phase
+from xrm_sims.correlate.phases.two_target import TwoTargetSettings, _mixture, tell_apart
+from xrm_sims.correlate.registration.volume_fit import VolumeFitSettings, register_volume, seen_by_both
+from xrm_sims.correlate.volume.segment import segment, voxel_to_um
 
 SHAPE, VOXEL_UM = (64, 128, 128), 0.2
 TURN_DEG, SCALE, SHIFT_UM = 0.6, 1.004, np.array([0.15, -0.1, 0.7])

@@ -78,7 +78,7 @@ class Server:
     """``xrm-sims serve`` in a process of its own."""
 
     def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-m", "xrm_sims.app.cli", "serve", "--port", "0", "--data", str(data)]
+        command = [sys.executable, "-m", "xrm_sims.app.cli.main", "serve", "--port", "0", "--data", str(data)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         said = self.process.stdout.readline()
         self.port = int(said.partition("127.0.0.1:")[2].partition("/")[0])

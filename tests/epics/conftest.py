@@ -15,7 +15,7 @@ def serving(data, prefix, *options):
     """The process; it is ended with Ctrl-C if it still runs."""
     data.mkdir(exist_ok=True)
     (data / "settings.toml").write_text(COARSE)
-    command = [sys.executable, "-m", "xrm_sims.app.cli", "ioc", "--data", str(data), "--prefix", prefix, *options]
+    command = [sys.executable, "-m", "xrm_sims.app.cli.main", "ioc", "--data", str(data), "--prefix", prefix, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         said = process.stdout.readline()

@@ -12,7 +12,8 @@ from event_model import DocumentNames, schema_validators
 
 from devices import Instrument, InterlockError
 from plans import mill, sims_raster, tomography
-from xrm_sims.app.session import open_session, session_settings
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.app.session.session import open_session
 from xrm_sims.epics.drivers import EpicsDrivers
 from xrm_sims.patterns import Rectangle
 from xrm_sims.twin import Microscope

@@ -9,7 +9,7 @@ import pytest
 import plans
 from benchmarks.recon_phantom import exact_projections
 from tests.app.conftest import command, make_data_root  # noqa: F401 (a fixture)
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import documents, find_run, open_results, results
 from xrm_sims.data.frames import resource_path
 from xrm_sims.data.layout import Layout

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.recon_phantom import parallel_geometry, pillar_with_spheres
 from tests.app.conftest import own_lines
 from tests.exchange.conftest import write_synchrotron
-from xrm_sims.app.stopping import Interrupted
+from xrm_sims.app.common.signals import Interrupted
 from xrm_sims.exchange import FORMATS, export_run, import_file
 from xrm_sims.exchange.importing import Choices
 

@@ -18,7 +18,7 @@ from xrm_sims.data.journal import journal_path, read_journal
 from xrm_sims.data.layout import Layout
 from xrm_sims.exchange import export_run, import_file
 from xrm_sims.exchange.importing import Choices
-from xrm_sims.exchange.keepsake import READINGS
+from xrm_sims.exchange.round_trip import READINGS
 
 KEYS = {"primary": 0, "flat": 1, "dark": 2, "reference": -1}
 

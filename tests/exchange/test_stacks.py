@@ -8,7 +8,7 @@ import tifffile
 import yaml
 
 from tests.exchange.conftest import told
-from xrm_sims.app.rasters import raster_of
+from xrm_sims.app.common.rasters import raster_of
 from xrm_sims.data import find_run, read_counts, results
 from xrm_sims.exchange import export_run, import_file
 

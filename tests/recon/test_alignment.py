@@ -3,7 +3,7 @@ import pytest
 
 import recon
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, random_spheres, scan_geometry
-from recon.moments import moment_start, without_position
+from recon.alignment.moments import moment_start, without_position
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.pillar import CathodePillar

@@ -15,9 +15,9 @@ from benchmarks.recon_phantom import (
     scan_geometry,
     truth,
 )
-from recon.outliers import remove_outliers
-from recon.preparation import FlatField
-from recon.rings import ring_errors
+from recon.frames.flat_field import FlatField
+from recon.frames.outliers import remove_outliers
+from recon.frames.rings import ring_errors
 
 OPEN_BEAM = 1453.0
 

@@ -14,7 +14,7 @@ from benchmarks.recon_phantom import (
     scan_geometry,
     truth,
 )
-from recon.redundancy import fan_deg, view_weights
+from recon.algorithms.redundancy import fan_deg, view_weights
 
 WIDTH, HEIGHT, VIEWS = 64, 32, 90
 RNG = np.random.default_rng(11)

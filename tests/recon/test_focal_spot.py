@@ -7,7 +7,7 @@ import pytest
 
 import recon
 from benchmarks.recon_phantom import exact_projections, random_spheres, scan_geometry
-from recon.focal_spot import FocalSpot, sharpen
+from recon.algorithms.focal_spot import FocalSpot, sharpen
 from tests.recon.test_documents import Scan
 from xrm_sims.settings import Detector, Settings, Source
 from xrm_sims.specimen import CathodePillar

@@ -8,7 +8,7 @@ from scipy import fft
 
 import recon
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
-from recon.prepared import Prepared
+from recon.frames.prepare import Prepared
 
 SHAPE, VOXEL_UM = (48, 96, 96), 0.1
 STEP_PER_UM = 1 / (48 * VOXEL_UM)

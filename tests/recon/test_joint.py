@@ -14,8 +14,8 @@ from benchmarks.recon_phantom import (
     scan_geometry,
     truth,
 )
+from recon.frames.prepare import Prepared
 from recon.joint import in_frame, reconstruct_beside
-from recon.prepared import Prepared
 from recon.runs import reconstruct
 
 WIDTH, HEIGHT, SCALE = 64, 32, 1.004

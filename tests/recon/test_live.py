@@ -9,9 +9,9 @@ from bluesky import RunEngine
 import recon
 from devices import Instrument
 from plans import tomography
-from recon.following import RunFollower
-from recon.growing import GrowingVolume
-from recon.tracking import Moments, Track
+from recon.live.following import RunFollower
+from recon.live.growing import GrowingVolume
+from recon.live.tracking import Moments, Track
 from xrm_sims.settings import Settings, SurfaceGrid
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.twin.microscope import Microscope

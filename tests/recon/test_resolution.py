@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import erf
 
 import recon
-from recon.outline import round_outline
+from recon.alignment.outline import round_outline
 
 # shares and sigmas in um: of one Gaussian, and of a spot with a narrow core and a wide tail
 GAUSS = ((1.0, 0.15),)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.recon_phantom import exact_projections, pillar_with_spheres, scan_geometry
-from recon.prepared import Prepared
+from recon.frames.prepare import Prepared
 from recon.runs import reconstruct
 
 

@@ -3,7 +3,7 @@ import pytest
 
 import recon
 from benchmarks.recon_phantom import exact_projections, random_spheres, rms_error, scan_geometry, truth
-from recon.sart import data_noise
+from recon.algorithms.sart import data_noise
 
 WIDTH, HEIGHT, VIEWS = 64, 48, 90
 COUNTS = 1453.0

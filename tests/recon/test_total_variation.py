@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recon.total_variation import ITERATIONS, denoise, noise_level
+from recon.kernels.total_variation import ITERATIONS, denoise, noise_level
 
 SHAPE = (90, 40, 60)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from select import select
 from typing import Any
 
-from recon.documents import TomographyConsumer, merge_scans
+from recon.frames.documents import TomographyConsumer, merge_scans
 from tests.safety import night as nights
 from tests.safety.moments import AfterWords, AtStep, Moment
 from tests.safety.night import FRAMES, PATTERN, RASTER, SETTINGS, VIEWS, checksum

@@ -20,10 +20,10 @@ from bluesky.preprocessors import inject_md_wrapper
 import plans
 import xrm_sims.data.server  # slow to import, and once for all processes that are forked from here
 from tests.safety.moments import Trap
-from xrm_sims.app.errors import root_cause, sentence
-from xrm_sims.app.resuming import resume_run
-from xrm_sims.app.session import Session, open_session
-from xrm_sims.app.stopping import Interrupted, on_stop_signals, stop_here
+from xrm_sims.app.common.errors import root_cause, sentence
+from xrm_sims.app.common.signals import Interrupted, on_stop_signals, stop_here
+from xrm_sims.app.session.resume import resume_run
+from xrm_sims.app.session.session import Session, open_session
 from xrm_sims.data import documents
 from xrm_sims.data.journal import encode, journal_paths, read_journal, read_start
 from xrm_sims.patterns import Raster, Rectangle

@@ -12,7 +12,7 @@ from tests.safety import night as nights
 from tests.safety.harness import Night, forking
 from tests.safety.moments import AfterWords
 from tests.safety.night import STEPS, comparable
-from xrm_sims.app.session import open_session
+from xrm_sims.app.session.session import open_session
 from xrm_sims.data import documents
 from xrm_sims.data.catalog import running_server
 from xrm_sims.data.journal import journal_path, journal_paths, read_journal

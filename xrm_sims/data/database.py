@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from xrm_sims.atomic_write import publish
 from xrm_sims.data.layout import Layout
-from xrm_sims.whole import publish
 
 SCHEMES = ("postgresql", "postgres")
 _CATALOGUES: dict[str, list[dict[str, str]]] = {

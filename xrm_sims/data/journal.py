@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from xrm_sims.atomic_write import sync, write_whole
 from xrm_sims.data.frames import count_frames
-from xrm_sims.whole import sync, write_whole
 
 Document = tuple[str, dict[str, Any]]
 _PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from xrm_sims.whole import publish, write_whole
+from xrm_sims.atomic_write import publish, write_whole
 
 HOST = "127.0.0.1"  # what serves a data root listens to this computer only
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from xrm_sims.atomic_write import write_whole
 from xrm_sims.data.catalog import connect, disconnect, in_process, mounted, running_server
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import replay
-from xrm_sims.whole import write_whole
 
 
 def move_catalogue(

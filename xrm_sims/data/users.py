@@ -16,9 +16,9 @@ from tiled.access_control.access_policies import DummyAccessPolicy
 from tiled.access_control.scopes import PUBLIC_SCOPES, ScopeName
 from tiled.server.protocols import InternalAuthenticator, UserSessionState
 
+from xrm_sims.atomic_write import write_whole
 from xrm_sims.data.database import make_sqlite
 from xrm_sims.data.layout import Layout, api_key, once_private
-from xrm_sims.whole import write_whole
 
 PROVIDER = "xrm-sims"
 LEAST_PASSWORD = 10  # characters

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.exchange.keepsake import READINGS, Keepsake
+from xrm_sims.exchange.round_trip import READINGS, Keepsake
 from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry, geometry_from_dict
 
 LEAST_MAGNIFICATION = 1.01  # below it the beam is taken for parallel, as a synchrotron's is

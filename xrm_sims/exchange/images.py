@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import as_catalog, parts_of, results_beside
 from xrm_sims.data.stored import RASTER_KEY, stored_frames, stored_raster
-from xrm_sims.exchange.about import About, about_runs
+from xrm_sims.exchange.provenance import About, about_runs
 
 KEYS = {"sims_raster": RASTER_KEY, "se_image": "se_image", "eds_map": "eds_counts"}
 BLOCK_BYTES = 16 << 20

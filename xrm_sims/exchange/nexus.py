@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
-from xrm_sims.exchange.keepsake import read_keepsake, write_keepsake
+from xrm_sims.exchange.round_trip import read_keepsake, write_keepsake
 from xrm_sims.exchange.scans import RawScan
 from xrm_sims.exchange.writing import Progress, hdf5_with_room, library
 from xrm_sims.geometry import ConeGeometry

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from event_model import StreamRange, compose_run, compose_stream_resource
 
-from xrm_sims.exchange.about import iso
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan
+from xrm_sims.exchange.provenance import iso
 from xrm_sims.exchange.store import FrameFile
 from xrm_sims.geometry import Geometry
 

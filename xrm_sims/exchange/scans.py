@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.documents import FrameSet, TomographyConsumer
+from recon.frames.documents import FrameSet, TomographyConsumer
 from xrm_sims.data.catalog import find_run, parts_of
 from xrm_sims.data.frames import read_block
-from xrm_sims.exchange.about import About, about_runs
+from xrm_sims.exchange.provenance import About, about_runs
 from xrm_sims.geometry import Geometry, geometry_from_dict
 
 STREAMS = ("dark", "flat", "reference", "primary")

@@ -14,8 +14,8 @@ import pandas
 
 from xrm_sims.data import find_run
 from xrm_sims.data.catalog import as_catalog, results_beside
-from xrm_sims.exchange.about import About, about_runs
-from xrm_sims.exchange.keepsake import READINGS
+from xrm_sims.exchange.provenance import About, about_runs
+from xrm_sims.exchange.round_trip import READINGS
 from xrm_sims.exchange.scans import read_scan
 from xrm_sims.exchange.writing import Progress
 

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import h5py
 
+from xrm_sims.atomic_write import sync
 from xrm_sims.data.frames import trim
-from xrm_sims.whole import sync
 
 Progress = Callable[[str, float], None]  # hears the stage and the finished share of it
 HEADROOM_BYTES = 4 << 20  # what a file needs beside its numbers

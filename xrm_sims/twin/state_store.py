@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from xrm_sims.atomic_write import sync
 from xrm_sims.twin.two_slot_file import TwoSlotFile
-from xrm_sims.whole import sync
 
 Value = float | int | str | bool
 _STATE, _LOCK = "state", "lock"

@@ -11,7 +11,7 @@ import os
 import zlib
 from pathlib import Path
 
-from xrm_sims.whole import sync
+from xrm_sims.atomic_write import sync
 
 SLOT_BYTES = 1 << 16
 

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.fdk import ramp_response
-from recon.focal_spot import FocalSpot
+from recon.algorithms.fdk import ramp_response
+from recon.algorithms.focal_spot import FocalSpot
 
 _STEP_UM, _SAMPLES = 5e-4, 1 << 14  # of the line spread
 _COLUMNS = 1024  # of the detector for which the filter is looked at

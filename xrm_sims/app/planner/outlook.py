@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from plans.ions import SimsRaster
-from recon.focal_spot import FocalSpot
+from recon.algorithms.focal_spot import FocalSpot
 from xrm_sims.app.planner.blur import Blur
 from xrm_sims.app.planner.noise import Noise, ray_variance, smallest_pore_um, voxel_noise
 from xrm_sims.app.planner.protocols import Protocol, probe_at

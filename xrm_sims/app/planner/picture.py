@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from xrm_sims.app.planner.outlook import CtOutlook, Outlook, Planner, views_for
 from xrm_sims.app.planner.protocols import Protocol, full_turn
-from xrm_sims.correlate.drawing import caption, new_figure
+from xrm_sims.correlate.figures.drawing import caption, new_figure
 
 HOURS = (0.3, 70.0)
 POINTS = 15

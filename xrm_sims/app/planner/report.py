@@ -7,9 +7,9 @@ from pathlib import Path
 
 from plans.preflight import duration
 from xrm_sims.app.planner.outlook import Outlook, Planner
-from xrm_sims.correlate.drawing import save
+from xrm_sims.atomic_write import write_whole
+from xrm_sims.correlate.figures.drawing import save
 from xrm_sims.settings import Settings
-from xrm_sims.whole import write_whole
 
 NOTICEABLE = 1.02  # a ratio from which on it is a loss
 

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 from plans.preflight import duration
-from xrm_sims.app.page import Element, Node, document, element
-from xrm_sims.app.reconstruction import Tomogram
+from xrm_sims.app.common.html import Element, Node, document, element
 from xrm_sims.app.report import sections
 from xrm_sims.app.report.elements import elements
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
 from xrm_sims.app.report.phases import phases
 from xrm_sims.app.report.slices import SCRIPT
 from xrm_sims.app.report.slices import STYLE as SLICES_STYLE
+from xrm_sims.app.tomography.tomogram import Tomogram
 from xrm_sims.exchange.writing import Progress, appearing
 
 _STYLE = """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xrm_sims.app.elements import KIND, draw_beside, look_beside
-from xrm_sims.app.page import Element, Node, element, table
-from xrm_sims.app.rasters import raster_of
-from xrm_sims.app.reconstruction import Ct
+from xrm_sims.app.common.html import Element, Node, element, table
+from xrm_sims.app.common.rasters import raster_of
+from xrm_sims.app.correlative.eds import KIND, draw_beside, look_beside
 from xrm_sims.app.report.holdings import Holdings, Map
 from xrm_sims.app.report.sections import section, shown
-from xrm_sims.correlate.register import Registration
+from xrm_sims.app.tomography.tomogram import Ct
+from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.data import results
 
 HEAD = ("Particle", "Counts", "Ni / (Ni + Co)", "EDS says", "As SIMS")

@@ -13,19 +13,19 @@ from typing import Any, TypeVar
 
 import httpx
 
-from xrm_sims.app.errors import in_one_line
-from xrm_sims.app.live import LATEST
-from xrm_sims.app.phases import kept_phases
-from xrm_sims.app.pictures import Measured
-from xrm_sims.app.rasters import labels_of
-from xrm_sims.app.reconstruction import Tomogram, kept_tomogram, pillar_of
+from xrm_sims.app.common.errors import in_one_line
+from xrm_sims.app.common.rasters import labels_of
+from xrm_sims.app.maps.phases import kept_phases
 from xrm_sims.app.report.runs import Run, read_run
-from xrm_sims.correlate.chemistry import Chemistry
-from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.phases import tells_phases
-from xrm_sims.correlate.ranking import Roi
-from xrm_sims.correlate.register import Registration
-from xrm_sims.correlate.segment import PillarFit
+from xrm_sims.app.tomography.figures import Measured
+from xrm_sims.app.tomography.live import LATEST
+from xrm_sims.app.tomography.tomogram import Tomogram, kept_tomogram, pillar_of
+from xrm_sims.correlate.phases.chemistry import Chemistry
+from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.correlate.volume.ranking import Roi
+from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.data import Experiment, open_experiment, read_counts, read_raster, results
 from xrm_sims.data.catalog import as_catalog
 from xrm_sims.data.layout import Layout

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from xrm_sims.app.page import Element, Node, element, table
-from xrm_sims.app.rasters import raster_of
+from xrm_sims.app.common.html import Element, Node, element, table
+from xrm_sims.app.common.rasters import raster_of
 from xrm_sims.app.report.holdings import Map
 from xrm_sims.app.report.sections import facts, section, shown
-from xrm_sims.correlate.particles import Particle
-from xrm_sims.correlate.phase_figures import phases_figure
-from xrm_sims.correlate.phase_statistics import Mean
+from xrm_sims.correlate.figures.phase_figures import phases_figure
+from xrm_sims.correlate.phases.particles import Particle
+from xrm_sims.correlate.phases.phase_statistics import Mean
 
 
 def phases(each: Map) -> Element | None:

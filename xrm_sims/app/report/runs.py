@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xrm_sims.app.rasters import labels_of
+from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.data.journal import find_journal, read_journal
 from xrm_sims.data.parts import read_part
 

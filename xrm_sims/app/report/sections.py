@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plans.preflight import duration
-from xrm_sims.app import pictures
-from xrm_sims.app.page import Element, Node, element, picture, table
-from xrm_sims.app.rasters import labels_of, raster_of
-from xrm_sims.app.reconstruction import Tomogram
+from xrm_sims.app.common.html import Element, Node, element, picture, table
+from xrm_sims.app.common.rasters import labels_of, raster_of
+from xrm_sims.app.correlative import figures as correlative_figures
 from xrm_sims.app.report.holdings import Holdings, Map, Scan
 from xrm_sims.app.report.runs import PURPOSES, Run
 from xrm_sims.app.report.slices import Field, slices
-from xrm_sims.app.session import session_settings
-from xrm_sims.correlate import figures
-from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.drawing import as_png
-from xrm_sims.correlate.maps import channel_statistics
-from xrm_sims.correlate.ranking import Roi
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.app.tomography import figures as tomogram_figures
+from xrm_sims.app.tomography.tomogram import Tomogram
+from xrm_sims.correlate.figures import figures
+from xrm_sims.correlate.figures.drawing import as_png
+from xrm_sims.correlate.maps.field_maps import channel_statistics
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.correlate.volume.ranking import Roi
 from xrm_sims.geometry import apply_affine
 from xrm_sims.settings import Settings
 
@@ -112,7 +113,7 @@ def volume(scan: Scan, maps: Sequence[Map]) -> Element | None:
     if scan.tomogram is None:
         return None
     tomogram, short, chosen = scan.tomogram, scan.run.uid[:8], _chosen(maps)
-    overview = pictures.overview(tomogram, scan.defects, scan.pillar, chosen, _top_view(maps))
+    overview = tomogram_figures.overview(tomogram, scan.defects, scan.pillar, chosen, _top_view(maps))
     nz, ny, nx = tomogram.volume.shape
     fields = [field for each in maps if (field := _field(each)) is not None]
     numbers: dict[str, Node] = {
@@ -139,7 +140,7 @@ def _chosen(maps: Sequence[Map]) -> Defect | None:
     return next((each.defect for each in maps if each.defect is not None), None)
 
 
-def _top_view(maps: Sequence[Map]) -> tuple[pictures.Measured, NDArray[np.float64]] | None:
+def _top_view(maps: Sequence[Map]) -> tuple[tomogram_figures.Measured, NDArray[np.float64]] | None:
     """The pillar's SE image, and how its scan frame lies in the specimen's."""
     for each in maps:
         if each.top_view is not None and each.registration is not None:
@@ -160,7 +161,7 @@ def drift(scan: Scan) -> Element | None:
     """What was found in the projections and corrected."""
     if scan.tomogram is None:
         return None
-    figure, short = pictures.drift(scan.tomogram), scan.run.uid[:8]
+    figure, short = tomogram_figures.drift(scan.tomogram), scan.run.uid[:8]
     if figure is None:
         drawn = element("p", "No drift was corrected, or nobody knows when each projection was taken.")
     else:
@@ -223,7 +224,7 @@ def overlay(each: Map, tomogram: Tomogram | None) -> Element | None:
         f"overlay-{each.run.uid[:8]}",
         "Morphology and chemistry",
         shown(
-            pictures.overlay(tomogram, each.registration, each.sims, each.close_up, each.defect),
+            correlative_figures.overlay(tomogram, each.registration, each.sims, each.close_up, each.defect),
             "CT slice, SE image and SIMS counts in one field, with the ROI ringed in each",
             "One field: a the CT slice at the exposed plane, b secondary electrons, c to f secondary ions.",
         ),
@@ -273,7 +274,7 @@ def registration(each: Map, tomogram: Tomogram | None) -> Element | None:
     if tomogram is not None:
         drawn.append(
             shown(
-                pictures.registered(tomogram, r, each.sims),
+                correlative_figures.registered(tomogram, r, each.sims),
                 "Outline of the active material in the CT slice, drawn on the SIMS map and on the slice itself",
                 "The same outline of active material, from the CT, on both.",
             )

@@ -11,10 +11,10 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 from skimage.transform import downscale_local_mean
 
-from xrm_sims.app.page import Element, element, embedded
-from xrm_sims.correlate.defects import Defect
-from xrm_sims.correlate.drawing import bar_length_um
-from xrm_sims.correlate.segment import PillarFit, Volume
+from xrm_sims.app.common.html import Element, element, embedded
+from xrm_sims.correlate.figures.drawing import bar_length_um
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.correlate.volume.segment import PillarFit, Volume
 
 MOST_SLICES, MOST_PIXELS = 64, 480  # a page stays a few megabytes: 64 slices of noise are 6
 MARGIN = 1.06  # of the pillar's radius

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 import plans
-from xrm_sims.app.rasters import labels_of
-from xrm_sims.app.session import Session
+from xrm_sims.app.common.rasters import labels_of
+from xrm_sims.app.session.session import Session
 from xrm_sims.app.validation.laboratory import Laboratory, truth_of
 from xrm_sims.data import read_counts
 from xrm_sims.geometry import apply_affine

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from xrm_sims.app.truth import ACTIVE
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.fields import Field, fields_of
 from xrm_sims.app.validation.laboratory import Laboratory
 from xrm_sims.app.validation.rows import Row, at_least, at_most, detection_limit, mean_with_sigma
+from xrm_sims.app.validation.truth import ACTIVE
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 

@@ -17,12 +17,12 @@ from scipy.ndimage import map_coordinates
 
 import plans
 import recon
-from recon.prepared import straighten
+from recon.frames.prepare import straighten
 from recon.runs import reconstruct
-from xrm_sims.app.progress import stages
-from xrm_sims.app.session import Session, open_session
-from xrm_sims.app.truth import height_in, indices
-from xrm_sims.correlate import drawing
+from xrm_sims.app.common.progress import stages
+from xrm_sims.app.session.session import Session, open_session
+from xrm_sims.app.validation.truth import height_in, indices
+from xrm_sims.correlate.figures import drawing
 from xrm_sims.data import open_catalog
 from xrm_sims.geometry import Geometry
 from xrm_sims.settings import Settings

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 from scipy.optimize import minimize
 
-from xrm_sims.app.session import Session
+from xrm_sims.app.session.session import Session
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.fields import Field, mill, take
 from xrm_sims.app.validation.laboratory import Laboratory, Tomogram, truth_of
+from xrm_sims.app.validation.measured import Seen
 from xrm_sims.app.validation.rows import Row, at_most, median_with_sigma
-from xrm_sims.correlate.defects import find_defects
+from xrm_sims.correlate.volume.defects import find_defects
 from xrm_sims.geometry import apply_affine, invert_affine
 
 PORES = 6  # looked at
@@ -24,23 +23,6 @@ BOX_UM, FIELD_UM, SHAPE = 8.0, 4.0, (192, 192)
 DWELL_MS = 0.55
 AROUND_UM = 0.6  # beyond the pore's rim that is compared
 BLUR_UM = 0.15  # of the tomogram, which the map lacks
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A pore on the plane through its middle, as lithium map and as tomogram on the same pixels (row, column).
-
-    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation;
-    left : lithium in the middle of the hole over that around it.
-    """
-
-    field: Field
-    slice_per_um: NDArray[np.float64]
-    centre_um: NDArray[np.float64]
-    diameter_um: float
-    shift_um: NDArray[np.float64]
-    likeness: float
-    left: float
 
 
 def pores(lab: Laboratory) -> list[Seen]:

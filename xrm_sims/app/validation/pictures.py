@@ -13,16 +13,14 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 import recon
-from xrm_sims.correlate.drawing import caption, image_in, new_figure, scale_bar
+from xrm_sims.correlate.figures.drawing import caption, image_in, new_figure, scale_bar
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 
 if TYPE_CHECKING:
     from xrm_sims.app.validation.fields import Field
     from xrm_sims.app.validation.laboratory import Tomogram
-    from xrm_sims.app.validation.link import Seen
-    from xrm_sims.app.validation.surface import Image
-    from xrm_sims.app.validation.xrays import Voxels
+    from xrm_sims.app.validation.measured import Image, Seen, Voxels
 
 LCO, NCA = "#0072b2", "#d55e00"  # told apart by everybody
 MAP = "viridis"

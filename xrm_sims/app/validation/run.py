@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xrm_sims.app.progress import stages
+from xrm_sims.app.common.progress import stages
 from xrm_sims.app.validation import ions, link, surface, xrays
 from xrm_sims.app.validation.laboratory import Laboratory
 from xrm_sims.app.validation.report import line, markdown
 from xrm_sims.app.validation.rows import Row
-from xrm_sims.whole import write_whole
+from xrm_sims.atomic_write import write_whole
 
 # Each row with about how many seconds the scans take that it is the first to need.
 ROWS: dict[str, tuple[Callable[[Laboratory], Row], float]] = {

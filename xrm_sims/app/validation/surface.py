@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from bluesky.utils import FailedStatus
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
 
 import plans
-from xrm_sims.app.errors import root_cause
-from xrm_sims.app.truth import ACTIVE
+from xrm_sims.app.common.errors import root_cause
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.fields import look_at
 from xrm_sims.app.validation.laboratory import Laboratory, truth_of
+from xrm_sims.app.validation.measured import Image
 from xrm_sims.app.validation.rows import (
     Row,
     at_least,
@@ -24,6 +21,7 @@ from xrm_sims.app.validation.rows import (
     overlap,
     share_with_sigma,
 )
+from xrm_sims.app.validation.truth import ACTIVE
 from xrm_sims.data import read_counts
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen.materials import Material
@@ -34,22 +32,6 @@ from xrm_sims.twin.sem_signals import electron_range_um
 SE_FIELD_UM, SE_SHAPE, SE_DWELL_US = 44.0, (768, 768), 10.0
 EDS_FIELD_UM, EDS_SHAPE, EDS_DWELL_MS = 28.0, (128, 128), 20.0
 ELEMENTS = ("Ni", "Co", "C", "O", "Al")
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """Counts ([element,] row, column), the truth's material (row, column) and where nothing shades or tilts it."""
-
-    counts: NDArray[np.float64]
-    material: NDArray[np.uint8]
-    flat: NDArray[np.bool_]
-    grain: NDArray[np.uint32]
-    pixel_um: float
-
-    def well_inside(self, materials: tuple[Material, ...], guard_um: float) -> NDArray[np.bool_]:
-        """Pixels (row, column) whose surroundings are all of these materials, in the plane."""
-        size = 2 * max(1, round(guard_um / self.pixel_um)) + 1
-        return np.asarray(binary_erosion(np.isin(self.material, materials) & self.flat, np.ones((size, size))))
 
 
 def secondary_electrons(lab: Laboratory) -> Image:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 import plans
 import recon
-from xrm_sims.app.truth import ACTIVE
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.laboratory import (
     PAPER_ROWS,
@@ -20,6 +19,7 @@ from xrm_sims.app.validation.laboratory import (
     Tomogram,
     truth_of,
 )
+from xrm_sims.app.validation.measured import Voxels
 from xrm_sims.app.validation.rows import (
     Row,
     at_least,
@@ -30,6 +30,7 @@ from xrm_sims.app.validation.rows import (
     share_with_sigma,
     two_means,
 )
+from xrm_sims.app.validation.truth import ACTIVE
 from xrm_sims.data import documents, read_counts
 from xrm_sims.geometry import rotation_z
 from xrm_sims.settings import Settings
@@ -201,25 +202,6 @@ def edge(lab: Laboratory) -> Row:
         f"that undoes the blur of its own interpolation; 10 % modulation at {width.mtf10_per_um:.2f} ± "
         f"{width.mtf10_sigma_per_um:.2f} per um",
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Voxels:
-    """Grey values of voxels well inside one material, and which particle each is of (-1 for none).
-
-    raw : by filtered back projection; regularised : with the default arguments.
-    """
-
-    raw: NDArray[np.float64]
-    regularised: NDArray[np.float64]
-    material: NDArray[np.uint8]
-    particle: NDArray[np.int64]
-
-    def of(self, material: Material) -> NDArray[np.float64]:
-        return self.raw[self.material == material]
-
-    def groups(self, material: Material) -> NDArray[np.int64]:
-        return self.particle[self.material == material]
 
 
 def labelled_voxels(lab: Laboratory, tomogram: Tomogram, guard_um: float = GUARD_UM) -> Voxels:

@@ -1,0 +1,151 @@
+"""Beam hardening of a specimen of one absorbing material and voids, found from its own projections.
+
+A polychromatic beam is attenuated less by the second micrometre than by the first: the line integral grows with the
+path x through the material as b x - c x^2 (G. T. Herman, Phys. Med. Biol. 24 (1979) 81). The paths are those through
+the segmented first reconstruction (M. Krumm, S. Kasperl, M. Franz, NDT & E Int. 41 (2008) 242). What is wanted is b x,
+the line integral that a monochromatic beam as soft as the first micrometre sees would have measured. In units of p only
+k = c / b^2 is left of the fit, so an error in the scale of the paths, as from a wrong threshold, drops out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import binary_erosion
+
+from recon.algorithms.sart import sart
+from recon.kernels.checks import checked_scan, checked_weights
+from recon.kernels.projector import project
+from xrm_sims.geometry import Geometry
+
+COARSE_COLUMNS = 160  # the first reconstruction is made of images binned to about this width
+COARSE_VIEWS = 120
+PATH_VIEWS = 36
+PATHS = 40  # bins of path length
+STEEP = 0.1  # change of path per pixel relative to the path: at edges the segmentation is coarser than the image
+LEAST_RAYS = 30  # in a bin that counts
+ONE_MATERIAL = 1.5  # the densest hundredth inside the material against its median
+OUTER_ROWS = 0.15  # share of the rows at either end whose rays may leave the volume through its faces
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class BeamHardening:
+    """p = q - k q^2 for the line integral q of a monochromatic beam; 0 for a beam that does not harden.
+
+    k : dimensionless; largest_p : up to which p was seen; beyond it the correction goes on straight.
+    """
+
+    k: float
+    largest_p: float
+
+    def __call__(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """q (any shape) from p."""
+        if self.k == 0:
+            return p
+        known = np.minimum(p, np.float32(self.largest_p))
+        root = np.sqrt(1 - np.float32(4 * self.k) * known)
+        return np.asarray((1 - root) / np.float32(2 * self.k) + (p - known) / root, np.float32)
+
+    def slope(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """dq / dp, by which noise grows."""
+        known = np.minimum(p, np.float32(self.largest_p))
+        return np.asarray(1 / np.sqrt(1 - np.float32(4 * self.k) * known), np.float32)
+
+    def correct(self, p: NDArray[np.float32], weights: NDArray[np.floating]) -> None:
+        """Turn p into q in place, and divide the weights (inverse variances) by the square of the slope."""
+        if self.k == 0:
+            return
+        for first in range(0, len(p), BLOCK):
+            some = slice(first, first + BLOCK)
+            weights[some] = weights[some] / self.slope(p[some]) ** 2
+            p[some] = self(p[some])
+
+
+def beam_hardening_correction(
+    p: ArrayLike, geometry: Geometry, volume: ArrayLike | None = None, *, weights: ArrayLike | None = None
+) -> BeamHardening:
+    """How the beam hardens in a specimen of one absorbing material, from its line integrals.
+
+    Parameters
+    ----------
+    p : (angle, row, column) line integrals.
+    geometry : the scan with all corrections.
+    volume : (z, y, x) reconstruction of p in this geometry; default a coarse one made here.
+    weights : (angle, row, column) trust in each ray.
+
+    Returns
+    -------
+    The correction; k = 0 where p grows in proportion to the path or faster, and where there is clearly more than one
+    absorbing material, for which no function of p alone would be right.
+    """
+    data = checked_scan(p, geometry)
+    trust = None if weights is None else checked_weights(weights, geometry)
+    if volume is None:
+        data, trust, geometry = _coarse(data, trust, geometry)
+        volume = sart(data, geometry, weights=trust).volume
+    grey = np.asarray(volume, np.float32)
+    solid = _solid(grey)
+    if not _one_material(grey, solid > 0):
+        return BeamHardening(0.0, 0.0)
+    views = np.unique(np.linspace(0, geometry.num_views - 1, PATH_VIEWS).round().astype(int))
+    rows = geometry.detector_shape[0]
+    inner = slice(int(OUTER_ROWS * rows), rows - int(OUTER_ROWS * rows))
+    path = project(solid, geometry.only(views))[:, inner]
+    steep = np.hypot(*np.gradient(path, axis=(1, 2))) if min(path.shape[1:]) > 1 else np.zeros_like(path)
+    seen = (path > geometry.voxel_um) & (steep < STEEP * path)
+    if trust is not None:
+        seen &= trust[views][:, inner] > 0
+    return _fit(path[seen], data[views][:, inner][seen])
+
+
+def _fit(path_um: NDArray[np.float32], p: NDArray[np.float32]) -> BeamHardening:
+    """Least squares of p = b x - c x^2 through the means of equal bins of x."""
+    if len(path_um) < LEAST_RAYS:
+        return BeamHardening(0.0, 0.0)
+    edges = np.linspace(0, float(np.quantile(path_um, 0.999)), PATHS + 1)[1:-1]
+    which = np.digitize(path_um, edges)
+    rays = np.bincount(which, minlength=PATHS)
+    good = rays >= LEAST_RAYS
+    x, y = (np.bincount(which, v, PATHS)[good] / rays[good] for v in (path_um, p))
+    root = np.sqrt(rays[good])
+    (b, c), *_ = np.linalg.lstsq(np.column_stack([x, -x * x]) * root[:, None], y * root, rcond=None)
+    if not (b > 0 and c > 0):
+        return BeamHardening(0.0, 0.0)
+    k = float(c / b**2)
+    return BeamHardening(k, min(float(y.max()), 0.9 / (4 * k)))
+
+
+def _solid(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 where there is material, 0 in voids and air; threshold of N. Otsu, IEEE Trans. SMC 9 (1979) 62."""
+    counts, edges = np.histogram(volume, 512)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    below, mass = np.cumsum(counts)[:-1], np.cumsum(counts * centres)
+    above = volume.size - below
+    between = (mass[-1] * below / volume.size - mass[:-1]) ** 2 / np.maximum(below * above, 1)
+    return (volume > centres[np.argmax(np.where(above > 0, between, 0))]).astype(np.float32)
+
+
+def _one_material(volume: NDArray[np.float32], solid: NDArray[np.bool_]) -> bool:
+    """Whether the voxels well inside the material are alike; hardening itself makes them differ by a fifth."""
+    inside = volume[binary_erosion(solid)]
+    return len(inside) > 0 and bool(np.quantile(inside, 0.99) < ONE_MATERIAL * np.median(inside))
+
+
+def _coarse(
+    p: NDArray[np.float32], weights: NDArray[np.floating] | None, geometry: Geometry
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, Geometry]:
+    """Fewer views with larger pixels."""
+    factor = max(1, round(geometry.detector_shape[1] / COARSE_COLUMNS))
+    views = np.arange(0, geometry.num_views, max(1, geometry.num_views // COARSE_VIEWS))
+    coarse = geometry.only(views).binned(factor)
+    rows, columns = coarse.detector_shape
+
+    def binned(stack: NDArray[np.floating]) -> NDArray[np.float32]:
+        tall = min(factor, stack.shape[1])
+        cut = stack[views, : rows * tall, : columns * factor].astype(np.float32)
+        return np.asarray(cut.reshape(len(views), rows, tall, columns, factor).mean(axis=(2, 4)))
+
+    return binned(p), None if weights is None else binned(weights), coarse

@@ -1,0 +1,273 @@
+"""The document consumer: from the documents of tomography runs to what a reconstruction needs.
+
+It works the same on documents replayed from a catalogue and on documents as a RunEngine emits them: events may come
+singly or in pages, stream datums one by one or merged into ranges, and in any order between start and stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from event_model import DocumentRouter
+from numpy.typing import NDArray
+
+from recon.frames.reports import listed, report
+from xrm_sims.data.frames import read_block
+from xrm_sims.geometry import Geometry, geometry_from_dict
+
+IMAGE_KEY = "widepix_image"
+STREAMS = ("dark", "flat", "primary", "reference")
+SAME_ANGLE_DEG = 1e-3
+BLOCK = 32
+PARTLY_FULL = 0.9
+
+
+@dataclass
+class FrameSet:
+    """The frames of one stream in the order of their events: where each lies, and what was read with it."""
+
+    places: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    angle_deg: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    current_na: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    time_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def chosen(self, keep: NDArray[np.int64]) -> FrameSet:
+        return FrameSet([self.places[n] for n in keep], self.angle_deg[keep], self.current_na[keep], self.time_s[keep])
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Where in the set, and the frames (n, row, column), a few at a time.
+
+        Raises ValueError naming file and frame when one is missing or cut off.
+        """
+        begin = 0
+        while begin < len(self.places):
+            resource, index = self.places[begin]
+            end = begin + 1
+            while end < min(len(self.places), begin + BLOCK) and self.places[end] == (resource, index + end - begin):
+                end += 1
+            yield slice(begin, end), read_block(resource, index, index + end - begin)
+            begin = end
+
+    def read(self) -> NDArray[Any]:
+        """All frames at once (n, row, column); for flats, darks and references."""
+        return np.concatenate([frames for _, frames in self.blocks()])
+
+
+@dataclass(frozen=True)
+class TomographyScan:
+    """One run, sorted out: nominal geometry, projections by angle, flats, darks and drift references.
+
+    counter_end : counts from which on a pixel of the frames is saturated.
+    """
+
+    start: dict[str, Any]
+    geometry: Geometry
+    projections: FrameSet
+    flats: FrameSet
+    darks: FrameSet
+    references: FrameSet
+    bad_pixels: NDArray[np.bool_]
+    missing_deg: tuple[float, ...]
+    angle_tolerance_deg: float
+    counter_end: float = math.inf
+
+    @property
+    def uid(self) -> str:
+        return str(self.start["uid"])
+
+
+class TomographyConsumer(DocumentRouter):
+    """Gathers the documents of one tomography run; call it with (name, document), then ask for :meth:`scan`.
+
+    After pause and resume the last event of each ``seq_num`` counts. ``finished`` turns true with the stop document.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start_doc: dict[str, Any] | None = None
+        self.stop_doc: dict[str, Any] | None = None
+        self._streams: dict[str, str] = {}
+        self._events: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in STREAMS}
+        self._resources: dict[str, dict[str, Any]] = {}
+        self._datums: list[dict[str, Any]] = []
+        self._bad_pixels: list[int] = []
+        self._counter_end = math.inf
+
+    @property
+    def finished(self) -> bool:
+        return self.stop_doc is not None
+
+    @property
+    def has_projections(self) -> bool:
+        """Whether a tomography has got as far as that, or has yet to be refused."""
+        start = self.start_doc or {}
+        return start.get("scan_type") != "tomography" or bool(self._events["primary"])
+
+    def start(self, doc: Any) -> None:
+        if self.start_doc is not None and self.start_doc["uid"] != doc["uid"]:
+            raise ValueError(f"run {doc['uid']}: the consumer already gathers run {self.start_doc['uid']}")
+        self.start_doc = doc
+
+    def stop(self, doc: Any) -> None:
+        self.stop_doc = doc
+
+    def descriptor(self, doc: Any) -> None:
+        self._streams[doc["uid"]] = doc.get("name", "primary")
+        for device in doc.get("configuration", {}).values():
+            for key, value in device.get("data", {}).items():
+                if key.endswith("bad_pixels"):
+                    self._bad_pixels = np.asarray(value, int).ravel().tolist()
+            self._counter_end = min(self._counter_end, _counter_end(device.get("data", {})))
+
+    def event(self, doc: Any) -> Any:
+        stream = self._streams.get(doc["descriptor"])
+        if stream in self._events:
+            self._events[stream][int(doc["seq_num"])] = doc["data"]
+        return doc
+
+    def stream_resource(self, doc: Any) -> None:
+        if doc.get("data_key") == IMAGE_KEY:
+            self._resources[doc["uid"]] = doc
+
+    def stream_datum(self, doc: Any) -> None:
+        self._datums.append(doc)
+
+    def scan(self) -> TomographyScan:
+        """What the documents say, with a warning that names missing and doubled frames.
+
+        Raises ValueError when this is no tomography run, or has no flats, no projections or no geometry.
+        """
+        start = self.start_doc
+        if start is None:
+            raise ValueError("documents: no start document among them, needs a tomography run")
+        uid = start["uid"]
+        if start.get("scan_type") != "tomography":
+            raise ValueError(f"run {uid}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography")
+        if "geometry" not in start:
+            raise ValueError(f"run {uid}: its start document has no geometry, needs what ConeGeometry holds")
+        try:
+            geometry = geometry_from_dict(start["geometry"])
+        except ValueError as error:
+            raise ValueError(f"run {uid}: {error}") from error
+        sets = {name: self.frames(name) for name in STREAMS}
+        if not len(sets["primary"]):
+            raise ValueError(f"run {uid}: no projections, needs at least one frame with its event")
+        if not len(sets["flat"]):
+            raise ValueError(f"run {uid}: no flats, needs at least one image of the open beam")
+        spacing = np.diff(np.sort(geometry.angles_deg))
+        tolerance = max(0.25 * float(np.median(spacing)) if spacing.size else 0.0, SAME_ANGLE_DEG)
+        projections, missing = _by_angle(uid, sets["primary"], self._meant(geometry.angles_deg), tolerance)
+        bad = np.zeros(geometry.detector_shape, bool)
+        bad.ravel()[[n for n in self._bad_pixels if n < bad.size]] = True
+        return TomographyScan(
+            start,
+            geometry,
+            projections,
+            sets["flat"],
+            sets["dark"],
+            sets["reference"],
+            bad,
+            missing,
+            tolerance,
+            self._counter_end,
+        )
+
+    def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The angles that the run was to take in the end: one that ended well with fewer views wanted no more."""
+        stop = self.stop_doc or {}
+        taken = stop.get("num_events", {}).get("primary", 0)
+        return angles_deg[:taken] if taken and stop.get("exit_status") == "success" else angles_deg
+
+    def frames(self, stream: str) -> FrameSet:
+        """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame.
+
+        Warns of events without a frame and frames without an event.
+        """
+        assert self.start_doc is not None
+        places: dict[int, tuple[dict[str, Any], int]] = {}
+        for datum in self._datums:
+            resource = self._resources.get(datum["stream_resource"])
+            if resource is None or self._streams.get(datum["descriptor"]) != stream:
+                continue
+            first = datum["indices"]["start"]
+            for n in range(datum["indices"]["stop"] - first):
+                places[datum["seq_nums"]["start"] + n] = (resource, first + n)
+        events = self._events[stream]
+        seq_nums = sorted(set(events) & set(places))
+        for what, numbers in (("frame", set(events) - set(places)), ("event", set(places) - set(events))):
+            if numbers:
+                report(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {listed(sorted(numbers))}")
+
+        def column(key: str, default: float) -> NDArray[np.float64]:
+            return np.array([float(events[n].get(key, default)) for n in seq_nums])
+
+        return FrameSet(
+            [places[n] for n in seq_nums],
+            column("rotation_angle_deg", np.nan),
+            column("beam_current_na", np.nan),
+            column("instrument_time_s", np.nan),
+        )
+
+
+def _by_angle(
+    uid: str, frames: FrameSet, nominal_deg: NDArray[np.float64], tolerance_deg: float
+) -> tuple[FrameSet, tuple[float, ...]]:
+    """One frame per angle (the last), and the nominal angles that have none; both reported."""
+    if not np.isfinite(frames.angle_deg).all():
+        raise ValueError(f"run {uid}: events without rotation_angle_deg, every projection needs its angle")
+    keys = np.round(frames.angle_deg / SAME_ANGLE_DEG).astype(int)
+    last = {key: n for n, key in enumerate(keys)}
+    doubled = [key * SAME_ANGLE_DEG for key, times in Counter(keys.tolist()).items() if times > 1]
+    if doubled:
+        report(f"run {uid}: more than one frame at {listed(doubled, ' deg')}; the last of each is used")
+    gap = np.abs(nominal_deg[:, None] - frames.angle_deg[None, :]).min(axis=1)
+    missing = tuple(nominal_deg[gap > tolerance_deg].tolist())
+    return frames.chosen(np.array(sorted(last.values()))), missing
+
+
+def _counter_end(configuration: dict[str, Any]) -> float:
+    """Counts at which a pixel is full, from the counter's depth and the binning in a detector's configuration.
+
+    A binned pixel is taken for full at nine tenths of its sum: by then some of its counters are.
+    """
+    table = {key.rpartition("widepix_")[2]: value for key, value in configuration.items()}
+    if "counter_depth_bits" not in table:
+        return math.inf
+    binning = int(table.get("binning", 1))
+    share = 1.0 if binning == 1 else PARTLY_FULL
+    return share * binning**2 * (2.0 ** int(table["counter_depth_bits"]) - 1)
+
+
+Documents = Iterable[tuple[str, dict[str, Any]]]
+
+
+def documents_of(run: Any) -> Documents:
+    """(name, document) pairs of a databroker or Tiled run, or of an iterable of such pairs."""
+    source: Callable[[], Documents] | None = getattr(run, "documents", None)
+    return source() if callable(source) else run
+
+
+def merge_scans(parts: list[TomographyScan]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
+    """Angles (n,) of all parts in ascending order with the (part, projection) to use; the later part wins.
+
+    Warns of angles that no part has.
+    """
+    chosen: dict[int, tuple[float, int, int]] = {}
+    for part, scan in enumerate(parts):
+        for n, angle in enumerate(scan.projections.angle_deg):
+            chosen[round(angle / SAME_ANGLE_DEG)] = (float(angle), part, n)
+    taken = np.array([angle for angle, _, _ in chosen.values()])
+    candidates = sorted({angle for scan in parts for angle in scan.missing_deg})
+    missing = [angle for angle in candidates if np.abs(taken - angle).min() > parts[0].angle_tolerance_deg]
+    if missing:
+        report(f"run {parts[0].uid}: no projection at {listed(missing, ' deg')}; reconstructed without")
+    order = sorted(chosen)
+    return np.array([chosen[key][0] for key in order]), [chosen[key][1:] for key in order]

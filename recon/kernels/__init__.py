@@ -1,0 +1,1 @@
+"""Numba kernels: projector pair, regularisers, and the checks of their arguments."""

@@ -1,0 +1,1 @@
+"""Reconstruction of a run that is still going on."""

@@ -1,0 +1,1 @@
+"""Resolution of a volume: edge width, Fourier shell correlation."""

@@ -1,0 +1,309 @@
+"""The command line. Each command opens a session, runs one plan or one job, and ends with what to do next.
+
+Imports of the heavy rooms stand inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xrm_sims.app.cli import analyse, exchange, plan, serve, services
+from xrm_sims.app.cli.options import Clock, Data, ExistingData, Fresh, Hardware, Operator, Preflight, Sample, Seed
+from xrm_sims.app.common.errors import keep_log, sentence
+from xrm_sims.app.common.signals import Interrupted, on_stop_signals, stop_here
+
+app = typer.Typer(
+    name="xrm-sims",
+    help="Correlative X-ray nanoCT and SIMS on one FIB-SEM. Start with: xrm-sims demo --out demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"xrm-sims {version('xrm-sims')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _measure(
+    plan: Callable[..., Any],
+    settings: dict[str, Any],
+    *,
+    only_preflight: bool,
+    data: Path | None,
+    **session_options: Any,
+) -> None:
+    """Weigh a plan; unless only that was asked for, run it and print its uid."""
+    import plans
+    from xrm_sims.app.session.session import open_session
+
+    with open_session(data, **session_options) as session:
+        expected = plans.preflight(session.scope, plan, **settings)
+        if only_preflight:
+            typer.echo(expected)
+        elif expected.ok:
+            typer.echo(session.run(plan(session.scope, **settings)))
+        if not expected.ok:
+            raise ValueError("; ".join(expected.problems))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, summary.json and data.")] = Path("demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
+    data: Data = None,
+) -> None:
+    """Run the whole correlative experiment on the digital twin, at demo scale.
+
+    Example: xrm-sims demo --out demo --seed 1
+    """
+    from xrm_sims.app.cli.demo import run_demo
+
+    run_demo(out, seed=seed, data=data)
+
+
+@app.command()
+def validate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for validation.md, pictures and data.")] = Path(
+        "validation"
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
+    rows: Annotated[str, typer.Option("--rows", help="Names of rows, with commas between them; default: all.")] = "",
+) -> None:
+    """Hold the digital twin against the paper: measure row by row, say pass or fail; exit code 1 when a row fails.
+
+    Example: xrm-sims validate --out validation --seed 1 --rows open_beam,transmission
+    """
+    from xrm_sims.app.validation import validate as run_rows
+
+    keep_log(out)
+    names = [name.strip() for name in rows.split(",") if name.strip()]
+    if not all(row.passed for row in run_rows(out, seed=seed, names=names, announce=typer.echo)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def console(
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    operator: Operator = "",
+    hardware: Hardware = "twin",
+    data: Data = None,
+) -> None:
+    """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
+
+    Example: xrm-sims console --data ~/nanoct
+    """
+    from xrm_sims.app.console.ipython import start_console
+
+    start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator, hardware=hardware)
+
+
+@app.command()
+def tomography(
+    num: Annotated[int, typer.Option("--num", help="Number of projections.")] = 1200,
+    step_deg: Annotated[float, typer.Option("--step-deg", help="Angle between projections.")] = 0.3,
+    exposure_s: Annotated[float, typer.Option("--exposure-s", help="Exposure of one projection.")] = 90.0,
+    binning: Annotated[int, typer.Option("--binning", help="Detector binning, 1 to 8.")] = 1,
+    target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
+    preflight: Preflight = False,
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    operator: Operator = "",
+    hardware: Hardware = "twin",
+    data: Data = None,
+) -> None:
+    """Take a tomogram: darks, flats, projections, reference images.
+
+    Example: xrm-sims tomography --num 120 --step-deg 3 --exposure-s 90 --binning 4
+    """
+    import plans
+
+    _measure(
+        plans.tomography,
+        {"num": num, "step_deg": step_deg, "exposure_s": exposure_s, "binning": binning, "target": target},
+        only_preflight=preflight,
+        seed=seed,
+        sample=sample,
+        fresh=fresh,
+        clock=clock,
+        operator=operator,
+        hardware=hardware,
+        data=data,
+    )
+
+
+@app.command()
+def sims(
+    fov_um: Annotated[float, typer.Option("--fov-um", help="Width of the field.")] = 11.8,
+    dwell_ms: Annotated[float, typer.Option("--dwell-ms", help="Dwell per pixel.")] = 0.55,
+    frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
+    pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
+    bias_v: Annotated[float, typer.Option("--bias-v", help="Stage bias that pulls the secondary ions.")] = 500.0,
+    channels: Annotated[
+        str | None, typer.Option("--channels", help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
+    ] = None,
+    preflight: Preflight = False,
+    seed: Seed = None,
+    sample: Sample = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    operator: Operator = "",
+    hardware: Hardware = "twin",
+    data: Data = None,
+) -> None:
+    """Map 7Li, 27Al, 58Ni and 59Co, or other isotopes, at once by a dwell-timed raster of the gallium beam.
+
+    Example: xrm-sims sims --fov-um 11.8 --dwell-ms 0.55 --frames 1
+    """
+    import plans
+
+    isotopes = None if channels is None else [name.strip() for name in channels.split(",")]
+    wanted = {"fov_um": fov_um, "dwell_ms": dwell_ms, "frames": frames, "bias_v": bias_v, "channels": isotopes}
+    _measure(
+        plans.sims_raster,
+        {"shape": (pixels, pixels), **wanted},
+        only_preflight=preflight,
+        seed=seed,
+        sample=sample,
+        fresh=fresh,
+        clock=clock,
+        operator=operator,
+        hardware=hardware,
+        data=data,
+    )
+
+
+@app.command()
+def night(
+    sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Check it and hand it to the queue server.")] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Begin again, also when the last night was this sheet's and was interrupted.")
+    ] = False,
+    seed: Seed = None,
+    fresh: Fresh = False,
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: Data = None,
+) -> None:
+    """Do everything on a night sheet, unattended; leave a log and a morning summary. Exit code 1 when a step failed.
+
+    The same command again goes on with a night that was interrupted or killed, and repeats nothing of it.
+
+    Example: xrm-sims night sheet.toml --dry-run
+    """
+    from xrm_sims.app.night.runner import rehearse, run_night
+    from xrm_sims.app.night.sheet_file import SheetFile
+
+    if dry_run or queue:
+        file = SheetFile(sheet)
+        typer.echo(rehearse(file, data))
+        if queue and not dry_run:
+            from xrm_sims.app.night.queue_server import submit
+
+            typer.echo(submit(file))
+    elif not run_night(
+        sheet, data, anew=anew, announce=typer.echo, seed=seed, fresh=fresh, clock=clock, operator=operator
+    ):
+        raise typer.Exit(1)
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="Uid of any part of an interrupted run, or its first characters.")],
+    clock: Clock = "fast",
+    operator: Operator = "",
+    data: ExistingData = None,
+) -> None:
+    """Take what an interrupted tomography, raster or milling is missing, as a new run linked to its first part.
+
+    Example: xrm-sims resume 3f2a9 --data demo/data
+    """
+    from xrm_sims.app.session.resume import resume_run
+    from xrm_sims.app.session.session import open_session
+
+    with open_session(data, clock=clock, operator=operator) as session:
+        plan = resume_run(session.scope, run, data, announce=lambda line: typer.echo(line, err=True))
+        typer.echo(session.run(plan))
+
+
+@app.command()
+def recover(data: ExistingData = None) -> None:
+    """After a crash: blank both beams, park the target, bring the journal into the catalogue.
+
+    Example: xrm-sims recover --data demo/data
+    """
+    from xrm_sims.app.session.session import open_session
+
+    with open_session(data, recover=False) as session:
+        for line in session.recover():
+            typer.echo(line)
+
+
+@app.command()
+def doctor(data: Data = None) -> None:
+    """Check this machine: Python, libraries, threads, disk, data root, server.
+
+    Example: xrm-sims doctor
+    """
+    from xrm_sims.app.cli.doctor import examine
+
+    findings = examine(data)
+    for finding in findings:
+        typer.echo(str(finding))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+app.add_typer(analyse.app)
+app.add_typer(services.app)
+app.add_typer(serve.app)
+app.add_typer(exchange.app)
+app.add_typer(plan.app)
+
+
+def main() -> None:
+    """Entry point: whatever goes wrong leaves as one sentence on stderr and a non-zero exit."""
+    on_stop_signals(stop_here)
+    try:
+        app()
+    except Interrupted as interruption:
+        after_the_echo = "\n" if sys.stderr.isatty() else ""  # the terminal has just written ^C
+        with suppress(OSError):  # the terminal may be gone
+            print(f"{after_the_echo}xrm-sims: {interruption}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        os._exit(130)  # a computation in a thread of its own would be waited for otherwise
+    except Exception as error:
+        print(f"xrm-sims: {sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The IPython console and its commands."""

@@ -1,0 +1,1 @@
+"""The closed loop from a tomogram to the chemistry of one ROI."""

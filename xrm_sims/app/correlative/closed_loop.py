@@ -1,0 +1,148 @@
+"""The closed loop: from a scan, or a tomogram that is there, to the chemistry at a buried defect, no hand on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import plans
+from plans import Correlative
+from xrm_sims.app.common.rasters import labels_of
+from xrm_sims.app.correlative.eds import PICTURE, add_elements
+from xrm_sims.app.correlative.figures import draw
+from xrm_sims.app.correlative.findings import Choices, Findings
+from xrm_sims.app.correlative.milled_away import check_not_consumed
+from xrm_sims.app.correlative.place_map import placed, write_summary
+from xrm_sims.app.correlative.rois import check_specimen, weigh_reach
+from xrm_sims.app.correlative.transform_chain import keep_links, links_of
+from xrm_sims.app.correlative.workflow import FIELD_UM, Analysis
+from xrm_sims.app.session.session import Session, open_session
+from xrm_sims.app.tomography.selection import tomography_parts
+from xrm_sims.app.tomography.tomogram import kept_tomogram
+from xrm_sims.correlate.maps.field_maps import channel_statistics
+from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.volume.ranking import best_roi, numbered_roi
+from xrm_sims.data import find_run, read_raster
+from xrm_sims.data.figures import keep_figures
+from xrm_sims.data.layout import Layout
+
+TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
+AS_USUAL = Choices()
+
+
+def run_closed_loop(
+    out: Path,
+    *,
+    seed: int = 1,
+    data: Path | None = None,
+    tomography: Mapping[str, Any] = TOMOGRAPHY,
+    choices: Choices = AS_USUAL,
+    purpose: str = "closed loop",
+) -> dict[str, Any]:
+    """The whole experiment on a fresh specimen of this seed; returns what ``summary.json`` says.
+
+    Raises ValueError in one sentence when a stage cannot do its work honestly (no defect worth digging for, a plane
+    or a registration that is not certain).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with open_session(data or out / "data", seed=seed, fresh=True) as session:
+        _check_elements(session, choices)
+        analysis = Analysis(session.data, session.settings, choices)
+        plan = plans.correlative(
+            session.scope,
+            reconstruct=analysis.reconstruct,
+            choose=analysis.choose,
+            **_functions(analysis),
+            tomography_args=tomography,
+            md={"sample_name": "LCO/NCA cathode pillar", "purpose": purpose},
+        )
+        return _conclude(session, analysis, session.run(plan), out, began, seed=seed)
+
+
+def go_on(
+    run: str,
+    out: Path,
+    *,
+    data: Path | None = None,
+    roi: int | None = None,
+    choices: Choices = AS_USUAL,
+) -> dict[str, Any]:
+    """From a tomogram of the mounted specimen to the map of one of its ROIs: the best, or one by its number.
+
+    Raises ValueError for a run of another kind or without a volume, another specimen, a number that no ROI has, an ROI
+    that the rule holds back, is out of reach or is consumed already; nothing has moved then.
+    """
+    began = time.perf_counter()
+    parts = tomography_parts(run, data)
+    tomogram = kept_tomogram(parts[0].uid, data)
+    with open_session(Layout.of(data).root) as session:
+        check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
+        _check_elements(session, choices)
+        analysis = Analysis(session.data, session.settings, choices)
+        segmentation, rois = analysis.find(tomogram)
+        chosen = best_roi(rois, choices.rule) if roi is None else numbered_roi(rois, roi)
+        aim = analysis.aim(Findings(tomogram, segmentation, rois, chosen))
+        check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
+        weigh_reach(session, aim, chosen.number)
+        uids = {"tomography": tomogram.uid}
+        so_far = Correlative(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
+        out.mkdir(parents=True, exist_ok=True)
+        plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis))
+        return _conclude(session, analysis, session.run(plan), out, began)
+
+
+def _check_elements(session: Session, choices: Choices) -> None:
+    if choices.elements:
+        fov_um = choices.fov_um or max(FIELD_UM)
+        plans.eds_request(session.settings, elements=choices.elements, fov_um=fov_um).check(session.scope)
+
+
+def _functions(analysis: Analysis) -> dict[str, Any]:
+    return {"align": analysis.align, "verify": analysis.verify, "register": analysis.register}
+
+
+def _conclude(
+    session: Session, analysis: Analysis, result: Correlative, out: Path, began: float, **also: Any
+) -> dict[str, Any]:
+    """Elements where they are wanted, pictures and ``summary.json``, and where they are."""
+    told = add_elements(session, result, elements, out) if (elements := analysis.choices.elements) else None
+    pictures = draw(result, session.data, out)
+    keep_figures(session.data, result.uids["sims"], pictures)
+    summary = summarise(session, result) | also
+    links = links_of(result, session.data, session.settings)
+    summary["chain"] = keep_links(links, result.uids["sims"], session.data)
+    if told is not None:
+        summary["elements"] = told
+        pictures += [out / PICTURE] if "refused" not in told else []
+    summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
+    return write_summary(summary, out, pictures)
+
+
+def summarise(session: Session, result: Correlative) -> dict[str, Any]:
+    """Uids, the defect, the registration, counts: every length says its unit."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    registration: Registration = result.registration
+    counts, start = read_raster(result.uids["sims"], session.data)
+    resolution = found.tomogram.resolution
+    return {
+        "experiment_uid": result.experiment_uid,
+        "run_uids": result.uids,
+        "seconds": {name: _duration_s(find_run(uid, session.data)) for name, uid in result.uids.items()},
+        "defect": found.defect.as_dict(),
+        "roi": found.roi.number,
+        "defects_found": len(found.defects),
+        "defect_centre_um": list(found.defect.centre_um),
+        **placed(registration, start),
+        "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
+        "resolution": None if resolution is None else resolution.as_dict(),
+        "voxel_um": found.tomogram.voxel_um,
+    }
+
+
+def _duration_s(run: Any) -> float:
+    """Seconds on the wall between a run's start and stop documents."""
+    return round(run.metadata["stop"]["time"] - run.metadata["start"]["time"], 1)

@@ -1,0 +1,131 @@
+"""Elements under the electron beam after a map: taken, placed in the tomogram, held against what SIMS says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import plans
+from plans import Aim, Correlative
+from xrm_sims.app.common.rasters import inner_field, labels_of, raster_of, raster_of_image
+from xrm_sims.app.correlative.findings import Findings, align_by_outline
+from xrm_sims.app.maps.phases import kept_phases
+from xrm_sims.app.maps.sims_maps import kept_ions
+from xrm_sims.app.session.session import Session
+from xrm_sims.app.tomography.tomogram import Ct
+from xrm_sims.correlate.figures.drawing import save
+from xrm_sims.correlate.figures.elements_figure import elements_figure
+from xrm_sims.correlate.phases.elements import NAMING, Verdict, in_field, verdicts
+from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.registration.active_material_image import se_active
+from xrm_sims.correlate.registration.register import Registration, register_to_ct
+from xrm_sims.data import find_run, read_counts, results
+from xrm_sims.geometry import apply_affine, invert_affine
+from xrm_sims.patterns import Raster
+
+KIND = "elements"
+PICTURE = "elements.png"
+
+
+def add_elements(session: Session, result: Correlative, elements: Sequence[str], out: Path) -> dict[str, Any]:
+    """Take an EDS map of the field that a loop has mapped, place it, compare, draw; what ``summary.json`` says of it.
+
+    What cannot be placed for certain is refused, with the reason under ``refused``: the SIMS map stands all the same.
+    """
+    assert result.aim is not None
+    found: Findings = result.aim.about
+
+    def align(aim: Aim, se_uid: str) -> Aim:
+        back = invert_affine(align_by_outline(found, se_uid, session.data))
+        u, v = apply_affine(back, [found.defect.centre_um[:2]])[0]
+        return replace(aim, centre_um=(float(u), float(v)))
+
+    try:
+        session.run(plans.map_elements(session.scope, result, align=align, elements=elements))
+        placed = place(result, session.data)
+    except ValueError as refusal:
+        return {"refused": str(refusal)}
+    return compare(result, placed, session.data, out)
+
+
+def place(result: Correlative, data: Path) -> Registration:
+    """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
+    kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    image, start = read_counts(result.uids["sem"], "se_image", data)
+    part, raster = inner_field(image[0], raster_of_image(start), result.aim.fov_um)
+    first = np.array(results.load(data, result.uids["sem_before"], "alignment").metadata["scan_to_specimen"])
+    height_um = result.registration.exposed_z_um
+    placed = register_to_ct(se_active(part), found.tomogram.volume, found.tomogram.voxel_um, raster, height_um, first)
+    parents = [result.uids["tomography"], result.uids["sem"]]
+    results.save(data, result.uids["eds"], "registration", metadata=placed.as_dict(), parents=parents)
+    return placed
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What electrons have shown of a map's field, at the map's pixels: SE (row, column), EDS counts (element, row,
+    column) per EDS pixel."""
+
+    elements: list[str]
+    eds: NDArray[np.float64]
+    sem: NDArray[np.float64]
+    eds_pixel_um: float
+
+
+def look_beside(
+    eds_uid: str, sem_uid: str, placed: Registration, sims: Registration, raster: Raster, data: Path
+) -> Beside:
+    """Both resampled to a map's raster, as they and it lie in the volume."""
+    counts, eds_start = read_counts(eds_uid, "eds_counts", data)
+    image, sem_start = read_counts(sem_uid, "se_image", data)
+    eds_raster = raster_of(eds_start)
+    return Beside(
+        [str(name) for name in eds_start["elements"]],
+        in_field(counts[0], eds_raster, placed, sims, raster.shape),
+        in_field(image, raster_of_image(sem_start), placed, sims, raster.shape)[0],
+        eds_raster.pixel_um,
+    )
+
+
+def draw_beside(ct: Ct, start: Mapping[str, Any], sims: Registration, beside: Beside, data: Path) -> Figure:
+    """Ions of the map with this start document, over electrons and X-rays."""
+    ions = np.maximum(kept_ions(start["uid"], data), 0.0)
+    shown = (ions, labels_of(start), raster_of(start), sims)
+    return elements_figure(ct.volume, ct.voxel_um, shown, beside.sem, beside.eds, beside.elements)
+
+
+def compare(result: Correlative, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
+    """EDS beside SIMS in the SIMS raster's field: ``elements.png``; the verdicts on its particles, kept as the EDS
+    run's result ``elements``; their tally."""
+    import pandas
+
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    uid, sem_uid, registration = result.uids["sims"], result.uids["sem"], result.registration
+    start = find_run(uid, data).metadata["start"]
+    raster = raster_of(start)
+    beside = look_beside(result.uids["eds"], sem_uid, placed, registration, raster, data)
+    said: list[Verdict] = []
+    if set(NAMING) <= set(beside.elements) and tells_phases(labels_of(start)):
+        chemistry = kept_phases(uid, data)
+        nickel, cobalt = (beside.eds[beside.elements.index(name)] for name in NAMING)
+        said = verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um)
+    told: dict[str, Any] = {
+        "elements": beside.elements,
+        "sigma_nm": placed.sigma_nm,
+        "apart_z_nm": 1e3 * (placed.exposed_z_um - registration.exposed_z_um),
+        "particles_named": sum(each.agrees is not None for each in said),
+        "particles_named_alike": sum(each.agrees is True for each in said),
+    }
+    table = pandas.DataFrame([each.as_row() for each in said], columns=list(Verdict.__dataclass_fields__))
+    results.save(data, result.uids["eds"], KIND, metadata=told, parents=[uid, sem_uid], tables={"verdicts": table})
+    save(draw_beside(found.tomogram, start, registration, beside, data), out / PICTURE)
+    return told

@@ -1,0 +1,100 @@
+"""The pictures of an experiment: overlay, slices, drift, registration, phases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from plans import Correlative
+from xrm_sims.app.common.rasters import labels_of, raster_of
+from xrm_sims.app.correlative.findings import Findings
+from xrm_sims.app.maps.phases import kept_phases
+from xrm_sims.app.maps.sims_maps import kept_ions
+from xrm_sims.app.tomography.figures import Measured, draw_drift, overview
+from xrm_sims.app.tomography.tomogram import Ct
+from xrm_sims.correlate.figures import drawing, figures
+from xrm_sims.correlate.figures.phase_figures import phases_figure
+from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.data import find_run, read_counts
+from xrm_sims.patterns import Raster
+
+
+def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
+    """All pictures of a correlative experiment; their paths, the overlay first."""
+    assert result.aim is not None
+    found: Findings = result.aim.about
+    tomogram, registration = found.tomogram, result.registration
+    uid = result.uids["sims"]
+    sims = np.maximum(kept_ions(uid, data), 0.0), dict(find_run(uid, data).metadata["start"])
+    after = read_counts(result.latest("se_after"), "se_image", data)
+    before = read_counts(result.uids["se_before"], "se_image", data)
+    pillar, top_view = found.segmentation.pillar, (before, found.scan_to_specimen)
+    drawn = {
+        "overlay": overlay(tomogram, registration, sims, after, found.defect),
+        "slices": overview(tomogram, found.defects, pillar, found.defect, top_view),
+        "registration": registered(tomogram, registration, sims),
+        **phases(sims, data),
+    }
+    return [
+        *(drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()),
+        *draw_drift(tomogram, out),
+    ]
+
+
+def draw_registered(
+    tomogram: Ct, registration: Registration, sims: Measured, defect: Defect | None, data: Path, out: Path
+) -> list[Path]:
+    """Pictures of one map that was placed in a tomogram; their paths, the overlay first."""
+    drawn = {
+        "overlay": overlay(tomogram, registration, sims, None, defect),
+        "registration": registered(tomogram, registration, sims),
+        **phases(sims, data),
+    }
+    return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
+
+
+def draw_placed(
+    tomogram: Ct, registration: Registration, image: NDArray[np.float64], raster: Raster, out: Path
+) -> list[Path]:
+    """The picture of an image (row, column) that was placed in a volume."""
+    figure = figures.registration_figure(
+        tomogram.volume, tomogram.voxel_um, np.clip(image, 0.0, None)[None], raster, registration, what="SE"
+    )
+    return [drawing.save(figure, out / "registration.png")]
+
+
+def overlay(
+    tomogram: Ct, registration: Registration, sims: Measured, se: Measured | None, defect: Defect | None
+) -> Figure:
+    """CT, SE and SIMS of one field; ``se`` is an image about that field."""
+    counts, start = sims
+    return figures.overlay_figure(
+        tomogram.volume,
+        tomogram.voxel_um,
+        counts,
+        labels_of(start),
+        raster_of(start),
+        registration,
+        se_image=None if se is None else se[0][0],
+        se_raster=None if se is None else (se[1]["fov_um"], tuple(se[1]["centre_um"])),
+        defect=defect,
+    )
+
+
+def registered(tomogram: Ct, registration: Registration, sims: Measured) -> Figure:
+    """What the registration did."""
+    counts, start = sims
+    return figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
+
+
+def phases(sims: Measured, data: Path) -> dict[str, Figure]:
+    """The picture ``phases`` of what is kept of a map; none where its channels do not tell them."""
+    start = sims[1]
+    if not tells_phases(labels_of(start)):
+        return {}
+    return {"phases": phases_figure(kept_phases(start["uid"], data), raster_of(start))}

@@ -1,0 +1,83 @@
+"""What earlier milling has taken away of a specimen: an ROI that is gone is not dug for again.
+
+Where a milling lay in the specimen is known from the image of its plane or the map of it, as they were registered; else
+only to within what a mode change does to the scan frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrm_sims.correlate.volume.ranking import Roi
+from xrm_sims.data import results
+from xrm_sims.data.journal import journal_paths, read_start
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.parts import Part
+from xrm_sims.geometry import apply_affine, invert_affine
+from xrm_sims.patterns import Milled, pattern_from_dict
+from xrm_sims.settings import ModeChange
+
+HALF_GONE_UM = 0.1  # a plane this little above the middle of an ROI has cut it open
+
+
+def check_not_consumed(data: Path, tomography: Sequence[Part], roi: Roi, mode_change: ModeChange) -> None:
+    """ValueError when an ROI of a tomogram was milled away, or may have been, since that was taken."""
+    starts = [start for path in journal_paths(Layout.of(data).journal) if (start := read_start(path))]
+    later = [start for start in starts if start["time"] > tomography[-1].start["time"]]
+    placed = _placed(data, later)
+    x, y, z = roi.defect.centre_um
+    for start in later:
+        if start.get("scan_type") != "milling":
+            continue
+        pattern = pattern_from_dict(start["pattern"])
+        assert isinstance(pattern, Milled)
+        low, high = (np.array(corner) for corner in pattern.extent_um)
+        if (found := placed.get(start["uid"])) is not None:
+            at = apply_affine(invert_affine(found["scan_to_specimen"]), [[x, y]])[0]
+            gone, margin_um, sure = found["exposed_z_um"] <= z + HALF_GONE_UM, 0.0, "was"
+        else:
+            at = np.array([x, y])
+            gone, margin_um, sure = pattern.depth_um >= roi.defect.depth_um, max(mode_change.offset_um), "may have been"
+        if gone and ((at > low - margin_um) & (at < high + margin_um)).all():
+            raise ValueError(
+                f"roi: {roi.number} {sure} milled away by run {start['uid'][:8]} since the tomogram was taken; choose "
+                "another, or take a tomogram of what is left"
+            )
+
+
+def known_plane(data: Path, raster: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the plane that a raster lies on: ``scan_to_specimen`` and ``exposed_z_um``, perhaps ``defect``.
+
+    ``raster`` is its start document. ValueError when neither it nor an image of the same plane was registered before.
+    """
+    starts = [start for path in journal_paths(Layout.of(data).journal) if (start := read_start(path))]
+    milled = set(raster.get("parent_uids", [])[-1:])
+    images = [start for start in starts if milled & set(start.get("parent_uids", [])[-1:])]
+    for run in (raster, *images):
+        if (about := _registered(data, run)) is not None:
+            return about
+    raise ValueError(
+        f"run {raster['uid']}: nothing tells how deep its plane lies; give the height in the tomogram with --z-um"
+    )
+
+
+def _placed(data: Path, starts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is known of the plane that each milling has left, by its uid."""
+    return {
+        start["parent_uids"][-1]: about
+        for start in starts
+        if start.get("parent_uids") and (about := _registered(data, start)) is not None
+    }
+
+
+def _registered(data: Path, start: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was found when the image or map of a plane was registered."""
+    kind = {"se_image": "plane", "sims_raster": "registration"}.get(start.get("scan_type", ""))
+    try:
+        return None if kind is None else results.load(data, start["uid"], kind).metadata
+    except ValueError:
+        return None

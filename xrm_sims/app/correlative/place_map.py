@@ -1,0 +1,132 @@
+"""What was measured by itself, here or elsewhere, placed in a CT volume; nothing at an instrument is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.app.common.progress import stages
+from xrm_sims.app.common.rasters import raster_of_image
+from xrm_sims.app.correlative.figures import draw_placed, draw_registered
+from xrm_sims.app.correlative.milled_away import known_plane
+from xrm_sims.app.maps.phases import tell_phases
+from xrm_sims.app.maps.sims_maps import Maps, make_maps
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.app.tomography.selection import ct_parts
+from xrm_sims.app.tomography.tomogram import kept_volume
+from xrm_sims.atomic_write import write_whole
+from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
+from xrm_sims.correlate.registration.global_search import register_anywhere
+from xrm_sims.correlate.registration.register import Registration, register_to_ct
+from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.correlate.volume.segment import segment
+from xrm_sims.data import read_counts, results
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.parts import Part, find_parts
+from xrm_sims.geometry import apply_affine
+from xrm_sims.patterns import Raster
+from xrm_sims.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A map or an image of a plane: active material (row, column), raster, start document; ``maps`` of a map."""
+
+    active: NDArray[np.float64]
+    raster: Raster
+    start: dict[str, Any]
+    maps: Maps | None = None
+
+
+def register_runs(
+    ct_run: str,
+    seen_run: str,
+    out: Path,
+    *,
+    data: Path | None = None,
+    z_um: float | None = None,
+    anywhere: bool = False,
+) -> dict[str, Any]:
+    """Place a raster or an SE image in a CT volume, reconstructed here or imported.
+
+    The first guess is what an earlier registration, or the image of the plane, has said; ``z_um`` gives the height
+    instead, and the place is looked for everywhere that a mode change may have put it. With ``anywhere`` nothing is
+    taken for known but that height, if it is given: neither place nor rotation.
+    Raises ValueError for runs of other kinds or of two specimens, without a first guess, and for a registration that
+    is not certain.
+    """
+    parts, root = ct_parts(ct_run, data), Layout.of(data).root
+    (first, *_) = find_parts(Layout.of(data).journal, seen_run)
+    _check_one_specimen(parts[0], first)
+    ct, instrument = kept_volume(parts[0].uid, data), session_settings(root)
+    seen = _look_at(first, root, instrument)
+    known: dict[str, Any] = {}
+    if anywhere:
+        with stages() as progress:
+            found = register_anywhere(seen.active, ct.volume, ct.voxel_um, seen.raster, z_um, progress=progress)
+    else:
+        known = known_plane(root, seen.start) if z_um is None else {"exposed_z_um": z_um}
+        guess = known["exposed_z_um"], known.get("scan_to_specimen")
+        found = register_to_ct(seen.active, ct.volume, ct.voxel_um, seen.raster, *guess)
+    defect = Defect.from_dict(known["defect"]) if "defect" in known else None
+    about = found.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
+    results.save(root, seen.start["uid"], "registration", metadata=about, parents=[ct.uid])
+    out.mkdir(parents=True, exist_ok=True)
+    if seen.maps is None:
+        pictures = draw_placed(ct, found, seen.active, seen.raster, out)
+        uids = {"tomography": ct.uid, "se_image": seen.start["uid"]}
+    else:
+        tell_phases(seen.maps, found, segment(ct.volume, ct.voxel_um), root, instrument, [ct.uid])
+        pictures = draw_registered(ct, found, (seen.maps.counts, seen.start), defect, root, out)
+        uids = {"tomography": ct.uid, "sims": seen.start["uid"]}
+    return write_summary({"run_uids": uids, **placed(found, seen.start)}, out, pictures)
+
+
+def _look_at(part: Part, root: Path, instrument: Settings) -> Seen:
+    kind = part.start.get("scan_type", "run")
+    if kind == "sims_raster":
+        maps = make_maps(part.uid, root, instrument, uncorrected_too=True)
+        return Seen(sims_active(maps.image), maps.raster, maps.start, maps)
+    if kind == "se_image":
+        image, start = read_counts(part.uid, "se_image", root)
+        return Seen(se_active(image[0]), raster_of_image(start), start)
+    raise ValueError(f"run {part.uid}: is a {kind}, and a sims_raster or an se_image is needed; name one of those")
+
+
+def _check_one_specimen(ct: Part, seen: Part) -> None:
+    """By what was mounted, where the instrument was ours; by the sample's name, where one of the two comes from
+    elsewhere."""
+    mounted = [part.before.get("specimen") for part in (ct, seen)]
+    named = [part.start.get("sample_name") for part in (ct, seen)]
+    shown = named if None in mounted else mounted
+    if None not in shown and shown[0] != shown[1]:
+        raise ValueError(f"runs: the tomogram shows {shown[0]} and the map {shown[1]}; both need to be of one specimen")
+
+
+def placed(registration: Registration, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a raster lies, as ``summary.json`` says it."""
+    rows, columns = start["shape"]
+    middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
+    return {
+        "sims_centre_um": middle.tolist(),
+        "exposed_z_um": registration.exposed_z_um,
+        "sims_to_specimen": registration.sims_to_specimen.tolist(),
+        "sigma_nm": registration.sigma_nm,
+        "registration_residual_nm": registration.residual_nm,
+    }
+
+
+def write_summary(summary: dict[str, Any], out: Path, pictures: Sequence[Path]) -> dict[str, Any]:
+    """``summary.json`` with the pictures' names; says where all of them are."""
+    summary["pictures"] = [path.name for path in pictures]
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    for path in pictures:
+        print(path)
+    print(f"summary: {out / 'summary.json'}")
+    return summary

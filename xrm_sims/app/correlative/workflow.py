@@ -1,0 +1,209 @@
+"""What the correlative plan needs computed between its measurements: reconstruct, choose, align, verify, register.
+
+Every result is kept at ``/results/<uid of the run it comes from>`` before the plan goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plans import Aim, Correlative
+from plans.ions import sims_request
+from xrm_sims.app.common.progress import timed
+from xrm_sims.app.common.rasters import inner_field, raster_of_image
+from xrm_sims.app.correlative.findings import Choices, Findings, Height, align_by_outline
+from xrm_sims.app.maps.phases import tell_phases
+from xrm_sims.app.maps.sims_maps import keep, make_maps
+from xrm_sims.app.planner import Planner, map_for
+from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
+from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
+from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct, together
+from xrm_sims.correlate.volume.defects import find_defects
+from xrm_sims.correlate.volume.ranking import COLUMNS, Roi, best_roi, rank_rois
+from xrm_sims.correlate.volume.segment import Segmentation, coordinates_um, segment
+from xrm_sims.data import read_counts, results
+from xrm_sims.geometry import apply_affine, invert_affine
+from xrm_sims.patterns import Rectangle
+from xrm_sims.settings import Settings
+
+# What a dose reaches follows from how much binder there is, which CT does not see: the plane is looked for that far off
+AFTER_MILLING = RegisterSettings(height_range_um=1.0)
+DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
+FIELD_UM = (14.0, 18.0)  # of the map: narrower ones register worse, wider ones take longer to expose
+BESIDE_UM = 0.5  # shown of what surrounds the particle
+SPENT_SHARE = 0.25  # of the ROI's height: the map takes no more of what it is there to show
+
+
+@dataclass
+class Analysis:
+    """The functions of a correlative experiment on one data root, and the seconds they took."""
+
+    data: Path
+    settings: Settings
+    choices: Choices = field(default_factory=Choices)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def reconstruct(self, uid: str) -> Tomogram:
+        """Volume of a tomography run, kept as its result ``volume``."""
+        with timed("reconstruction", self.seconds):
+            return reconstruct_tomogram(uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation)
+
+    def choose(self, tomogram: Tomogram) -> Aim:
+        """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
+        segmentation, rois = self.find(tomogram)
+        return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.rule)))
+
+    def find(self, tomogram: Ct) -> tuple[Segmentation, list[Roi]]:
+        """Particles and numbered ROIs of a volume; the table is kept as the run's result ``rois``."""
+        import pandas
+
+        rule = self.choices.rule
+        with timed("defect search", self.seconds):
+            segmentation = segment(tomogram.volume, tomogram.voxel_um)
+            rois = rank_rois(find_defects(tomogram.volume, tomogram.voxel_um, segmentation=segmentation), rule)
+        table = pandas.DataFrame([roi.as_row() for roi in rois], columns=list(COLUMNS))
+        about = {"rule": rule.model_dump(mode="json"), "voxel_um": tomogram.voxel_um}
+        results.save(self.data, tomogram.uid, "rois", metadata=about, tables={"rois": table})
+        return segmentation, rois
+
+    def align(self, aim: Aim, se_uid: str) -> Aim:
+        """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
+        result ``alignment``."""
+        found: Findings = aim.about
+        return self.aim(replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data)))
+
+    def verify(self, aim: Aim, se_uid: str) -> Aim:
+        """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
+
+        The height is the mean of what the image and what the dose says, weighted by their variances. ValueError when
+        the image resembles the tomogram nowhere for certain, when image and dose contradict each other, when the
+        height is not known well enough to mill by, and when the plane lies so deep that the defect is mostly gone.
+        """
+        found: Findings = aim.about
+        image, start = read_counts(se_uid, "se_image", self.data)
+        counts, raster = inner_field(image[0], raster_of_image(start), aim.fov_um)
+        by_dose = Height(found.surface.z_um - aim.mill.depth_um, aim.mill.depth_um * DOSE_SHARE).widened(found.surface)
+        with timed("registration", self.seconds):
+            seen = register_to_ct(
+                se_active(counts),
+                found.tomogram.volume,
+                found.tomogram.voxel_um,
+                raster,
+                by_dose.z_um,
+                found.scan_to_specimen,
+                AFTER_MILLING,
+            )
+        surface = by_dose.mean(Height.seen(seen))
+        now = replace(found, scan_to_specimen=seen.scan_to_specimen, milled=surface, seen=seen)
+        about = {**seen.as_dict(), "by_dose_z_um": by_dose.z_um, "surface_z_um": surface.z_um}
+        about |= {"surface_sigma_um": surface.sigma_um, "wanted_z_um": found.plane_z_um}
+        results.save(self.data, se_uid, "plane", metadata=about, parents=start["parent_uids"])
+        self._check_plane(now)
+        left_um = surface.z_um - now.plane_z_um
+        here = replace(aim, centre_um=self._in_scan(now), about=now)
+        if left_um <= self.choices.plane_tolerance_um:
+            return replace(here, reached=True)
+        step_um = left_um if left_um <= self.choices.last_step_um else 0.5 * left_um
+        return replace(here, mill=self._box(now, step_um, aim.mill.centre_um))  # beside its walls, where it is
+
+    def _check_plane(self, found: Findings) -> None:
+        surface, wanted_um = found.surface, found.plane_z_um
+        if surface.sigma_um > self.choices.sure_of_plane_um:
+            raise ValueError(
+                f"plane: its height is known to {surface.sigma_um:.2f} um, milling by it needs "
+                f"{self.choices.sure_of_plane_um:g} um; take a larger field or a slower image"
+            )
+        if surface.z_um < found.spared_z_um:
+            raise ValueError(
+                f"plane: it lies at {surface.z_um:.2f} um, {wanted_um - surface.z_um:.2f} um below the middle of the "
+                f"{found.defect.kind}, which is mostly gone; nothing more was milled; choose another"
+            )
+
+    def register(self, result: Correlative) -> Registration:
+        """Where the SIMS raster lies in the CT volume; kept, as are its corrected maps and the phases that they show.
+
+        Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
+        of :func:`register_to_ct`, and when the two contradict each other.
+        """
+        assert result.aim is not None
+        found: Findings = result.aim.about
+        maps = make_maps(result.uids["sims"], self.data, self.settings)
+        keep(maps, self.data)
+        raster = maps.raster
+        with timed("registration", self.seconds):
+            registration = register_to_ct(
+                sims_active(maps.image),
+                found.tomogram.volume,
+                found.tomogram.voxel_um,
+                raster,
+                found.surface.z_um if found.seen is not None else found.plane_z_um,
+                found.scan_to_specimen,
+            )
+        told: dict[str, Any] = {}
+        if found.seen is not None:
+            height = found.surface.mean(Height.seen(registration))
+            registration, told["se_apart_nm"] = together(registration, found.seen, raster)
+            registration = replace(registration, exposed_z_um=height.z_um, sigma_z_um=height.sigma_um)
+        about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
+        parents = [result.uids["tomography"], result.latest("milling")]
+        results.save(self.data, maps.uid, "registration", metadata=about, parents=parents)
+        tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents)
+        return registration
+
+    def aim(self, found: Findings) -> Aim:
+        """The box to mill down to the middle of the chosen ROI, the field to map, and how."""
+        centre_um, fov_um = self._in_scan(found), self._fov_um(found)
+        box = self._box(found, found.surface.z_um - found.plane_z_um, centre_um)
+        return Aim(mill=box, fov_um=fov_um, centre_um=centre_um, about=found, sims_args=self._sims_args(found, fov_um))
+
+    def _fov_um(self, found: Findings) -> float:
+        """As wide as shows the ROI's particle and what surrounds it, to the half micrometre."""
+        if self.choices.fov_um is not None:
+            return self.choices.fov_um
+        wanted_um = 2 * (found.reach_um + BESIDE_UM)
+        return float(np.clip(math.ceil(2 * wanted_um) / 2, *FIELD_UM))
+
+    def _sims_args(self, found: Findings, fov_um: float) -> dict[str, Any]:
+        """Pixels, dwell and frames that bring the counts and consume no more than the ROI can spare."""
+        planner, like = Planner(self.settings), sims_request(self.settings, fov_um=fov_um)
+        budget_nm = self.choices.map_depth_nm or self.settings.planning.map_depth_nm
+        counts = self.choices.sims_counts or planner.ions_of(like, "NCA", "58Ni")
+        spared_nm = min(budget_nm, 1e3 * SPENT_SHARE * found.height_um)
+        asked = map_for(planner, counts, like, spared_nm, self.settings.scan.side_px)
+        return {"shape": asked.raster.shape, "dwell_ms": asked.raster.dwell_ms, "frames": asked.frames}
+
+    @staticmethod
+    def _in_scan(found: Findings) -> tuple[float, float]:
+        """The defect in the scan frame of the ion beam."""
+        u, v = apply_affine(invert_affine(found.scan_to_specimen), [found.defect.centre_um[:2]])[0]
+        return float(u), float(v)
+
+    def _box(self, found: Findings, depth_um: float, centre_um: tuple[float, float]) -> Rectangle:
+        size_um = self._fov_um(found) + self.choices.mill_margin_um
+        return Rectangle(
+            size_um=(size_um, size_um),
+            depth_um=depth_um,
+            centre_um=centre_um,
+            solid_fraction=self._solid_fraction(found, size_um, depth_um),
+            passes=self.choices.mill_passes,
+        )
+
+    def _solid_fraction(self, found: Findings, size_um: float, depth_um: float) -> float:
+        """Dose that the box takes relative to one full of LCO: active material seen by CT, binder by recipe."""
+        z, y, x = coordinates_um(found.segmentation.active.shape, found.segmentation.voxel_um)
+        cx, cy, _ = found.defect.centre_um
+        top_um = found.surface.z_um
+        # a step thinner than a voxel is made of what is around it
+        half_um = max(0.5 * depth_um, 0.5 * found.segmentation.voxel_um)
+        box = np.ix_(
+            abs(z - (top_um - 0.5 * depth_um)) <= half_um, abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2
+        )
+        active = float(found.segmentation.active[box].mean())
+        sputtering = self.settings.sputtering
+        binder = sputtering.rate_lco_um3_per_nc / sputtering.rate_binder_um3_per_nc * self.choices.binder_share
+        return float(np.clip(active + (1.0 - active) * binder, 0.05, 1.0))

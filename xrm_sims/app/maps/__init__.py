@@ -1,0 +1,1 @@
+"""SIMS maps and their phases as results of a run."""

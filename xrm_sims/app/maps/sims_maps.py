@@ -1,0 +1,251 @@
+"""What the command maps does: gather a raster's parts, correct, align and sum its frames, keep and draw what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xrm_sims.app.common.progress import stages
+from xrm_sims.app.common.rasters import raster_of
+from xrm_sims.app.session.hardware import session_settings
+from xrm_sims.correlate.maps.counting import AlignedFrames, Counters, Ions, Summed
+from xrm_sims.correlate.maps.depth import DepthProfile, depth_profiles, depth_scale
+from xrm_sims.correlate.maps.drift import Drift, measure_drift
+from xrm_sims.correlate.maps.isotopes import Departures, RatioMap, channels_of, find_enriched, ratio_map
+from xrm_sims.data import find_run, results
+from xrm_sims.data.figures import keep_figures
+from xrm_sims.data.layout import Layout
+from xrm_sims.data.stored import StoredFrames, raster_doses_nc, stored_configuration, stored_raster
+from xrm_sims.patterns import Raster
+from xrm_sims.settings import Settings
+
+KIND = "maps"
+LITHIUM = "6Li/7Li"
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Everything that comes of one raster, whose ``start`` document is that of its first part.
+
+    ``counts`` (channel, row, column) are as they were read, the frames over one another to a pixel. ``drift`` is None
+    where frames were summed as they are or there is but one, ``ratio`` and ``departures`` where no ratio was asked for,
+    ``profiles`` empty for a single frame.
+    """
+
+    start: dict[str, Any]
+    raster: Raster
+    counters: Counters
+    counts: NDArray[np.float64]
+    summed: Summed
+    drift: Drift | None
+    ratio_name: str | None
+    ratio: RatioMap | None
+    departures: Departures | None
+    profiles: dict[str, DepthProfile]
+
+    @property
+    def uid(self) -> str:
+        return str(self.start["uid"])
+
+    @property
+    def whole_raster(self) -> Raster:
+        """With the dwell of all frames together."""
+        return replace(self.raster, dwell_ms=self.summed.frames * self.raster.dwell_ms)
+
+    @property
+    def image(self) -> NDArray[np.float64]:
+        """Ions (channel, row, column) as a picture: none below zero, where not every frame was seen as if it had."""
+        seen = np.maximum(self.summed.seen, 1e-6) / self.summed.frames
+        return np.maximum(self.summed.ions.number / np.maximum(seen, 0.5), 0.0)
+
+    @property
+    def totals(self) -> Ions:
+        """(channel,) sums over the part of the field that every frame shows."""
+        return self.summed.ions.over(self.summed.whole)
+
+
+def make_maps(
+    run: str,
+    data: Path | None,
+    settings: Settings,
+    ratio: str | None = None,
+    align: bool = True,
+    progress: Progress = lambda name, share: None,
+    *,
+    uncorrected_too: bool = False,
+) -> Maps:
+    """Read a raster with all its parts and compute its maps.
+
+    ``uncorrected_too`` : where nothing tells of the collectors, as of others' maps, counts pass for ions.
+
+    Raises ValueError for an unknown run and one that is no raster, for a ratio of channels that were not counted, and
+    where counts cannot be corrected or frames cannot be aligned.
+    """
+    names = None if ratio is None else channels_of(ratio)
+    frames, start, counters = _stored(run, data, uncorrected_too)
+    if names is not None and (missing := [name for name in names if name not in counters.labels]):
+        raise ValueError(
+            f"ratio: run {start['uid']} has no channel {' nor '.join(missing)}, its collectors stood on "
+            f"{', '.join(counters.labels)}; measure again with sims --channels"
+        )
+    raster = raster_of(start)
+    drift = _drift(AlignedFrames(frames, counters), progress) if align and len(frames) > 1 else None
+    aligned = AlignedFrames(frames, counters, None if drift is None else drift.shift_px)
+    progress("maps", 0.0)
+    summed = aligned.total()
+    progress("maps", 0.5)
+    found = departures = None
+    masks = {"whole field": summed.whole}
+    if names is not None:
+        light, heavy = (summed.channel(name) for name in names)
+        found = ratio_map(light, heavy, summed.whole)
+        departures = find_enriched(light, heavy, summed.whole, raster)
+        masks |= {f"region {region.number}": departures.numbers == region.number for region in departures.regions[:3]}
+    profiles: dict[str, DepthProfile] = {}
+    if len(frames) > 1:
+        doses = raster_doses_nc(start["uid"], data)
+        scale = depth_scale([doses[index] for index in start["frame_indices"]], raster, settings)
+        profiles = depth_profiles(aligned, scale, masks)
+    progress("maps", 1.0)
+    name = None if names is None else "/".join(names)
+    return Maps(start, raster, counters, aligned.counted(), summed, drift, name, found, departures, profiles)
+
+
+def report_maps(run: str, *, data: Path | None, out: Path | None, ratio: str | None, align: bool) -> Maps:
+    """The command: compute, keep, say it in words, draw."""
+    settings = session_settings(Layout.of(data).root)
+    with stages() as progress:
+        maps = make_maps(run, data, settings, ratio, align, progress)
+    keep(maps, data)
+    natural = settings.sector.natural_6li_per_7li if maps.ratio_name == LITHIUM else None
+    print("\n".join(in_words(maps, natural)))
+    if out is not None:
+        pictures = draw(maps, natural, out)
+        keep_figures(data, maps.uid, pictures)
+        for path in pictures:
+            print(path)
+    print(f"maps kept at /results/{maps.uid}/{KIND}")
+    return maps
+
+
+def keep(maps: Maps, data: Path | None) -> None:
+    """At ``/results/<uid>/maps``."""
+    summed = maps.summed
+    arrays: dict[str, NDArray[Any]] = {
+        "counts": summed.ions.number, "variance": summed.ions.variance, "frames_seen": summed.seen,
+    }  # fmt: skip
+    about: dict[str, Any] = {
+        "channels": list(summed.labels),
+        "frames": summed.frames,
+        "fov_um": maps.raster.fov_um,
+        "dead_time_ns": 1e9 * maps.counters.dead_time_s,
+        "dark_rate_cps": maps.counters.dark_rate_cps,
+        "aligned": maps.drift is not None,
+    }
+    totals = maps.totals
+    tables: dict[str, Any] = {
+        "totals": [
+            {"channel": label, "ions": float(number), "error": float(error)}
+            for label, number, error in zip(summed.labels, totals.number, totals.error, strict=True)
+        ]
+    }
+    if maps.drift is not None:
+        arrays |= {"drift_px": maps.drift.shift_px, "drift_sigma_px": maps.drift.sigma_px}
+        about["drift_reference"] = maps.drift.reference
+    for name, profile in maps.profiles.items():
+        tables[f"profile_{name.replace(' ', '_')}"] = profile.as_rows()
+    if maps.ratio is not None and maps.departures is not None:
+        arrays |= {
+            "ratio": maps.ratio.ratio, "ratio_sigma": maps.ratio.sigma, "departing": maps.departures.numbers,
+        }  # fmt: skip
+        about |= {"ratio": maps.ratio_name, "rest": vars(maps.departures.rest)}
+        if maps.departures.regions:
+            tables["regions"] = [region.as_row() for region in maps.departures.regions]
+    results.save(data, maps.uid, KIND, arrays, about, tables=tables)
+
+
+def kept_ions(uid: str, data: Path | None) -> NDArray[np.float64]:
+    """(channel, row, column) as :func:`keep` has kept them; ValueError when nobody has."""
+    return np.asarray(results.load(data, uid, KIND).arrays["counts"], dtype=float)
+
+
+def in_words(maps: Maps, natural: float | None) -> list[str]:
+    """What there is, line by line."""
+    summed, raster, totals = maps.summed, maps.raster, maps.totals
+    rows, columns = raster.shape
+    frames = "1 frame" if summed.frames == 1 else f"{summed.frames} frames"
+    lines = [f"{frames} of {rows} x {columns} pixels over {raster.fov_um:g} um; dead time and darks corrected"]
+    if maps.drift is not None:
+        reach_px = float(np.hypot(*np.ptp(maps.drift.shift_px, axis=0)))
+        lines.append(
+            f"drift of {reach_px:.2f} px ({1e3 * raster.pixel_um * reach_px:.0f} nm) undone, each place known to "
+            f"{maps.drift.sigma_px.max():.2f} px; {summed.whole.mean():.1%} of the field in every frame"
+        )
+    lines += [
+        f"{label:>6} {number:14,.0f} +- {error:,.0f} ions"
+        for label, number, error in zip(summed.labels, totals.number, totals.error, strict=True)
+    ]
+    if maps.profiles:
+        scale = next(iter(maps.profiles.values())).scale
+        lines.append(f"depth: from {_nm(scale.depth_um[0], scale.sigma_um[0])} to "
+                     f"{_nm(scale.depth_um[-1], scale.sigma_um[-1])} nm below the first frame's surface")  # fmt: skip
+    if maps.departures is not None:
+        rest, regions = maps.departures.rest, maps.departures.regions
+        nature = "" if natural is None else f" (natural {natural:.4f})"
+        found = f"regions that depart: {len(regions)}"
+        lines.append(f"{maps.ratio_name} {rest.value:.5f} +- {rest.sigma:.5f}{nature}; {found}")
+        lines += [
+            f"  {one.number}: {one.kind}, {one.ratio:.4f} +- {one.sigma:.4f} over {one.area_um2:.3g} um2 "
+            f"at u {one.u_um:.2f}, v {one.v_um:.2f} um"
+            for one in regions
+        ]
+    return lines
+
+
+def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
+    """``maps.png``; ``profile.png`` of several frames; ``ratio.png`` where one was asked for."""
+    from xrm_sims.correlate.figures import drawing, figures
+
+    summed = maps.summed
+    shown = np.where(summed.whole, summed.ions.number, 0.0)
+    figure = figures.channels_figure(shown, summed.labels, maps.raster, maps.totals.error.tolist())
+    drawn = {"maps": figure}
+    if maps.profiles:
+        drawn["profile"] = figures.profile_figure(maps.profiles)
+    if maps.ratio is not None and maps.departures is not None and maps.ratio_name is not None:
+        drawn["ratio"] = figures.ratio_figure(maps.ratio, maps.departures, maps.ratio_name, natural, maps.raster)
+    return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
+
+
+def _stored(run: str, data: Path | None, uncorrected_too: bool) -> tuple[StoredFrames, dict[str, Any], Counters]:
+    start = find_run(run, data).metadata["start"]
+    kind = start.get("scan_type", start.get("plan_name", "run of unknown kind"))
+    if kind != "sims_raster":
+        raise ValueError(f"run {start['uid']}: is a {kind}, and maps are made of a sims_raster; name one of those")
+    frames, first = stored_raster(start["uid"], data)
+    told = stored_configuration(first["uid"], data)
+    if uncorrected_too and not any("_collector_" in key for key in told):
+        return frames, first, Counters.unknown(first)
+    return frames, first, Counters.from_documents(first, told)
+
+
+def _drift(frames: AlignedFrames, progress: Progress) -> Drift:
+    progress("drift", 0.0)
+
+    def image(frame: int) -> NDArray[np.float64]:
+        progress("drift", frame / len(frames))
+        return frames.raw(frame).number.sum(axis=0)
+
+    drift = measure_drift(image, len(frames))
+    progress("drift", 1.0)
+    return drift
+
+
+def _nm(value_um: float, sigma_um: float) -> str:
+    return f"{1e3 * value_um:.1f} +- {1e3 * sigma_um:.1f}"

@@ -1,0 +1,1 @@
+"""Unattended measurements: night sheets, the queue server, the status page."""

@@ -1,0 +1,132 @@
+"""What is computed between the steps of a night: reconstruct, find ROIs, align, register."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from plans import Aim, Computed, Correlative
+from plans.validation import count, positive, settable
+from xrm_sims.app.correlative.figures import draw
+from xrm_sims.app.correlative.findings import Choices, Findings
+from xrm_sims.app.correlative.workflow import Analysis
+from xrm_sims.app.tomography.figures import draw_tomogram
+from xrm_sims.app.tomography.tomogram import Tomogram, reconstruct_tomogram
+from xrm_sims.correlate.volume.ranking import DefectRule, NoDefectError, read_rule
+from xrm_sims.settings import Settings
+
+_DEFAULT, _RULE = Choices(), DefectRule()
+
+
+class NightBench:
+    """The functions of a night over one data root; every result is kept there before the night goes on.
+
+    ``pictures`` is the folder for pictures, a sub-folder for each tomogram; their paths are collected in ``drawn`` by
+    the uid of the run that they show.
+    """
+
+    def __init__(self, data: Path, settings: Settings, pictures: Path) -> None:
+        self.data = data
+        self.settings = settings
+        self.pictures = pictures
+        self.drawn: dict[str, list[Path]] = {}
+        self._analysis = Analysis(data, settings)
+
+    def check(self, do: str, arguments: Mapping[str, Any]) -> None:
+        """ValueError, beginning with the argument's name, when a computation cannot take these."""
+        calls: dict[str, Callable[..., Computed]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
+        settable(arguments, calls[do], do, ("tomography_uid", "tomogram"))
+        if do == "find_rois":
+            read_rule({name: value for name, value in arguments.items() if name in DefectRule.model_fields})
+        whole = {name: value for name, value in arguments.items() if name in ("sweeps", "mill_passes")}
+        for name, value in whole.items():
+            count(1, **{name: value})
+        for name in ("voxel_um", "relaxation", "fov_um", "least_diameter_um"):
+            if arguments.get(name) is not None:
+                positive(**{name: arguments[name]})
+
+    def reconstruct(
+        self,
+        tomography_uid: str,
+        *,
+        sweeps: int = _DEFAULT.sweeps,
+        relaxation: float = _DEFAULT.relaxation,
+        voxel_um: float | None = None,
+        correct: bool = True,
+        sharpen: bool = False,
+    ) -> Computed:
+        """The volume, kept as the run's result, and its slices as a picture."""
+        tomogram = reconstruct_tomogram(
+            tomography_uid,
+            self.data,
+            voxel_um=voxel_um,
+            sweeps=sweeps,
+            relaxation=relaxation,
+            correct=correct,
+            sharpen=sharpen,
+        )
+        self.drawn[tomogram.uid] = draw_tomogram(tomogram, self.pictures / tomogram.uid[:8])
+        nz, ny, nx = tomogram.volume.shape
+        said = f"{nx} × {ny} × {nz} voxels of {tomogram.voxel_um:g} um"
+        return Computed(tomogram, said if tomogram.resolution is None else f"{said}, edge {tomogram.resolution}")
+
+    def find_rois(
+        self,
+        tomogram: Tomogram,
+        *,
+        kinds: Sequence[str] = _RULE.kinds,
+        depth_um: tuple[float, float] = _RULE.depth_um,
+        least_diameter_um: float = _RULE.least_diameter_um,
+        least_edge_um: float = _RULE.least_edge_um,
+        least_confidence: float = _RULE.least_confidence,
+        fov_um: float | None = _DEFAULT.fov_um,
+        mill_margin_um: float = _DEFAULT.mill_margin_um,
+        mill_passes: int = _DEFAULT.mill_passes,
+    ) -> Computed:
+        """The best ROI by the rule, or None when there is none."""
+        rule = read_rule(
+            {
+                "kinds": kinds,
+                "depth_um": depth_um,
+                "least_diameter_um": least_diameter_um,
+                "least_edge_um": least_edge_um,
+                "least_confidence": least_confidence,
+            }
+        )
+        choices = replace(_DEFAULT, rule=rule, fov_um=fov_um, mill_margin_um=mill_margin_um, mill_passes=mill_passes)
+        self._analysis = replace(self._analysis, choices=choices)
+        try:
+            aim = self._analysis.choose(tomogram)
+        except NoDefectError as nothing:
+            return Computed(None, f"no ROI: {nothing}")
+        found: Findings = aim.about
+        defect = found.defect
+        x, y, z = defect.centre_um
+        return Computed(
+            aim,
+            f"{len(found.defects)} found; chosen: {defect.kind} of {defect.diameter_um:.2f} um at "
+            f"({x:.1f}, {y:.1f}, {z:.1f}) um, {defect.depth_um:.1f} um deep",
+        )
+
+    def align(self, aim: Aim, se_uid: str) -> Computed:
+        """Where the ion beam's scan frame has the ROI."""
+        aligned = self._analysis.align(aim, se_uid)
+        u, v = aligned.centre_um
+        return Computed(aligned, f"ROI at ({u:.2f}, {v:.2f}) um of the ion beam's field")
+
+    def verify(self, aim: Aim, se_uid: str) -> Computed:
+        """Where the milled plane is, and what is left to mill."""
+        further = self._analysis.verify(aim, se_uid)
+        found: Findings = further.about
+        above_nm = 1e3 * (found.surface.z_um - found.plane_z_um)
+        return Computed(further, f"plane {above_nm:+.0f} nm above the middle of the ROI")
+
+    def register(self, result: Correlative) -> Computed:
+        """Where the map lies in the volume; the overlay as a picture."""
+        registration = self._analysis.register(result)
+        result.registration = registration
+        if {"se_before", "se_after"} <= result.uids.keys():
+            self.drawn[result.uids["sims"]] = draw(result, self.data, self.pictures / result.uids["sims"][:8])
+        return Computed(registration, f"registered within {registration.sigma_nm:.0f} nm")

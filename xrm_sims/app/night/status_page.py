@@ -1,0 +1,189 @@
+"""A page that shows from elsewhere how far the night is: read only, on the loopback interface.
+
+It reads journal, night records and frame files of a data root and asks nothing of the process that measures, so that
+it cannot disturb it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from plans.preflight import duration
+from xrm_sims.app.common.errors import in_one_line
+from xrm_sims.app.common.html import Element, document, element, table
+from xrm_sims.app.common.last_frame import LastFrame, png_of
+from xrm_sims.app.common.progress import Tally
+from xrm_sims.app.session.night_record import newest
+from xrm_sims.data.journal import journal_paths, read_journal
+from xrm_sims.data.layout import HOST, Layout
+
+REFRESH_S = 5
+_HOSTS = ("127.0.0.1", "localhost")
+
+
+def status_of(data: Path | None = None) -> dict[str, Any]:
+    """Everything the page says, as plain values: ``state``, ``holder``, ``run``, ``night``.
+
+    ``state`` is "idle", "measuring", or "lost": a run that never ended and nobody holds the instrument any more.
+    """
+    layout = Layout.of(data)
+    holder = holder_of(layout)
+    run = _run(layout)
+    going_on = run is not None and run["exit_status"] is None
+    state = "idle" if not going_on else "measuring" if holder else "lost"
+    return {
+        "state": state,
+        "data": str(layout.root),
+        "time": time.time(),
+        "holder": holder,
+        "run": run,
+        "night": newest(layout),
+    }
+
+
+def holder_of(layout: Layout) -> str | None:
+    """Who drives the instrument, as its lock says; None when nobody of this computer does. The lock itself is left
+    alone: to try it would be in the way of whoever opens the instrument at that moment."""
+    try:
+        said = (layout.root / "twin" / "lock").read_text().strip()
+    except OSError:
+        return None
+    found = re.search(r"pid (\d+) on (\S+)", said)
+    if found is None:
+        return None
+    if found[2] == socket.gethostname():
+        try:
+            os.kill(int(found[1]), 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+    return said
+
+
+def _run(layout: Layout) -> dict[str, Any] | None:
+    """The newest run."""
+    paths = journal_paths(layout.journal)
+    if not paths:
+        return None
+    tally = Tally(read_journal(paths[-1]))
+    if not tally.start:
+        return None
+    wall_s, instrument_s = tally.left_s or (None, None)
+    return {
+        "uid": tally.start["uid"],
+        "kind": tally.kind,
+        "sample": tally.start.get("sample_name", ""),
+        "operator": tally.start.get("operator", ""),
+        "began": tally.start["time"],
+        "taken": tally.taken,
+        "total": tally.total,
+        "unit": tally.unit,
+        "left_s": wall_s,
+        "instrument_left_s": instrument_s,
+        "exit_status": None if tally.stop is None else tally.stop["exit_status"],
+    }
+
+
+def picture_of(data: Path | None = None) -> bytes | None:
+    """The newest frame of the newest run that has one, as a PNG."""
+    for path in reversed(journal_paths(Layout.of(data).journal)):
+        glance = LastFrame(read_journal(path)).look()
+        if glance is not None:
+            return png_of(glance)
+    return None
+
+
+def page_of(status: dict[str, Any]) -> str:
+    """The page; it renews itself every few seconds and refers to nothing but its own picture."""
+    run, night = status["run"], status["night"]
+    parts = [element("h1", _headline(status), class_=status["state"])]
+    if run is not None:
+        left = "" if run["left_s"] is None else f", {duration(run['left_s'])} left"
+        own = "" if run["left_s"] is None else f" ({duration(run['instrument_left_s'])} of instrument time)"
+        ended = "" if run["exit_status"] is None else f", ended: {run['exit_status']}"
+        what, far = f"{run['kind'].replace('_', ' ')} of {run['sample']}", f"{run['taken']} of {run['total']}"
+        parts.append(
+            element("p", f"{what}, run ", element("code", run["uid"]), f": {far} {run['unit']}s{left}{own}{ended}")
+        )
+        parts.append(element("progress", max=run["total"], value=run["taken"]))
+    if night is not None:
+        parts.append(element("h2", f"{night['title']}: {night['state']}"))
+        parts.append(_steps(night["outcomes"]))
+    if run is not None:
+        parts.append(element("p", element("img", src="picture.png", alt="last image")))
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["time"]))
+    own_data = element("a", "status.json", href="status.json")
+    parts.append(element("p", f"{status['data']}, {when}. Read only; ", own_data))
+    return document(_headline(status), *parts, refresh_s=REFRESH_S)
+
+
+def _steps(outcomes: list[dict[str, Any]]) -> Element:
+    rows = [(step["sample"], step["do"], step["status"], step["said"]) for step in outcomes]
+    return table(("Specimen", "Step", "Outcome", "What came of it"), rows, classes=[o["status"] for o in outcomes])
+
+
+def _headline(status: dict[str, Any]) -> str:
+    return {
+        "idle": f"Idle; the instrument is held by {status['holder']}" if status["holder"] else "Idle",
+        "measuring": "Measuring",
+        "lost": "A run never ended and nobody holds the instrument: xrm-sims recover makes it safe",
+    }[status["state"]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    data: Path | None = None
+
+    def do_GET(self) -> None:
+        if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in _HOSTS:  # a foreign page's name for this computer
+            return self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"only for this computer\n")
+        path = self.path.partition("?")[0]
+        try:
+            if path == "/":
+                self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page_of(status_of(self.data)).encode())
+            elif path == "/status.json":
+                self._answer(HTTPStatus.OK, "application/json", json.dumps(status_of(self.data)).encode())
+            elif path == "/picture.png" and (picture := picture_of(self.data)) is not None:
+                self._answer(HTTPStatus.OK, "image/png", picture)
+            else:
+                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is /, /status.json and /picture.png\n")
+        except (ValueError, OSError) as error:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{in_one_line(error)}\n".encode())
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def make_server(data: Path | None, port: int) -> ThreadingHTTPServer:
+    """Bound, not yet serving; port 0 takes a free one. RuntimeError when the port cannot be used."""
+    try:
+        return ThreadingHTTPServer((HOST, port), type("Handler", (_Handler,), {"data": data}))
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"port {port} on {HOST} cannot be used ({error}); choose another") from error
+
+
+def serve_status(data: Path | None, port: int, announce: Callable[[str], object]) -> None:
+    """Until Ctrl-C."""
+    with make_server(data, port) as server:
+        announce(f"Watch {Layout.of(data).root} at http://{HOST}:{server.server_port}/ (Ctrl-C stops)")
+        server.serve_forever()

@@ -1,0 +1,1 @@
+"""Volumes as results of a run: reconstruction, resolution, two targets."""

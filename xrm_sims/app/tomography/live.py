@@ -1,0 +1,91 @@
+"""Watching a scan from another process: its journal says what comes, its files hold it, nothing is asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from recon import LiveReconstruction
+from xrm_sims.app.common.progress import RunProgress
+from xrm_sims.correlate.figures.drawing import image_in, new_figure, save, scale_bar
+from xrm_sims.data.journal import find_journal, follow_journal, interrupted_runs, read_start
+from xrm_sims.data.layout import Layout
+from xrm_sims.geometry import ConeGeometry
+
+LATEST = "latest"
+POLL_S = 0.5
+PICTURE = "live.png"
+BRIGHTEST = 0.999  # quantile of the slice that is drawn white
+
+
+def watch(run: str, data: Path | None, out: Path, *, every_s: float = 2.0, announce: Callable[[str], object]) -> Path:
+    """Reconstruct a tomography run while another process takes it; the path of its picture, when it has ended.
+
+    The central slice is drawn to ``out`` at most every ``every_s`` seconds; a reader never finds half a picture.
+
+    Parameters
+    ----------
+    run : uid or its first characters, or "latest": the one that is going on, or else the next to begin.
+
+    Raises ValueError for a run that is not there or is no tomogram.
+    """
+    folder = Layout.of(data).journal
+    path = _running(folder, announce) if run == LATEST else find_journal(folder, run)
+    announce(f"watching run {path.stem}; Ctrl-C ends the watching and leaves the scan alone")
+    picture, pause = out / PICTURE, threading.Event()
+    live, progress = LiveReconstruction(), RunProgress()
+    voxel_um, drawn, since_s = 0.0, 0, 0.0
+    for documents in follow_journal(path):
+        for name, doc in documents:
+            live(name, doc)
+            progress(name, doc)
+            if name == "start":
+                voxel_um = _geometry(doc).voxel_um
+        views = live.progress.views
+        if views > drawn and since_s >= every_s:
+            save(_figure(live.slice, voxel_um, f"{views} of {live.progress.expected} views"), picture)
+            drawn, since_s = views, 0.0
+        pause.wait(POLL_S)
+        since_s += POLL_S
+    done = live.result()
+    middle = done.volume[len(done.volume) // 2]
+    return save(_figure(middle, voxel_um, f"all {done.geometry.num_views} views, run {path.stem[:8]}"), picture)
+
+
+def _running(folder: Path, announce: Callable[[str], object]) -> Path:
+    """Journal of the tomography that goes on; waits for one to begin."""
+    pause, told = threading.Event(), False
+    while True:
+        open_runs = interrupted_runs(folder) if folder.is_dir() else []
+        for path in reversed(open_runs):
+            if read_start(path).get("scan_type") == "tomography":
+                return path
+        if not told:
+            announce(f"no tomography goes on in {folder.parent}; waiting for one to begin")
+            told = True
+        pause.wait(POLL_S)
+
+
+def _geometry(start: dict[str, Any]) -> ConeGeometry:
+    if start.get("scan_type") != "tomography":
+        raise ValueError(
+            f"run {start['uid']}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography"
+        )
+    return ConeGeometry.from_dict(start["geometry"])
+
+
+def _figure(image: Any, voxel_um: float, title: str) -> Figure:
+    """The central slice in micrometres."""
+    figure = new_figure(6.0, 6.2)
+    axes = figure.subplots()
+    half_y, half_x = (0.5 * n * voxel_um for n in image.shape)
+    white = float(np.quantile(image, BRIGHTEST))
+    image_in(axes, image, (-half_x, half_x, -half_y, half_y), "gray", (0.0, white))
+    scale_bar(axes)
+    axes.set_title(title, fontsize=9, loc="left")
+    return figure

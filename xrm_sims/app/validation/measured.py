@@ -1,0 +1,64 @@
+"""What the rows of the validation measured, for rows and pictures alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+
+from xrm_sims.app.validation.fields import Field
+from xrm_sims.specimen.materials import Material
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Counts ([element,] row, column), the truth's material (row, column) and where nothing shades or tilts it."""
+
+    counts: NDArray[np.float64]
+    material: NDArray[np.uint8]
+    flat: NDArray[np.bool_]
+    grain: NDArray[np.uint32]
+    pixel_um: float
+
+    def well_inside(self, materials: tuple[Material, ...], guard_um: float) -> NDArray[np.bool_]:
+        """Pixels (row, column) whose surroundings are all of these materials, in the plane."""
+        size = 2 * max(1, round(guard_um / self.pixel_um)) + 1
+        return np.asarray(binary_erosion(np.isin(self.material, materials) & self.flat, np.ones((size, size))))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A pore on the plane through its middle, as lithium map and as tomogram on the same pixels (row, column).
+
+    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation;
+    left : lithium in the middle of the hole over that around it.
+    """
+
+    field: Field
+    slice_per_um: NDArray[np.float64]
+    centre_um: NDArray[np.float64]
+    diameter_um: float
+    shift_um: NDArray[np.float64]
+    likeness: float
+    left: float
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """Grey values of voxels well inside one material, and which particle each is of (-1 for none).
+
+    raw : by filtered back projection; regularised : with the default arguments.
+    """
+
+    raw: NDArray[np.float64]
+    regularised: NDArray[np.float64]
+    material: NDArray[np.uint8]
+    particle: NDArray[np.int64]
+
+    def of(self, material: Material) -> NDArray[np.float64]:
+        return self.raw[self.material == material]
+
+    def groups(self, material: Material) -> NDArray[np.int64]:
+        return self.particle[self.material == material]

@@ -1,0 +1,1 @@
+"""Maps of ions: counting statistics, drift, isotope ratios, depth profiles."""

@@ -1,0 +1,1 @@
+"""Which phase a pixel or a particle is."""

@@ -1,0 +1,310 @@
+"""Which phase each pixel of a SIMS map shows, from its counts and from the CT slice beneath: probabilities.
+
+What the beam meets sends out its own counts, and the beam's tail and redeposition bring a little from around, which is
+computed from the map itself (``spill``). Of active material two things are asked apart: how the counts are shared among
+the channels, which tells LCO from NCA however the place is shaded or tilted, and how many there are, which tells the
+exposed plane from the bottom of a pore. Binder sends aluminium (and C2H3, which looks like it), an empty pore nothing.
+How deep binder lies nobody can tell, as CT does not see it: at the bottom of a pore it is binder until it is too dim.
+
+The shares, the distributions of sums and the levels of aluminium are those of the map: expectation and maximisation
+from rough starts. What CT says of a place is its prior, likeness to the neighbours a mean field (Zhang, IEEE Trans.
+Signal Process. 40 (1992) 2570). Maps are (channel, row, column) counts; labels name the channels by isotope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.special import gammaln, logsumexp
+
+from xrm_sims.correlate.maps.field_maps import check_labels, sum_frames
+from xrm_sims.settings import Settings
+
+CHANNELS = ("7Li", "27Al", "58Ni", "59Co")
+
+
+class Phase(IntEnum):
+    PORE = 0
+    BINDER = 1
+    LCO = 2
+    NCA = 3
+
+    @property
+    def words(self) -> str:
+        return self.name if self in (Phase.LCO, Phase.NCA) else self.name.lower()
+
+
+# What a beam can meet: a pore shows nothing, or what lies at its bottom.
+EMPTY, BINDER, LCO, NCA, LCO_BELOW, NCA_BELOW = range(6)
+_PHASE_OF = (Phase.PORE, Phase.BINDER, Phase.LCO, Phase.NCA, Phase.PORE, Phase.PORE)
+
+
+def _start(li: float, al: float, ni: float, co: float) -> Mapping[str, float]:
+    return dict(zip(CHANNELS, (li, al, ni, co), strict=True))
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """How the mixture starts and how much neighbours and CT count. Counts are relative to active material's sum."""
+
+    lco_start: Mapping[str, float] = field(default_factory=lambda: _start(0.98, 1e-4, 1e-4, 0.02))
+    nca_start: Mapping[str, float] = field(default_factory=lambda: _start(0.965, 0.02, 0.013, 0.002))
+    binder_al: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # levels of aluminium, whose weights are fitted
+    shares: tuple[float, ...] = (0.3, 0.4, 0.5, 0.5, 0.15, 0.15)  # prior, of the states where CT sees none or some
+    flat_spread: float = 0.25  # relative, of the counts on the exposed plane
+    sum_bins: int = 40
+    largest_sum: float = 2.0  # the last bin is open
+    coupling: float = 0.5  # of a pixel to each of its 8 neighbours
+    ct_doubt: float = 0.03  # how often CT is wrong well inside a particle or a void
+    ct_sigma_um: float = 0.05  # of its boundaries, beyond the blur that the slice itself shows
+    rounds: int = 8
+    sweeps: int = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseMap:
+    """Probabilities (phase, row, column) in the order of ``Phase``, and what they rest on.
+
+    ``nca_share`` (row, column): of what the beam met there, if active at all, the probability that it was NCA; at any
+    depth. ``rates`` : mean counts per pixel of LCO and NCA on the exposed plane, in the order of ``CHANNELS``, as is
+    ``spill`` (channel, row, column): expected counts from around a pixel and from the counters' dark rate.
+    """
+
+    probabilities: NDArray[np.float32]
+    nca_share: NDArray[np.float32]
+    rates: dict[Phase, NDArray[np.float64]]
+    spill: NDArray[np.float64]
+    pixel_um: float
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """(row, column), the most probable ``Phase``."""
+        return self.probabilities.argmax(axis=0).astype(np.uint8)
+
+    @property
+    def certainty(self) -> NDArray[np.float32]:
+        """(row, column), the probability of the most probable phase."""
+        return np.asarray(self.probabilities.max(axis=0))
+
+    def sure(self, phase: Phase, guard_um: float = 0.0, least: float = 0.95) -> NDArray[np.bool_]:
+        """(row, column): at least so probable, and so far from all that is not."""
+        there = self.probabilities[phase] >= least
+        if guard_um > 0 and not there.all():
+            there &= ndimage.distance_transform_edt(there) * self.pixel_um > guard_um
+        return there
+
+
+def tells_phases(labels: Sequence[str]) -> bool:
+    """Whether a map of these channels can be told apart."""
+    return set(CHANNELS) <= set(labels)
+
+
+def of_channels(counts: ArrayLike, labels: Sequence[str]) -> NDArray[np.float64]:
+    """Counts summed over frames (channel, row, column) in the order of ``CHANNELS``; ValueError names a missing one."""
+    maps = sum_frames(counts)
+    check_labels(maps, labels)
+    for needed in CHANNELS:
+        if needed not in labels:
+            raise ValueError(f"labels: phases need channel {needed}, got {', '.join(labels)}")
+    return maps[[list(labels).index(name) for name in CHANNELS]]
+
+
+def spill_of(counts: NDArray[np.float64], pixel_um: float, dwell_s: float, settings: Settings) -> NDArray[np.float64]:
+    """Counts per pixel (channel, row, column) that do not come from the place the beam is meant to meet.
+
+    The beam's tail, what lands again and is sputtered once more, and dark counts in ``dwell_s`` (of all frames).
+    """
+    ion, sputtering = settings.ion, settings.sputtering
+    spread = np.full(counts.shape, settings.sector.dark_rate_cps * dwell_s)
+    for share, sigma_um in (
+        (ion.tail_fraction, ion.tail_sigma_nm * 1e-3),
+        (sputtering.redeposited_fraction, sputtering.redeposition_um),
+    ):
+        sigma_px = sigma_um / pixel_um
+        spread += share * ndimage.gaussian_filter(counts, (0.0, sigma_px, sigma_px), mode="nearest")
+    return spread
+
+
+def active_in_field(
+    slice_: ArrayLike, pixel_um: float, sigma_um: float, settings: PhaseSettings = PhaseSettings()
+) -> NDArray[np.float64]:
+    """Prior probability (row, column) of active material from a normalised CT slice (0 void, 1 active) in the field.
+
+    ``sigma_um`` is the registration's; pixels outside the volume (NaN) are undecided.
+    """
+    image = np.asarray(slice_, dtype=float)
+    known = np.nan_to_num(np.clip(image, 0.0, 1.0), nan=0.5)
+    smooth = ndimage.gaussian_filter(known, np.hypot(sigma_um, settings.ct_sigma_um) / pixel_um, mode="nearest")
+    return np.asarray(np.clip(smooth, settings.ct_doubt, 1.0 - settings.ct_doubt))
+
+
+class PhaseModel:
+    """The mixture as fitted to one map; :meth:`posterior` weighs it again with another prior.
+
+    Parameters
+    ----------
+    counts : ([frame,] channel, row, column), raw; frames are summed.
+    labels : of the channels; 7Li, 27Al, 58Ni and 59Co are needed.
+    pixel_um, dwell_s : of the raster; the dwell of all frames together.
+    active : prior probability of active material (row, column) as :func:`active_in_field` gives it; even when left out.
+
+    Raises ValueError naming a channel that is missing, a prior of another shape, or a map without lithium.
+    """
+
+    def __init__(
+        self,
+        counts: ArrayLike,
+        labels: Sequence[str],
+        *,
+        pixel_um: float,
+        dwell_s: float,
+        instrument: Settings,
+        active: ArrayLike | None = None,
+        settings: PhaseSettings = PhaseSettings(),
+    ) -> None:
+        self.counts = of_channels(counts, labels)
+        self.pixel_um, self.settings = pixel_um, settings
+        shape = self.counts.shape[1:]
+        self.active = np.full(shape, 0.5) if active is None else np.asarray(active, dtype=float)
+        if self.active.shape != shape:
+            raise ValueError(f"active: has shape {self.active.shape}, the map {shape}")
+        self.spill = spill_of(self.counts, pixel_um, dwell_s, instrument)
+        self.total = self.counts.sum(axis=0)
+        self.typical = _typical_sum(self.total)
+        self._spilt = self.spill.sum(axis=0)
+        self._log_spill, self._log_factorial = np.log(self.spill), gammaln(self.total + 1.0)
+        self._start()
+        self._fit()
+
+    def posterior(self, nca_prior: ArrayLike | None = None) -> PhaseMap:
+        """Probabilities; ``nca_prior`` (row, column) is that of NCA where something is active, as of its particle."""
+        prior, sweeps = self._log_prior(nca_prior), self.settings.sweeps
+        weights = self._iterate(prior, self._log_likelihoods(), self._weights, sweeps)
+        probabilities = np.zeros((len(Phase), *self.total.shape), np.float32)
+        for state, phase in enumerate(_PHASE_OF):
+            probabilities[phase] += weights[state]
+        nca, lco = weights[NCA] + weights[NCA_BELOW], weights[LCO] + weights[LCO_BELOW]
+        rates = {phase: self._mean_sum(s) * self._theta[s] for s, phase in ((LCO, Phase.LCO), (NCA, Phase.NCA))}
+        return PhaseMap(
+            probabilities,
+            np.asarray(nca / np.maximum(nca + lco, 1e-30), dtype=np.float32),
+            rates,
+            self.spill,
+            self.pixel_um,
+        )
+
+    def _start(self) -> None:
+        s = self.settings
+        self._theta = {LCO: _shares(s.lco_start), NCA: _shares(s.nca_start)}
+        self._levels = np.array(s.binder_al) * self.typical
+        self._level_weights = np.full(len(self._levels), 1.0 / len(self._levels))
+        edges = np.linspace(0.0, s.largest_sum, s.sum_bins + 1)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        flat = np.exp(-0.5 * ((middles - 1.0) / s.flat_spread) ** 2)
+        self._bins = np.clip((self.total / self.typical / edges[1]).astype(int), 0, s.sum_bins - 1)
+        self._bin_counts = max(edges[1] * self.typical, 1.0)  # integers that fall into one
+        even = np.full(s.sum_bins, 1.0 / s.sum_bins)
+        self._sums = {LCO: flat / flat.sum(), NCA: flat / flat.sum(), LCO_BELOW: even, NCA_BELOW: even.copy()}
+        self._weights = np.full((len(_PHASE_OF), *self.total.shape), 1.0 / len(_PHASE_OF), np.float32)
+
+    def _fit(self) -> None:
+        for _ in range(self.settings.rounds):
+            self._weights = self._iterate(self._log_prior(None), self._log_likelihoods(), self._weights, 1)
+            self._maximise()
+
+    def _iterate(
+        self, prior: NDArray[np.float32], likelihood: NDArray[np.float32], weights: NDArray[np.float32], sweeps: int
+    ) -> NDArray[np.float32]:
+        """Mean field: each pixel's probabilities given those of its neighbours."""
+        alone = prior + likelihood
+        for _ in range(sweeps):
+            around = 9.0 * ndimage.uniform_filter(weights, (0, 3, 3), mode="nearest") - weights
+            weights = _normalised(alone + self.settings.coupling * around)
+        return weights
+
+    def _log_prior(self, nca_prior: ArrayLike | None) -> NDArray[np.float32]:
+        """(state, row, column)."""
+        prior = np.empty((len(_PHASE_OF), *self.total.shape))
+        for state, share in enumerate(self.settings.shares):
+            prior[state] = share * (self.active if state in (LCO, NCA) else 1.0 - self.active)
+        if nca_prior is not None:
+            nca = np.asarray(nca_prior, dtype=float)
+            for lco_state, nca_state in ((LCO, NCA), (LCO_BELOW, NCA_BELOW)):
+                both = prior[lco_state] + prior[nca_state]
+                prior[lco_state], prior[nca_state] = both * (1.0 - nca), both * nca
+        return np.log(np.maximum(prior, 1e-12)).astype(np.float32)
+
+    def _log_likelihoods(self) -> NDArray[np.float32]:
+        """(state, row, column): of the sum of counts and of how it is shared, up to what all states have in common."""
+        logs = np.empty((len(_PHASE_OF), *self.total.shape), np.float32)
+        own = np.maximum(self.total - self._spilt, 0.0)
+        for plane, below in ((LCO, LCO_BELOW), (NCA, NCA_BELOW)):
+            shared = self._shared(own * self._theta[plane][:, None, None] + self.spill)
+            for state in (plane, below):
+                logs[state] = shared + np.log(self._sums[state] / self._bin_counts)[self._bins]
+        logs[EMPTY] = self._empty()
+        logs[BINDER] = logsumexp(self._binder_levels(), axis=0)
+        return logs
+
+    def _empty(self) -> NDArray[np.float64]:
+        """Poisson (row, column) of nothing but spill."""
+        return np.asarray((self.counts * self._log_spill).sum(axis=0) - self._spilt - self._log_factorial)
+
+    def _binder_levels(self) -> NDArray[np.float64]:
+        """(level, row, column) log likelihood and weight of each level of aluminium on top of the spill."""
+        empty, al = self._empty(), CHANNELS.index("27Al")
+        gains = [self.counts[al] * (np.log(self.spill[al] + n) - self._log_spill[al]) - n for n in self._levels]
+        return empty + np.stack(gains) + np.log(self._level_weights)[:, None, None]
+
+    def _shared(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log likelihood (row, column) of how the counts are shared, without the multinomial coefficient."""
+        safe = np.maximum(mean, 1e-9)
+        return np.asarray((self.counts * np.log(safe)).sum(axis=0) - self.total * np.log(safe.sum(axis=0)))
+
+    def _maximise(self) -> None:
+        s, weights = self.settings, self._weights
+        flat_bins = self._bins.ravel()
+        net = self.counts - self.spill
+        for state in (LCO, NCA):
+            mean = np.maximum((weights[state] * net).sum(axis=(1, 2)), 0.0)
+            start = _shares(s.lco_start if state == LCO else s.nca_start)
+            self._theta[state] = _shares_of(mean + self.typical * start)  # a pixel's worth of what was expected
+        for state, start in self._sums.items():
+            seen = np.bincount(flat_bins, weights[state].ravel(), minlength=s.sum_bins)
+            smooth = ndimage.gaussian_filter1d(seen, 1.0, mode="nearest") + 0.5
+            self._sums[state] = smooth / smooth.sum() if seen.sum() > 1 else start
+        levels = _normalised(self._binder_levels()) * weights[BINDER]
+        self._level_weights = _shares_of(levels.sum(axis=(1, 2)) + 1.0)
+
+    def _mean_sum(self, state: int) -> float:
+        weights = self._weights[state]
+        return float((weights * (self.total - self._spilt)).sum() / max(float(weights.sum()), 1e-9))
+
+
+def _typical_sum(total: NDArray[np.float64]) -> float:
+    """Sum of counts of a pixel of active material, from the brighter half of a smoothed map."""
+    smooth = ndimage.uniform_filter(total, 3, mode="nearest")
+    bright = smooth > 0.5 * np.percentile(smooth, 95)
+    typical = float(np.median(total[bright])) if bright.any() else 0.0
+    if typical < 1.0:
+        raise ValueError(f"counts: {total.mean():.3g} per pixel are too few to tell phases; sum frames or dwell longer")
+    return typical
+
+
+def _shares(table: Mapping[str, float]) -> NDArray[np.float64]:
+    return _shares_of(np.array([table[n] for n in CHANNELS]))
+
+
+def _shares_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(values / values.sum())
+
+
+def _normalised(logs: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Logarithms to probabilities along the first axis."""
+    weights = np.exp(logs - logs.max(axis=0))
+    return np.asarray(weights / weights.sum(axis=0), dtype=np.float32)

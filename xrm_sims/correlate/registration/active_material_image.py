@@ -1,0 +1,154 @@
+"""What a SIMS raster and a CT volume have in common: an image of active material, on comparable scales.
+
+The map shows the first solid under each pixel; where a void is open at the exposed plane, that is what lies at its
+bottom. CT knows active material only: what lies under a void may be seen, or be hidden by binder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from xrm_sims.correlate.volume.segment import Volume
+from xrm_sims.patterns import Raster
+
+
+def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """Counts (frame, channel, row, column) or (channel, row, column) to one image, 0 to about 1.
+
+    Frames and channels are summed and the square root taken, which makes Poisson noise the same everywhere.
+    Raises ValueError for a blank or misshapen raster.
+    """
+    array = np.asarray(counts, dtype=float)
+    if array.ndim == 4:
+        array = array.sum(axis=0)
+    if array.ndim != 3 or min(array.shape[1:]) < 16:
+        raise ValueError(
+            f"sims_counts: got shape {np.shape(counts)}, needs ([frame,] channel, row, column) of at least 16 pixels"
+        )
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError("sims_counts: needs finite counts of at least 0")
+    total = array[list(channels)].sum(axis=0) if channels else array.sum(axis=0)
+    return _stretched(total, "sims_counts")
+
+
+def se_active(image: ArrayLike) -> NDArray[np.float64]:
+    """Secondary-electron counts (row, column) to one image, 0 to about 1: what is hit deep down or is binder is dark.
+
+    Raises ValueError for a blank or misshapen image.
+    """
+    array = np.asarray(image, dtype=float)
+    if array.ndim != 2 or min(array.shape) < 16:
+        raise ValueError(f"se_image: got shape {array.shape}, needs (row, column) of at least 16 pixels")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError("se_image: needs finite counts of at least 0")
+    return _stretched(array, "se_image")
+
+
+def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """The root of counts, from dark to bright areas 0 to 1."""
+    root = np.sqrt(counts)
+    low, high = np.percentile(ndimage.uniform_filter(root, 5), [2, 98])
+    if high - low < 0.5:
+        raise ValueError(
+            f"{name}: blank, goes from {low**2:.3g} to {high**2:.3g} counts per pixel; there is nothing to register"
+        )
+    return np.clip((root - low) / (high - low), -0.5, 1.5)
+
+
+def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
+    """2 x 3 affine from pixel (column, row) to scan coordinates (u, v) in um."""
+    rows, columns = raster.shape
+    pixel = raster.pixel_um
+    return np.array(
+        [
+            [pixel, 0.0, raster.centre_um[0] - (columns - 1) / 2 * pixel],
+            [0.0, pixel, raster.centre_um[1] - (rows - 1) / 2 * pixel],
+        ]
+    )
+
+
+def chain(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
+    """The 2 x 3 affine that applies ``inner`` first."""
+    full = [np.vstack([np.asarray(m, float), [0.0, 0.0, 1.0]]) for m in (outer, inner)]
+    return (full[0] @ full[1])[:2]
+
+
+SURFACE_STEP_UM = 0.1  # voxels in which the surfaces of active material are kept
+STEEPNESS = 4.0  # of a surface, relative to the blurred one
+UNDER_UM = 1.5  # what lies that little under a void is about as bright in a map as the plane itself
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveStack:
+    """Slices (z, y, x) of active material around the exposed plane, and where there is some shortly under each.
+
+    ``origin_um`` (x, y, z) is the centre of voxel (0, 0, 0).
+    """
+
+    slices: Volume
+    under: Volume
+    origin_um: NDArray[np.float64]
+    voxel_um: float
+
+    def index(self, points_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
+        """(3, n) fractional (k, j, i) of specimen points (n, 2) at height z."""
+        i, j = ((points_um - self.origin_um[:2]) / self.voxel_um).T
+        return np.stack([np.full(len(points_um), (z_um - self.origin_um[2]) / self.voxel_um), j, i])
+
+    def plane(self, z_um: float) -> NDArray[np.float32]:
+        """The slice (y, x) at a height, between voxels linear; the outermost one beyond the ends."""
+        k = float(np.clip((z_um - self.origin_um[2]) / self.voxel_um, 0, len(self.slices) - 1))
+        low = min(int(k), len(self.slices) - 2)
+        part = np.float32(k - low)
+        return np.asarray((1 - part) * self.slices[low] + part * self.slices[low + 1], dtype=np.float32)
+
+    def blurred_plane(self, z_um: float, sigma_um: float) -> NDArray[np.float32]:
+        return np.asarray(ndimage.gaussian_filter(self.plane(z_um), sigma_um / self.voxel_um))
+
+
+def active_stack(
+    normalised: Volume,
+    voxel_um: float,
+    z_um: tuple[float, float],
+    centre_um: NDArray[np.float64],
+    reach_um: float,
+) -> ActiveStack:
+    """The part of a normalised volume (1 is active material) within ``reach_um`` of ``centre_um`` (x, y) and ``z_um``,
+    in voxels of about ``SURFACE_STEP_UM``.
+
+    Raises ValueError when the plane is outside the volume.
+    """
+    nz, ny, nx = normalised.shape
+    z = (np.arange(nz) - (nz - 1) / 2) * voxel_um
+    if z_um[0] < z[0] or z_um[1] > z[-1]:
+        raise ValueError(
+            f"exposed_z_um: the search from {z_um[0]:.2f} to {z_um[1]:.2f} um leaves the volume, "
+            f"which reaches from {z[0]:.2f} to {z[-1]:.2f} um"
+        )
+    first, last = int((z_um[0] - UNDER_UM - z[0]) / voxel_um), int((z_um[1] - z[0]) / voxel_um) + 2
+    cut, corner = [slice(max(0, first), last)], [float(z[max(0, first)])]
+    for n, middle in ((ny, centre_um[1]), (nx, centre_um[0])):
+        mid = middle / voxel_um + (n - 1) / 2
+        low, high = int(np.floor(mid - reach_um / voxel_um)), int(np.ceil(mid + reach_um / voxel_um)) + 1
+        cut.append(slice(max(0, low), max(0, min(n, high))))
+        corner.append((max(0, low) - (n - 1) / 2) * voxel_um)
+    part = normalised[tuple(cut)]
+    if min(part.shape) < 4:
+        raise ValueError(
+            f"initial: puts the field's centre at ({centre_um[0]:.1f}, {centre_um[1]:.1f}) um, outside the volume"
+        )
+    finer = max(1, round(voxel_um / SURFACE_STEP_UM))
+    fine = surfaces(ndimage.zoom(np.clip(part, 0.0, 1.0), [(n * finer - finer + 1) / n for n in part.shape], order=1))
+    below = max(1, round(UNDER_UM * finer / voxel_um / 2))
+    under = ndimage.maximum_filter1d(fine, 2 * below + 1, axis=0, origin=below, mode="nearest")
+    return ActiveStack(fine, under, np.array(corner[::-1]), voxel_um / finer)
+
+
+def surfaces(part: Volume) -> Volume:
+    """A blurred volume of active material (0 to 1) with its surfaces made steep again: they are where it is one half,
+    whatever the blur, and a map cuts them without any blur in depth."""
+    return np.clip(0.5 + STEEPNESS * (part - 0.5), 0.0, 1.0).astype(np.float32)

@@ -1,0 +1,188 @@
+"""Where a map lies in a volume when nothing says so: at any height, turned by any angle, anywhere.
+
+Coarsely by normalised cross-correlation (J. P. Lewis, Vision Interface 1995, in scikit-image) of the map, turned step
+by step, with slice after slice; the best few places are then registered as any other, and the best has to lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.feature import match_template, peak_local_max
+
+from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct
+from xrm_sims.correlate.volume.segment import Volume, normalise
+from xrm_sims.patterns import Raster
+
+NEAR = RegisterSettings(rotation_range_deg=4.5, offset_range_um=1.0, height_range_um=1.0)
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class AnywhereSettings:
+    voxel_um: float = 0.4  # in which both are compared
+    blur_um: float = 0.4
+    rotation_step_deg: float = 3.0
+    height_step_um: float = 0.4
+    around: float = 0.35  # of the field may lie beyond the volume, where there is nothing
+    least_deviation: float = 0.15  # of active material (0 to 1) in the part of a slice that a map is compared with
+    candidates: int = 5
+    apart_um: float = 2.0  # of two places, or apart_deg in angle: closer ones are one
+    apart_deg: float = 15.0
+    least_lead: float = 0.05  # of the best registration's correlation over that of the next place
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A coarse one: scan → specimen (2 x 3), height, likeness."""
+
+    affine: NDArray[np.float64]
+    z_um: float
+    score: float
+    centre_um: tuple[float, float]
+
+
+def register_anywhere(
+    image: NDArray[np.float64],
+    ct_volume: Volume,
+    voxel_um: float,
+    raster: Raster,
+    z_um: float | None = None,
+    settings: AnywhereSettings = AnywhereSettings(),
+    progress: Progress = lambda name, share: None,
+) -> Registration:
+    """As :func:`register_to_ct` without a first guess; ``z_um`` is the height, where that is known at least.
+
+    The map must not be mirrored. Raises ValueError as :func:`register_to_ct`, and when two places are as good.
+    """
+    places = coarse_places(image, ct_volume, voxel_um, raster, z_um, settings, progress)
+    found: list[tuple[Registration, Place]] = []
+    refused: list[ValueError] = []
+    for n, place in enumerate(places):
+        progress("registration", n / len(places))
+        try:
+            found.append((register_to_ct(image, ct_volume, voxel_um, raster, place.z_um, place.affine, NEAR), place))
+        except ValueError as refusal:
+            refused.append(refusal)
+    progress("registration", 1.0)
+    if not found:
+        raise refused[0]
+    found.sort(key=lambda each: -each[0].score)
+    best = found[0][0]
+    others = [r.score for r, _ in found[1:] if _apart(r, best, raster, settings)]
+    lead = best.score - max([*others, 0.0])
+    if lead < settings.least_lead:
+        raise ValueError(
+            f"registration: another place in the volume fits almost as well (correlation {best.score:.2f}, {lead:.3f} "
+            "ahead); say where the map lies, or map a larger field"
+        )
+    return replace(best, lead=min(best.lead, lead))
+
+
+def coarse_places(
+    image: NDArray[np.float64],
+    ct_volume: Volume,
+    voxel_um: float,
+    raster: Raster,
+    z_um: float | None,
+    settings: AnywhereSettings = AnywhereSettings(),
+    progress: Progress = lambda name, share: None,
+) -> list[Place]:
+    """The best places, best first; ValueError for a height outside the volume."""
+    slices, step_um = _coarse_volume(ct_volume, voxel_um, settings)
+    heights_um = (np.arange(len(slices)) - (len(slices) - 1) / 2) * step_um
+    every = max(1, round(settings.height_step_um / step_um))
+    levels = np.arange(0, len(slices), every)
+    if z_um is not None:
+        if abs(z_um) > heights_um[-1]:
+            raise ValueError(f"z_um: {z_um:g} um is outside the volume, which reaches to +-{heights_um[-1]:.2f} um")
+        levels = np.flatnonzero(np.abs(heights_um - z_um) < NEAR.height_range_um + 0.5 * step_um)
+    side = int(0.96 * min(raster.shape) * raster.pixel_um / step_um)
+    pad = int(settings.around * side)
+    planes = [np.pad(slices[k], pad) for k in levels]
+    flat = [_without_contrast(plane, side, settings) for plane in planes]
+    turns = np.arange(0.0, 360.0, settings.rotation_step_deg)
+    found: list[Place] = []
+    for n, turn_deg in enumerate(turns):
+        progress("place", n / len(turns))
+        linear = _turned(turn_deg)
+        template = _template(image, raster, linear, side, step_um, settings)
+        for k, plane, blank in zip(levels, planes, flat, strict=True):
+            score = match_template(plane, template)
+            score[blank] = -1.0
+            for row, column in peak_local_max(score, 2, threshold_abs=0.0, num_peaks=2, exclude_border=False):
+                at = np.array([column, row]) + (side - 1) / 2 - pad - (np.array(slices.shape[:0:-1]) - 1) / 2
+                centre = at * step_um
+                affine = np.column_stack([linear, centre - linear @ np.array(raster.centre_um)])
+                middle = (float(centre[0]), float(centre[1]))
+                found.append(Place(affine, float(heights_um[k]), float(score[row, column]), middle))
+    progress("place", 1.0)
+    found.sort(key=lambda place: -place.score)
+    kept: list[Place] = []
+    for place in found:
+        if len(kept) < settings.candidates and all(_distinct(place, other, settings) for other in kept):
+            kept.append(place)
+    return kept
+
+
+def _coarse_volume(ct_volume: Volume, voxel_um: float, settings: AnywhereSettings) -> tuple[Volume, float]:
+    """Active material (0 to 1), blurred, every few voxels; and how far apart those are."""
+    every = max(1, round(settings.voxel_um / voxel_um))
+    active = np.clip(normalise(ct_volume, voxel_um), 0.0, 1.0)
+    blurred = ndimage.gaussian_filter(active, settings.blur_um / voxel_um)
+    middle = [slice((n - 1) % every // 2, None, every) for n in blurred.shape]  # symmetric about the volume's middle
+    return np.ascontiguousarray(blurred[tuple(middle)]), every * voxel_um
+
+
+def _template(
+    image: NDArray[np.float64],
+    raster: Raster,
+    linear: NDArray[np.float64],
+    side: int,
+    step_um: float,
+    settings: AnywhereSettings,
+) -> NDArray[np.float64]:
+    """The middle of the map as it lies in the specimen; its corners, where the turned map ends, at its own mean."""
+    smooth = ndimage.gaussian_filter(image, settings.blur_um / raster.pixel_um)
+    axis = (np.arange(side) - (side - 1) / 2) * step_um
+    x, y = np.meshgrid(axis, axis)
+    uv = np.linalg.inv(linear) @ np.stack([x.ravel(), y.ravel()])
+    at = uv[::-1] / raster.pixel_um + (np.array(image.shape)[:, None] - 1) / 2
+    template = ndimage.map_coordinates(smooth, at, order=1, cval=float(smooth.mean()))
+    return np.asarray(template.reshape(side, side), dtype=float)
+
+
+def _without_contrast(plane: NDArray[np.float32], side: int, settings: AnywhereSettings) -> NDArray[np.bool_]:
+    """Windows in which too little is seen to compare anything with, by their first row and column."""
+    deviation = np.sqrt(
+        np.maximum(ndimage.uniform_filter(plane**2, side) - ndimage.uniform_filter(plane, side) ** 2, 0.0)
+    )
+    rows, columns = (n - side + 1 for n in plane.shape)
+    return np.asarray(deviation[side // 2 :, side // 2 :][:rows, :columns] < settings.least_deviation)
+
+
+def _turned(deg: float) -> NDArray[np.float64]:
+    cos, sin = np.cos(np.radians(deg)), np.sin(np.radians(deg))
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def _distinct(one: Place, other: Place, settings: AnywhereSettings) -> bool:
+    aside_um = np.linalg.norm(np.subtract([*one.centre_um, one.z_um], [*other.centre_um, other.z_um]))
+    return bool(aside_um > settings.apart_um) or _turned_apart(one.affine, other.affine) > settings.apart_deg
+
+
+def _apart(one: Registration, other: Registration, raster: Raster, settings: AnywhereSettings) -> bool:
+    middle = np.array([*raster.centre_um, 1.0])
+    aside_um = np.linalg.norm(one.scan_to_specimen @ middle - other.scan_to_specimen @ middle)
+    turned_deg = _turned_apart(one.scan_to_specimen, other.scan_to_specimen)
+    return bool(aside_um > settings.apart_um) or turned_deg > settings.apart_deg
+
+
+def _turned_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Degrees between two affines."""
+    relative = one[:, :2] @ np.linalg.inv(other[:, :2])
+    return float(abs(np.degrees(np.arctan2(relative[1, 0] - relative[0, 1], np.trace(relative)))))

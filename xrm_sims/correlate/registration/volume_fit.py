@@ -1,0 +1,329 @@
+"""Where a second volume of the same specimen lies in the first: shift, rotation and scale, found in 3D.
+
+The specimen frame of a reconstruction is anchored on the axis of the round pillar; its height, its angle and its size
+hang on drift and on how the run began. The second volume may see the materials otherwise, so each particle has a factor
+of its own between both: the least squares of c(A x + t) - f_particle w(x) over shift, rotation and scale, the factors
+projected out (variable projection, G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from skimage.registration import phase_cross_correlation
+from skimage.segmentation import expand_labels
+
+from xrm_sims.correlate.volume.segment import (
+    Segmentation,
+    Volume,
+    gather,
+    inside_pillar,
+    um_to_voxel,
+    voxel_to_um,
+)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VolumeFitSettings:
+    """Search ranges, blurs of the fit from coarse to fine, and when to refuse; lengths in micrometres."""
+
+    shift_range_um: float = 1.5
+    height_range_um: float = 4.0
+    rotation_range_deg: float = 2.0
+    scale_range: float = 0.02
+    coarse_um: tuple[float, float] = (0.5, 2.0)  # Gaussians between which the shift is looked for
+    blurs_um: tuple[float, ...] = (1.0, 0.5, 0.25)
+    spacing_um: float = 0.4  # of the points of the fit: the blur leaves nothing finer
+    rim_um: float = 0.6  # around a particle that the fit looks at
+    block_um: float = 4.0  # noise and misfit of one block have nothing to do with those of the next
+    settled_um: float = 1e-3
+    iterations: int = 20  # at each blur
+    least_correlation: float = 0.75
+    systematic_um: float = 0.03  # of both geometries, added in quadrature
+    largest_disagreement: float = 3.0  # of the halves, in units of the stated uncertainty
+    coarse_agreement_um: float = 0.6  # of the fit with the shift that correlation had found
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeFit:
+    """A second volume placed in the frame of the first.
+
+    matrix : 3 x 4 affine from (x, y, z) in the frame of the first to the frame of the second, both in um.
+    rotation_deg : about x, y and z; scale : lengths in the second over lengths in the first.
+    sigma_nm : stated standard uncertainty, rms displacement over the specimen; residual_nm : half of what two fits to
+    separate halves of the blocks disagree by, which is what they say of the whole's error.
+    coarse_um : how far (rms) the fit lies from the shift that correlation alone gave, which knows no rotation.
+    correlation : of the second volume with what the fit makes of the first.
+    """
+
+    matrix: Array
+    rotation_deg: tuple[float, float, float]
+    scale: float
+    sigma_nm: float
+    residual_nm: float
+    coarse_um: float
+    correlation: float
+
+    @property
+    def shift_um(self) -> tuple[float, float, float]:
+        x, y, z = self.matrix[:, 3].tolist()
+        return x, y, z
+
+    def as_dict(self) -> dict[str, object]:
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
+
+    def __str__(self) -> str:
+        x, y, z = (1e3 * s for s in self.shift_um)
+        turned = ", ".join(f"{angle:+.3f}" for angle in self.rotation_deg)
+        return (
+            f"shift {x:+.0f}, {y:+.0f}, {z:+.0f} nm, rotation {turned} deg about x, y, z, scale {self.scale:.5f}; "
+            f"known to {self.sigma_nm:.0f} nm (halves: {self.residual_nm:.0f} nm), correlation {self.correlation:.3f}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Where both volumes are compared: places (n, 3) in um, the first's values, particle and block of each."""
+
+    place_um: Array
+    value: Array
+    particle: NDArray[np.int64]
+    block: NDArray[np.int64]
+
+    def only(self, chosen: NDArray[np.bool_]) -> _Points:
+        return _Points(self.place_um[chosen], self.value[chosen], self.particle[chosen], self.block[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class _Normal:
+    """Jacobian (n, 7) with the factors projected out, residual (n,), and the second's values (n,), where seen."""
+
+    jacobian: Array
+    residual: Array
+    value: Array
+    block: NDArray[np.int64]
+
+    @property
+    def hessian(self) -> Array:
+        return self.jacobian.T @ self.jacobian
+
+    def step(self) -> Array:
+        return np.asarray(-np.linalg.solve(self.hessian, self.jacobian.T @ self.residual), float)
+
+    def covariance(self) -> Array:
+        """Of the seven parameters, from the scatter of the blocks' scores (sandwich)."""
+        blocks, of = np.unique(self.block, return_inverse=True)
+        score = np.zeros((len(blocks), 7))
+        np.add.at(score, of, self.jacobian * self.residual[:, None])
+        bread = np.linalg.inv(self.hessian)
+        return np.asarray(bread @ (score.T @ score) @ bread * len(blocks) / max(len(blocks) - 1, 1))
+
+
+def register_volume(
+    first: Segmentation, second: Volume, voxel_um: float, settings: VolumeFitSettings = VolumeFitSettings()
+) -> VolumeFit:
+    """Find the similarity that carries the frame of a segmented volume to that of another of the same specimen.
+
+    Parameters
+    ----------
+    first : particles and attenuation of the first volume.
+    second : (z, y, x) attenuation in 1/um, of whatever contrast between materials, in voxels of ``voxel_um``.
+
+    Raises
+    ------
+    ValueError when the volumes do not resemble each other, the best place lies outside the search ranges, or two
+    independent estimates disagree beyond the stated uncertainty.
+    """
+    image, voxel_um = gather(second, voxel_um, first.voxel_um)
+    if not np.isclose(voxel_um, first.voxel_um):
+        raise ValueError(
+            f"volumes: one has voxels of {first.voxel_um:g} um and the other of {voxel_um:g} um; reconstruct both with "
+            "the same --voxel-um"
+        )
+    matrix = np.eye(3, 4)
+    matrix[:, 3] = _coarse_shift(first, image, voxel_um, settings)
+    start, inner = matrix.copy(), _places(first, settings)
+    for blur_um in settings.blurs_um:
+        points, pyramid = _points(first, inner, blur_um, settings), _Image(image, voxel_um, blur_um)
+        matrix, normal = _fit(matrix, points, pyramid, settings)
+    corners = points.place_um[:: max(1, len(points.value) // 2000)]
+    sigma_um = float(np.hypot(_rms(normal.covariance(), corners), settings.systematic_um))
+    halves = [_fit(matrix, points.only(_board(points) == colour), pyramid, settings)[0] for colour in (0, 1)]
+    # two halves of twice the variance each differ by twice the whole's error
+    residual_um = 0.5 * _apart(halves[0], halves[1], corners)
+    modelled = normal.value - normal.residual
+    found = _described(
+        matrix, sigma_um, residual_um, _apart(matrix, start, corners), float(np.corrcoef(normal.value, modelled)[0, 1])
+    )
+    _refuse(found, settings)
+    return found
+
+
+def seen_by_both(
+    first: Segmentation, fit: VolumeFit, second_shape: tuple[int, ...], voxel_um: float
+) -> NDArray[np.bool_]:
+    """Voxels of the segmentation (z, y, x) whose place lies in the second volume, which has voxels of ``voxel_um``."""
+    shape, half_um = first.active.shape, 0.5 * (np.array(second_shape[::-1]) - 1) * voxel_um
+    seen = np.empty(shape, bool)
+    rows, columns = np.indices(shape[1:])
+    for k in range(shape[0]):
+        index = np.column_stack([np.full(rows.size, float(k)), rows.ravel(), columns.ravel()])
+        place_um = _carried(fit.matrix, voxel_to_um(index, shape, first.voxel_um))
+        seen[k] = (np.abs(place_um) <= half_um).all(axis=1).reshape(shape[1:])
+    return seen
+
+
+def _coarse_shift(first: Segmentation, image: Volume, voxel_um: float, settings: VolumeFitSettings) -> Array:
+    """(x, y, z) in um by which the second lies further along than the first: the peak of their cross-correlation."""
+    fine, wide = settings.coarse_um
+    reach = np.ceil(np.array([settings.height_range_um, settings.shift_range_um, settings.shift_range_um]) / voxel_um)
+    shape = np.maximum(first.active.shape, image.shape) + reach.astype(int)
+
+    def band(volume: Volume) -> Volume:
+        """Without what is too fine or too wide to be compared, and with room around it: the correlation is cyclic."""
+        some = ndimage.gaussian_filter(volume, fine / voxel_um) - ndimage.gaussian_filter(volume, wide / voxel_um)
+        return np.pad(some, [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(shape, volume.shape, strict=True)])
+
+    shift, _, _ = phase_cross_correlation(band(image), band(first.normalised), normalization=None, upsample_factor=4)
+    return np.asarray(shift, float)[::-1] * voxel_um
+
+
+def _places(first: Segmentation, settings: VolumeFitSettings) -> NDArray[np.bool_]:
+    """Voxels that are compared: a lattice inside the pillar."""
+    step = max(1, round(settings.spacing_um / first.voxel_um))
+    lattice = np.zeros(first.active.shape, bool)
+    lattice[step // 2 :: step, step // 2 :: step, step // 2 :: step] = True
+    return lattice & inside_pillar(first.active.shape, first.voxel_um, first.pillar, settings.rim_um)
+
+
+def _points(first: Segmentation, chosen: NDArray[np.bool_], blur_um: float, settings: VolumeFitSettings) -> _Points:
+    value = ndimage.gaussian_filter(first.normalised, blur_um / first.voxel_um)[chosen]
+    particle = expand_labels(first.particles, distance=settings.rim_um / first.voxel_um)[chosen]
+    place = voxel_to_um(np.argwhere(chosen).astype(float), chosen.shape, first.voxel_um)
+    cell = np.floor(place / settings.block_um).astype(np.int64)
+    cell -= cell.min(axis=0)
+    wide = cell.max(axis=0) + 1
+    block = np.asarray(np.ravel_multi_index(tuple(cell.T), tuple(wide)), np.int64)
+    return _Points(place, value.astype(float), particle.astype(np.int64), block)
+
+
+def _board(points: _Points) -> NDArray[np.int64]:
+    """Halves of the blocks, at random but the same each time."""
+    coin = np.random.default_rng(0).integers(0, 2, int(points.block.max()) + 1)
+    return np.asarray(coin[points.block])
+
+
+class _Image:
+    """A blurred volume that gives values and gradients at places."""
+
+    def __init__(self, volume: Volume, voxel_um: float, blur_um: float) -> None:
+        self.voxel_um = voxel_um
+        self.volume = ndimage.gaussian_filter(volume, blur_um / voxel_um)
+        self.slopes = [slope / voxel_um for slope in np.gradient(self.volume)][::-1]
+
+    def at(self, place_um: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Values (n,) and gradients (n, 3) along x, y, z of the places that are inside, and which these are."""
+        index = um_to_voxel(place_um, self.volume.shape, self.voxel_um)
+        inside = np.all((index >= 0) & (index <= np.array(self.volume.shape) - 1), axis=1)
+        at = index[inside].T
+        value, *slopes = (ndimage.map_coordinates(each, at, order=1) for each in (self.volume, *self.slopes))
+        return value.astype(float), np.column_stack(slopes).astype(float), inside
+
+
+def _fit(matrix: Array, points: _Points, image: _Image, settings: VolumeFitSettings) -> tuple[Array, _Normal]:
+    """Gauss-Newton steps until they move nothing any more."""
+    some = points.place_um[:: max(1, len(points.value) // 500)]
+    for _ in range(settings.iterations):
+        normal = _normal(matrix, points, image)
+        moved = _stepped(matrix, normal.step())
+        far = _apart(matrix, moved, some)
+        matrix = moved
+        if far < settings.settled_um:
+            break
+    return matrix, _normal(matrix, points, image)
+
+
+def _normal(matrix: Array, points: _Points, image: _Image) -> _Normal:
+    value, slope, inside = image.at(_carried(matrix, points.place_um))
+    if np.count_nonzero(inside) < 100:
+        raise ValueError("volumes: hardly overlap; do both show the same specimen at the same height?")
+    here = points.only(inside)
+    arm = here.place_um @ matrix[:, :3].T
+    jacobian = np.column_stack([slope, np.cross(arm, slope), (arm * slope).sum(axis=1)])
+    count = int(here.particle.max()) + 1
+    square = np.maximum(np.bincount(here.particle, here.value**2, count), 1e-12)
+
+    def without_factors(column: Array) -> Array:
+        factor = np.bincount(here.particle, here.value * column, count) / square
+        return np.asarray(column - factor[here.particle] * here.value)
+
+    projected = np.column_stack([without_factors(column) for column in jacobian.T])
+    return _Normal(projected, without_factors(value), value, here.block)
+
+
+def _carried(matrix: Array, place_um: Array) -> Array:
+    return np.asarray(place_um @ matrix[:, :3].T + matrix[:, 3])
+
+
+def _stepped(matrix: Array, step: Array) -> Array:
+    turn = np.exp(step[6]) * Rotation.from_rotvec(step[3:6]).as_matrix()
+    return np.column_stack([turn @ matrix[:, :3], matrix[:, 3] + step[:3]])
+
+
+def _apart(one: Array, other: Array, place_um: Array) -> float:
+    """Rms distance in um over places."""
+    return float(np.sqrt(((_carried(one, place_um) - _carried(other, place_um)) ** 2).sum(axis=1).mean()))
+
+
+def _rms(covariance: Array, place_um: Array) -> float:
+    """Rms displacement in um over places that the parameters' covariance amounts to."""
+    x, y, z = place_um.T
+    no, one = np.zeros_like(x), np.ones_like(x)
+    moved = np.array([[one, no, no, no, z, -y, x], [no, one, no, -z, no, x, y], [no, no, one, y, -x, no, z]])
+    return float(np.sqrt(np.einsum("ipn,pq,iqn->n", moved, covariance, moved).mean()))
+
+
+def _described(matrix: Array, sigma_um: float, residual_um: float, coarse_um: float, correlation: float) -> VolumeFit:
+    scale = float(np.cbrt(np.linalg.det(matrix[:, :3])))
+    about = np.degrees(Rotation.from_matrix(matrix[:, :3] / scale).as_rotvec()).tolist()
+    return VolumeFit(
+        matrix, (about[0], about[1], about[2]), scale, 1e3 * sigma_um, 1e3 * residual_um, coarse_um, correlation
+    )
+
+
+def _refuse(fit: VolumeFit, settings: VolumeFitSettings) -> None:
+    """ValueError when the fit cannot be trusted."""
+    if fit.correlation < settings.least_correlation:
+        raise ValueError(
+            f"volumes: resemble each other too little (correlation {fit.correlation:.2f}, needs "
+            f"{settings.least_correlation:.2f}); do both runs show the same specimen?"
+        )
+    x, y, z = fit.shift_um
+    ranges = {
+        "shifted": (float(np.hypot(x, y)), settings.shift_range_um, "um"),
+        "raised": (abs(z), settings.height_range_um, "um"),
+        "turned": (float(np.linalg.norm(fit.rotation_deg)), settings.rotation_range_deg, "deg"),
+        "scaled": (abs(fit.scale - 1), settings.scale_range, ""),
+    }
+    for how, (found, most, unit) in ranges.items():
+        if found > most:
+            raise ValueError(
+                f"volumes: the second would have to be {how} by {found:.3g} {unit}, beyond the search range of "
+                f"{most:g} {unit}; was the specimen moved between the runs?"
+            )
+    if fit.residual_nm > settings.largest_disagreement * fit.sigma_nm:
+        raise ValueError(
+            f"volumes: two halves of the specimen place the second volume {2 * fit.residual_nm:.0f} nm apart, and "
+            f"{fit.sigma_nm:.0f} nm are the stated uncertainty; look at both reconstructions"
+        )
+    if fit.coarse_um > settings.coarse_agreement_um:
+        raise ValueError(
+            f"volumes: correlation and least squares place the second volume {fit.coarse_um:.2f} um apart, needs "
+            f"{settings.coarse_agreement_um:g} um; look at both reconstructions"
+        )

@@ -1,0 +1,275 @@
+"""Pores and cracks inside particles, and which of them to go and look at.
+
+A void inside a particle shows as a deficit of attenuation. Below a few voxels it never reaches zero, so voids are not
+cut out of the thresholded volume but measured on the deficit itself: its depth says whether there is one, its sum how
+large it is (blur keeps the sum), its weighted centre where it lies. Two things are looked for: basins closed on all
+sides (pores, buried cracks) and slits narrower than a box (cracks open to the particle's surface). Voids between
+particles are neither closed nor within a particle's own ellipsoid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage import feature, filters
+from skimage.segmentation import watershed
+
+from xrm_sims.correlate.volume.segment import Segmentation, Volume, merge_shallow, segment, um_to_voxel, voxel_to_um
+
+LEVEL = 0.05  # steps in which basins are closed off, as shares of the active material's attenuation
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One void inside a particle; positions in the specimen frame.
+
+    ``extents_um`` are the full lengths of the uniform ellipsoid with the same second moments, longest first, ``normal``
+    its shortest axis; ``opening_um`` is the thickness in the middle that its volume asks for at the other two.
+    ``contrast`` is the deepest deficit (1 is empty), ``enclosure`` the share of the surrounding shell that is the
+    parent particle, ``confidence`` their product after the contrast is held against the noise. ``comparison`` is the
+    particle that the same map could show beside it (0: none), ``comparison_intact`` 1, halved with every defect in it.
+    """
+
+    label: int
+    kind: str
+    centre_um: tuple[float, float, float]
+    diameter_um: float
+    volume_um3: float
+    extents_um: tuple[float, float, float]
+    normal: tuple[float, float, float]
+    opening_um: float
+    depth_um: float
+    edge_um: float
+    particle: int
+    contrast: float
+    enclosure: float
+    confidence: float
+    comparison: int = 0
+    comparison_intact: float = 0.0
+
+    @property
+    def elongation(self) -> float:
+        return self.extents_um[0] / self.extents_um[2]
+
+    @property
+    def hollow_um(self) -> float:
+        """How much thicker it spreads than its volume fills: voids that cross or touch leave their ellipsoid hollow."""
+        return max(0.0, self.extents_um[2] - self.opening_um)
+
+    def as_dict(self) -> dict[str, object]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict`."""
+        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        return cls(**told)
+
+
+@dataclass(frozen=True)
+class DefectSettings:
+    """What counts as a defect; contrasts are shares of the active material's attenuation."""
+
+    least_contrast: float = 0.1
+    noise_factor: float = 2.0  # the deepest deficit stands this many times above the noise
+    smooth_um: float = 0.14  # before neighbours are told apart
+    least_share: float = 0.4  # of the contrast asked for: what is shallower belongs to no defect
+    rim_share: float = 0.3  # a defect reaches out to this share of its own deepest deficit
+    split_share: float = 0.8  # neighbours are two when the pass between them is below this share of the lesser
+    most_um3: float = 15.0  # larger voids are none inside a particle
+    slit_um: float = 0.8  # voids open to the particle's surface count when narrower than this
+    psf_sigma_um: float = 0.2  # blur taken off the second moments
+    crack_length_um: float = 1.0
+    crack_flatness: float = 0.55  # shortest over middle extent below this: a crack
+    crack_width: float = 0.3  # middle over longest extent above this: else a string of pores
+    within_particle: float = 1.0  # mean radius in units of the particle's own ellipsoid
+    least_enclosure: float = 0.75
+    shell_um: float = 0.2  # the rim is that wide; what encloses it is looked for two to three times as far out
+    border_um: float = 0.5  # nothing is believed this close to the volume's faces
+    comparison_um: float = 7.0  # another particle this near, in the same plane, can be compared
+    comparison_area_um2: float = 4.0  # of which so much is to be seen
+
+
+def find_defects(
+    volume: Volume,
+    voxel_um: float,
+    settings: DefectSettings = DefectSettings(),
+    segmentation: Segmentation | None = None,
+) -> list[Defect]:
+    """Pores and cracks of a volume (z, y, x) in 1/um, the most certain first.
+
+    Pass the ``segmentation`` of the same volume, when there is one already. Raises ValueError for a volume without
+    contrast (see :func:`segment`).
+    """
+    seg = segmentation or segment(volume, voxel_um)
+    box = _box(seg.particles > 0, margin=4)
+    origin = np.array([s.start for s in box])
+    deficit = 1.0 - np.clip(seg.normalised[box], 0.0, 1.0)
+    particles = seg.particles[box]
+    response = _response(deficit, particles, voxel_um, settings)
+    high = max(settings.least_contrast, settings.noise_factor * seg.noise)
+    labels = _grow(response, high, seg.voxel_um, settings)
+    shapes = _ellipsoids(particles)
+    found = []
+    for n, where in enumerate(ndimage.find_objects(labels), start=1):
+        if where is None:
+            continue
+        defect = _measure(n, labels, where, deficit, response, particles, shapes, origin, seg, settings)
+        if defect is not None:
+            found.append(defect)
+    found.sort(key=lambda d: (-d.confidence, -d.volume_um3))
+    many = Counter(d.particle for d in found)
+    return [_beside_another(replace(d, label=n), many, seg, settings) for n, d in enumerate(found, start=1)]
+
+
+def _beside_another(defect: Defect, many: Counter[int], seg: Segmentation, settings: DefectSettings) -> Defect:
+    """With the particle that a map of the defect's plane could show for comparison: the most intact one near it, the
+    one cut the widest among equals."""
+    z, y, x = um_to_voxel(np.array(defect.centre_um), seg.particles.shape, seg.voxel_um)
+    plane = seg.particles[int(np.clip(round(z), 0, len(seg.particles) - 1))]
+    rows, columns = np.ogrid[: plane.shape[0], : plane.shape[1]]
+    near = np.hypot(rows - y, columns - x) * seg.voxel_um <= settings.comparison_um
+    areas_um2 = np.bincount(plane[near], minlength=defect.particle + 1) * seg.voxel_um**2
+    areas_um2[[0, defect.particle]] = 0.0
+    wide = np.flatnonzero(areas_um2 >= settings.comparison_area_um2)
+    if not wide.size:
+        return defect
+    best = max(wide.tolist(), key=lambda label: (-many[label], areas_um2[label]))
+    return replace(defect, comparison=best, comparison_intact=0.5 ** many[best])
+
+
+def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    if not mask.any():
+        raise ValueError("volume: no particle found, so there is nothing to search for defects")
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, mask.shape, strict=True))
+
+
+def _response(
+    deficit: Volume, particles: NDArray[np.int32], voxel_um: float, settings: DefectSettings
+) -> NDArray[np.float32]:
+    """How much darker than what closes it in a voxel of a particle is: closed basins, slits narrower than a box."""
+    basin = np.maximum(deficit - passes(deficit, round(settings.most_um3 / voxel_um**3)), 0.0)
+    slit = deficit - ndimage.grey_opening(deficit, size=(max(2, round(settings.slit_um / voxel_um)),) * 3)
+    return np.where(particles > 0, np.maximum(basin, slit), 0.0).astype(np.float32)
+
+
+def passes(deficit: Volume, most_voxels: int) -> Volume:
+    """The deficit at which each voxel gets cut off from the outside: from all voids of more than ``most_voxels`` and
+    from the volume's faces. In steps of ``LEVEL``; 0 where it never is connected."""
+    lowest = np.zeros_like(deficit)
+    for level in np.arange(1, round(1 / LEVEL)) * LEVEL:
+        labels, count = ndimage.label(deficit > level)
+        outside = np.bincount(labels.ravel(), minlength=count + 1) > most_voxels
+        for axis in range(3):
+            for face in (0, -1):
+                outside[labels.take(face, axis=axis)] = True
+        outside[0] = False
+        lowest[outside[labels]] = level
+    return lowest
+
+
+def _grow(response: NDArray[np.float32], high: float, voxel_um: float, settings: DefectSettings) -> NDArray[np.int32]:
+    """Voxels above ``least_share`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
+    mask = filters.apply_hysteresis_threshold(response, settings.least_share * high, high)
+    smooth = ndimage.gaussian_filter(response, settings.smooth_um / voxel_um)
+    peaks = feature.peak_local_max(np.where(mask, smooth, 0.0), min_distance=1, exclude_border=False)
+    markers = np.zeros(mask.shape, np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    basins = watershed(-smooth, markers, mask=mask)
+    # on a logarithmic scale a step is a share
+    labels = merge_shallow(basins, np.log(np.maximum(smooth, 1e-3)), peaks, -np.log(settings.split_share))
+    deepest = ndimage.maximum(smooth, labels, np.arange(labels.max() + 1))
+    labels[smooth < settings.rim_share * np.asarray(deepest)[labels]] = 0
+    return labels
+
+
+def _ellipsoids(particles: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Centre and inverse covariance of each particle, in voxels."""
+    shapes = {}
+    for n, where in enumerate(ndimage.find_objects(particles), start=1):
+        if where is None:
+            continue
+        points = np.argwhere(particles[where] == n) + [s.start for s in where]
+        if len(points) > 30:
+            spread = np.cov(points.T) + 1e-3 * np.eye(3)
+            shapes[n] = (points.mean(axis=0), np.asarray(np.linalg.inv(spread), dtype=np.float64))
+    return shapes
+
+
+def _measure(
+    n: int,
+    labels: NDArray[np.int32],
+    where: tuple[slice, ...],
+    deficit: Volume,
+    response: NDArray[np.float32],
+    particles: NDArray[np.int32],
+    shapes: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    origin: NDArray[np.intp],
+    seg: Segmentation,
+    settings: DefectSettings,
+) -> Defect | None:
+    """The defect's numbers, or None when it is not inside a particle or too close to a face of the volume."""
+    reach = max(1, round(settings.shell_um / seg.voxel_um))
+    wide = tuple(slice(max(0, s.start - 3 * reach), s.stop + 3 * reach) for s in where)
+    own = labels[wide] == n
+    parts = particles[wide]
+    parent = int(np.bincount(parts[own]).argmax())
+    if parent not in shapes:
+        return None
+    halo = ndimage.binary_dilation(own, iterations=reach) & (parts == parent)
+    points = np.argwhere(halo) + [s.start for s in wide]
+    weight = np.where(own, deficit[wide], np.minimum(deficit[wide], response[wide]))[halo].astype(float)
+    if weight.sum() <= 0:
+        return None
+    centre = np.average(points, axis=0, weights=weight)
+    mid, inverse = shapes[parent]
+    # A solid ellipsoid has covariance semi-axis^2 / 5.
+    radial = np.sqrt(np.einsum("ni,ij,nj->n", points - mid, inverse, points - mid) / 5)
+    around = ndimage.binary_dilation(own, iterations=2 * reach)
+    shell = ndimage.binary_dilation(own, iterations=3 * reach) & ~around
+    solid = (parts == parent) & (deficit[wide] < 0.5)
+    enclosure = float(solid[shell].mean()) if shell.any() else 0.0
+    whole = np.array(seg.normalised.shape)
+    margin = min((centre + origin).min(), (whole - 1 - centre - origin).min()) * seg.voxel_um
+    if (
+        np.average(radial, weights=weight) > settings.within_particle
+        or enclosure < settings.least_enclosure
+        or margin < settings.border_um
+    ):
+        return None
+    covariance = np.cov((points - centre).T, aweights=weight, bias=True) * seg.voxel_um**2
+    spread, axes = np.linalg.eigh(covariance)
+    spread = np.maximum(spread - settings.psf_sigma_um**2, (0.1 * seg.voxel_um) ** 2)[::-1]
+    extents = 2 * np.sqrt(5 * spread)
+    # blur spreads the deficit around the rim; what is dark beyond that is the particle's own level
+    spilt = deficit[wide][around & (parts == parent) & (own | (labels[wide] == 0))]
+    level = float(np.median(deficit[wide][shell & solid])) if (shell & solid).any() else 0.0
+    volume = max(float((spilt - level).sum()), float(weight.max())) * seg.voxel_um**3
+    x, y, z = voxel_to_um(centre + origin, seg.normalised.shape, seg.voxel_um)
+    flat = extents[2] < settings.crack_flatness * extents[1] and extents[1] > settings.crack_width * extents[0]
+    crack = extents[0] > settings.crack_length_um and flat
+    contrast = float(deficit[wide][own].max())
+    pillar = seg.pillar
+    return Defect(
+        label=n,
+        kind="crack" if crack else "pore",
+        centre_um=(float(x), float(y), float(z)),
+        diameter_um=float((6 * volume / np.pi) ** (1 / 3)),
+        volume_um3=volume,
+        extents_um=(float(extents[0]), float(extents[1]), float(extents[2])),
+        normal=tuple(float(c) for c in axes[::-1, 0] * (1 if axes[0, 0] >= 0 else -1)),  # type: ignore[arg-type]
+        opening_um=float(volume / (np.pi / 6 * extents[0] * extents[1])),
+        depth_um=pillar.top_z_um - float(z),
+        edge_um=pillar.radius_um - float(np.hypot(x - pillar.centre_um[0], y - pillar.centre_um[1])),
+        particle=parent,
+        contrast=contrast,
+        enclosure=enclosure,
+        confidence=enclosure * min(1.0, contrast / max(2 * settings.noise_factor * seg.noise, 1e-6)),
+    )
