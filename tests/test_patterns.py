@@ -86,7 +86,7 @@ def test_a_cross_section_is_deepest_at_its_face(face, deepest):
     [
         (lambda: Polygon(((0, 0), (1, 0)), 1.0), "three or more"),
         (lambda: Polygon(((0, 0), (1, 0), (2, 0)), 1.0), "empty"),
-        (lambda: Polygon(((0, 0), (1, 1), (1, 0), (0, 1)), 1.0), "crosses itself, its edge 0 meets its edge 2"),
+        (lambda: Polygon(((0, 0), (1, 1), (1, 0), (0, 1)), 1.0), "crosses itself, edge 0 meets edge 2"),
         (lambda: Polygon(((0, 0), (1, 0), (1, float("nan"))), 1.0), "finite"),
         (lambda: Polygon(SQUARE, 0.0), "depth_um"),
         (lambda: Annulus(3.0, 3.0, 1.0), "inner_radius_um: needs 0 or more and less than the outer radius of 3.0 um"),

@@ -16,13 +16,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-VOXEL_PER_PIXEL = (1e-2, 1e2)  # at the axis; beyond these a length was given in another unit
+VOXEL_PER_PIXEL = (1e-2, 1e2)  # at the axis; outside this range a length was given in the wrong unit
 LARGEST_PIXEL_MM = 10.0
 LARGEST_DISTANCE_MM = 2e5  # longer than any beamline's hutch
-FAR_WIDTHS = 1e7  # source of a parallel beam, in volume widths; float64 still resolves 1e-6 of a voxel from there
+FAR_WIDTHS = 1e7  # source distance of a parallel beam, in volume widths; float64 still resolves 1e-6 of a voxel there
 
 
 def _finite(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+    """Return ``value`` as a float array; ValueError for another shape or numbers that are not finite."""
     array = np.asarray(value, dtype=float)
     if shape is not None and array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, needs {shape}")
@@ -32,6 +33,7 @@ def _finite(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -
 
 
 def _counts(name: str, value: Any, length: int) -> tuple[int, ...]:
+    """Return ``value`` as a tuple of positive integers; ValueError otherwise."""
     given = tuple(int(n) for n in value)
     if len(given) != length or min(given) < 1:
         raise ValueError(f"{name}: needs {length} positive integers, got {value}")
@@ -39,7 +41,7 @@ def _counts(name: str, value: Any, length: int) -> tuple[int, ...]:
 
 
 class _Scan:
-    """What cone and parallel geometries share: their common fields are checked, chosen from and written alike."""
+    """Fields and methods that cone-beam and parallel-beam geometries share."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     _lengths: ClassVar[tuple[str, ...]]
@@ -74,7 +76,7 @@ class _Scan:
             put("view_shifts_px", _finite("view_shifts_px", self.view_shifts_px, (angles.size, 2)))
 
     def _check_units(self) -> None:
-        """A length in millimetres for micrometres or the other way round makes a voxel unlike any pixel."""
+        """Raise ValueError where voxel and pixel differ so much that millimetres and micrometres were confused."""
         pitch_um = self.pixel_mm * 1e3 / self.magnification
         low, high = VOXEL_PER_PIXEL
         if not low < self.voxel_um / pitch_um < high:
@@ -86,8 +88,8 @@ class _Scan:
 
     @property
     def axis_column(self) -> float:
-        """The detector column, counted from 0, on which the rotation axis falls."""
-        axis_px = self.axis_offset_um * 1e-3 * self.magnification / self.pixel_mm
+        """Detector column of the rotation axis, counted from 0."""
+        axis_px = float(self.axis_offset_um * 1e-3 * self.magnification / self.pixel_mm)
         return (self.detector_shape[1] - 1) / 2 + self.detector_offset_px[1] + axis_px
 
     @property
@@ -95,7 +97,7 @@ class _Scan:
         return len(self.angles_deg)
 
     def only(self, views: NDArray[np.int64]) -> Self:
-        """The same scan with the views of these indices alone."""
+        """Return the same scan with only the views of these indices."""
         chosen = {
             entry.name: value[views]
             for entry in fields(self)
@@ -104,7 +106,10 @@ class _Scan:
         return replace(self, **chosen)
 
     def binned(self, factor: int) -> Self:
-        """The same scan with pixels and voxels ``factor`` times as large; odd rows and columns at the end are cut."""
+        """Return the same scan with pixels and voxels ``factor`` times as large.
+
+        Rows and columns at the end that do not fill a binned pixel are cut.
+        """
         rows, columns = (max(1, n // factor) for n in self.detector_shape)
         cut = [n - min(m * factor, n) for n, m in zip(self.detector_shape, (rows, columns), strict=True)]
         offset = tuple((o + c / 2) / factor for o, c in zip(self.detector_offset_px, cut, strict=True))
@@ -121,7 +126,7 @@ class _Scan:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and lists, as the start document carries them."""
+        """Return the fields as plain numbers and lists, as in the start document."""
         plain: dict[str, Any] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -132,7 +137,7 @@ class _Scan:
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`; unknown keys are refused by name."""
+        """Make a geometry from the result of :meth:`as_dict`; ValueError names an unknown or missing key."""
         known = {entry.name: entry.default is MISSING for entry in fields(cls)}
         unknown = sorted(set(table) - set(known))
         if unknown:
@@ -142,9 +147,12 @@ class _Scan:
             raise ValueError(f"geometry: field {missing[0]!r} is missing")
         return cls(**table)
 
-    def _describe_rest(self) -> list[str]:
+    def _describe(self, beam: str, *hardware: str) -> str:
+        """Return the text of ``str()``: kind of beam, lines about source and detector, then the common fields."""
         nz, ny, nx = self.volume_shape
         lines = [
+            f"{beam} beam, {self.num_views} views from {self.angles_deg[0]:.2f} to {self.angles_deg[-1]:.2f} deg",
+            *hardware,
             f"volume          {nz} x {ny} x {nx} voxels (z, y, x) of {self.voxel_um:.4g} um",
             f"offsets         detector {self.detector_offset_px} px, roll {self.detector_roll_deg:.4g} deg, "
             f"axis {self.axis_offset_um:.4g} um",
@@ -152,12 +160,12 @@ class _Scan:
         if self.view_shifts_px is not None:
             rms = np.sqrt((self.view_shifts_px**2).mean(axis=0))
             lines.append(f"view shifts     rms {rms[0]:.3g} (rows), {rms[1]:.3g} (columns) px")
-        return lines
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
 class ConeGeometry(_Scan):
-    """A circular cone-beam scan: lengths as built, one angle per view, and what the views were displaced by.
+    """A circular cone-beam scan: distances, one angle for each view, and the displacement of each view.
 
     Parameters
     ----------
@@ -167,13 +175,13 @@ class ConeGeometry(_Scan):
     angles_deg : (n,) rotation of the specimen in each view.
     volume_shape : (z, y, x) voxels.
     voxel_um : edge of a voxel.
-    detector_offset_px : (row, column) displacement common to all images.
-    detector_roll_deg : the image turned counter-clockwise in the detector plane (column right, row up).
-    axis_offset_um : the rotation axis displaced along +y.
+    detector_offset_px : (row, column) displacement of all images.
+    detector_roll_deg : rotation of the image in the detector plane, counter-clockwise (column right, row up).
+    axis_offset_um : displacement of the rotation axis along +y.
     view_shifts_px : (n, 2) displacement of each image along (row, column), or None.
     view_scale : (n,) magnification relative to nominal, or None.
-    view_height_um : (n,) height of the source above the middle plane of the volume, by which the line of sight is
-        tilted, or None; where the images lie is said by ``view_shifts_px`` alone.
+    view_height_um : (n,) height of the source above the middle plane of the volume, or None. It tilts the line of
+        sight; only ``view_shifts_px`` moves the images.
 
     Raises
     ------
@@ -203,14 +211,11 @@ class ConeGeometry(_Scan):
                 f"source_detector_mm: needs more than source_object_mm = {self.source_object_mm}, "
                 f"got {self.source_detector_mm}"
             )
-        if self.view_scale is not None:
-            scale = _finite("view_scale", self.view_scale, (self.num_views,))
-            if (scale <= 0).any():
-                raise ValueError(f"view_scale: needs positive numbers, got {scale.min()}")
-            object.__setattr__(self, "view_scale", scale)
-        if self.view_height_um is not None:
-            height = _finite("view_height_um", self.view_height_um, (self.num_views,))
-            object.__setattr__(self, "view_height_um", height)
+        for name in ("view_scale", "view_height_um"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _finite(name, given, (self.num_views,)))
+        if self.view_scale is not None and (self.view_scale <= 0).any():
+            raise ValueError(f"view_scale: needs positive numbers, got {self.view_scale.min()}")
         radius_um = 0.5 * self.voxel_um * max(self.volume_shape[1:])
         if radius_um >= self.source_object_mm * 1e3:
             raise ValueError(
@@ -231,37 +236,25 @@ class ConeGeometry(_Scan):
     def __str__(self) -> str:
         rows, columns = self.detector_shape
         pitch_um = self.pixel_mm * 1e3 / self.magnification
-        lines = [
-            f"cone beam, {self.num_views} views from {self.angles_deg[0]:.2f} to {self.angles_deg[-1]:.2f} deg",
+        return self._describe(
+            "cone",
             f"source-object   {self.source_object_mm:.4g} mm",
             f"source-detector {self.source_detector_mm:.4g} mm (magnification {self.magnification:.4g})",
             f"detector        {rows} x {columns} pixels of {self.pixel_mm:.4g} mm = {pitch_um:.4g} um at the axis",
-        ]
-        return "\n".join(lines + self._describe_rest())
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class ParallelGeometry(_Scan):
     """A parallel-beam scan, as at a synchrotron; every function that takes a :class:`ConeGeometry` takes it too.
 
-    It answers to the same names: its source stands so far away, and its detector at the axis, that no ray departs
-    from the parallel by more than 1e-4 of a voxel in a volume 4,000 voxels wide.
+    It has the same attributes. The source is so far away, and the detector at the axis, that no ray deviates from the
+    parallel by more than 1e-4 of a voxel in a volume 4,000 voxels wide.
 
     Parameters
     ----------
     pixel_um : detector pitch (after binning), as seen at the specimen.
-    detector_shape : (rows, columns).
-    angles_deg : (n,) rotation of the specimen in each view.
-    volume_shape : (z, y, x) voxels.
-    voxel_um : edge of a voxel.
-    detector_offset_px : (row, column) displacement common to all images.
-    detector_roll_deg : the image turned counter-clockwise in the detector plane (column right, row up).
-    axis_offset_um : the rotation axis displaced along +y.
-    view_shifts_px : (n, 2) displacement of each image along (row, column), or None.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
+    Others : as in :class:`ConeGeometry`, which also raises the same errors.
     """
 
     pixel_um: float
@@ -296,18 +289,14 @@ class ParallelGeometry(_Scan):
 
     def __str__(self) -> str:
         rows, columns = self.detector_shape
-        lines = [
-            f"parallel beam, {self.num_views} views from {self.angles_deg[0]:.2f} to {self.angles_deg[-1]:.2f} deg",
-            f"detector        {rows} x {columns} pixels of {self.pixel_um:.4g} um",
-        ]
-        return "\n".join(lines + self._describe_rest())
+        return self._describe("parallel", f"detector        {rows} x {columns} pixels of {self.pixel_um:.4g} um")
 
 
 Geometry = ConeGeometry | ParallelGeometry
 
 
 def geometry_from_dict(table: dict[str, Any]) -> Geometry:
-    """The geometry of a start document. Only a parallel beam's pixel is given as seen at the specimen, in micrometres.
+    """Return the geometry of a start document: parallel where it holds ``pixel_um``, else cone beam.
 
     Raises ValueError naming the field that is missing, unknown or impossible.
     """
@@ -315,19 +304,20 @@ def geometry_from_dict(table: dict[str, Any]) -> Geometry:
 
 
 def rotation_z(angle_deg: float) -> NDArray[np.float64]:
-    """3 x 3 matrix that turns vectors counter-clockwise seen from +z."""
+    """Return the 3 x 3 matrix that rotates vectors counter-clockwise seen from +z."""
     c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def apply_affine(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
-    """Points (n, 2) through a 2 x 3 affine: p' = A p + t."""
-    affine = np.asarray(matrix, dtype=float)
-    return np.asarray(points, dtype=float) @ affine[:, :2].T + affine[:, 2]
+    """Transform points (n, 2) with a 2 x 3 affine: p' = A p + t."""
+    affine: NDArray[np.float64] = np.asarray(matrix, dtype=float)
+    moved: NDArray[np.float64] = np.asarray(points, dtype=float) @ affine[:, :2].T + affine[:, 2]
+    return moved
 
 
 def invert_affine(matrix: ArrayLike) -> NDArray[np.float64]:
-    """The 2 x 3 affine that undoes ``matrix``; ValueError when it has no inverse."""
+    """Return the inverse of a 2 x 3 affine; ValueError when it has none."""
     affine = np.asarray(matrix, dtype=float)
     if abs(np.linalg.det(affine[:, :2])) < 1e-12:
         raise ValueError(f"affine: {affine.tolist()} has no inverse")
@@ -336,7 +326,7 @@ def invert_affine(matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def scan_angles(num: int, step_deg: float, start_deg: float = 0.0) -> NDArray[np.float64]:
-    """Half-open: ``start + arange(n) * step``, so that 1,200 steps of 0.3 degrees end at 359.7."""
+    """Return ``start + arange(n) * step`` in degrees, without the end: 1,200 steps of 0.3 degrees end at 359.7."""
     if num < 1:
         raise ValueError(f"num: needs at least one projection, got {num}")
     if not np.isfinite(step_deg) or step_deg == 0:

@@ -180,7 +180,7 @@ def test_a_map_has_its_counts_within_its_depth(planner):
     [
         ({"resolution_nm": 150}, r"finer than the focal spot.*scattering in the target.*ask for that or more"),
         ({"hours": 1, "resolution_nm": 240, "counts": 1000}, r"need \d+ nA .* column gives 0.001 to 500 nA"),
-        ({"hours": 5, "counts": 1e6}, r"need .* nA to be bright enough within 5 h; beam: .* and W melts there from"),
+        ({"hours": 5, "counts": 1e6}, r"need .* nA to be bright enough within 5 h; beam: .* and W melts there above"),
         ({"hours": 1e-3}, r"^hours: the moves of .* without any light"),
         ({"current_na": 2000}, r"column gives 0.001 to 500 nA$"),
         ({"current_na": 9000}, r"W melts there"),

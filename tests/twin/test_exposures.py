@@ -45,7 +45,7 @@ def test_in_other_modes_the_voltage_is_free_but_no_frame_is_taken_without_photon
 def test_a_beam_that_would_melt_the_target_is_refused(scope):
     """12 mW into 10 nm are 1.2 W/um; tungsten stands pi/2 * 118 W/mK * 3400 K = 0.63 W/um."""
     with pytest.raises(
-        ValueError, match=r"400 nA at 30 kV bring 12 mW into a probe of 10 nm, and W melts there from 6\.3 mW on; lower"
+        ValueError, match=r"400 nA at 30 kV bring 12 mW into a probe of 10 nm, and W melts there above 6\.3 mW; lower"
     ):
         scope.beam.put("probe_nm", 10.0)
     scope.beam.put("current_na", 200.0)
@@ -53,7 +53,7 @@ def test_a_beam_that_would_melt_the_target_is_refused(scope):
     with pytest.raises(ValueError, match="lower the current to 210 nA or widen the probe"):
         scope.beam.put("current_na", 400.0)
     scope.target.put("material", "Cr")
-    with pytest.raises(ValueError, match=r"Cr melts there from 2\.1 mW on"):
+    with pytest.raises(ValueError, match=r"Cr melts there above 2\.1 mW"):
         scope.beam.put("blanked", False)
     scope.beam.put("blanked", True)
 

@@ -1,8 +1,8 @@
-"""The instrument's fixed facts: one frozen model, every length, time and voltage with its unit in the name.
+"""Fixed properties of the instrument: one frozen model, with the unit in the name of each quantity.
 
-Defaults are the instrument of the paper (30 keV electrons on tungsten, WidePIX, Ga-FIB, magnetic-sector SIMS). A lab
-writes a TOML file with the values that differ, section by section, and loads it with :func:`load_settings`. Defaults
-marked *assumed* stand for values that nobody has measured on such an instrument yet.
+Defaults describe the instrument of the paper (30 keV electrons on tungsten, WidePIX, Ga-FIB, magnetic-sector SIMS). A
+lab writes the values that differ into a TOML file, section by section, and loads it with :func:`load_settings`. For
+defaults marked *assumed* no measured value has been published.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class Settings(Section):
-    """Everything fixed about one instrument."""
+    """Fixed properties of one instrument."""
 
     name: str = "digital twin"
     xray: XrayGeometry = XrayGeometry()
@@ -75,14 +75,14 @@ class Settings(Section):
 
     @property
     def voxel_um(self) -> float:
-        """Pixel pitch demagnified to the rotation axis: 0.05 um."""
+        """Pixel pitch at the rotation axis: 0.05 um."""
         return self.detector.pixel_mm * 1e3 / self.magnification
 
 
 def load_settings(path: str | Path) -> Settings:
-    """Settings from a TOML file; keys that are missing keep their defaults.
+    """Read settings from a TOML file; missing keys keep their defaults.
 
-    Raises ValueError naming the file and the offending key.
+    Raises ValueError naming the file and the wrong key.
     """
     try:
         table = tomllib.loads(Path(path).read_text())

@@ -1,4 +1,4 @@
-"""What moves, by how much it may, and what moves although nobody asked for it."""
+"""Travel limits and speeds, unwanted motion, changes of mode, and the chamber."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from xrm_sims.settings.section import Section
 
 
 class Motion(Section):
-    """What moves although nobody asked for it; every path hangs on the seed."""
+    """Unwanted motion: drift of the focal spot and run-out of the rotation; the seed determines every path."""
 
     drift_nm_per_h: float = 60.0
     thermal_drift_um: float = 0.3  # assumed: amplitude of the exponential after start-up
@@ -21,12 +21,12 @@ class StageLimits(Section):
     z_um: tuple[float, float] = (-200.0, 200.0)
     tilt_deg: tuple[float, float] = (-10.0, 60.0)
     bias_v: tuple[float, float] = (0.0, 1000.0)
-    bias_off_below_v: float = 1.0  # a stage under this counts as grounded
+    bias_off_below_v: float = 1.0  # a stage with less bias counts as grounded
     flat_lowering_um: float = 30.0
     speed_um_per_s: float = 100.0  # assumed
     tilt_deg_per_s: float = 1.0  # assumed
     rotation_deg_per_s: float = 10.0  # assumed
-    rotation_deg: tuple[float, float] = (-3600.0, 3600.0)  # it turns without end, nobody means more
+    rotation_deg: tuple[float, float] = (-3600.0, 3600.0)  # the stage has no end stops; a larger angle is a mistake
 
 
 class TargetLimits(Section):
@@ -36,17 +36,17 @@ class TargetLimits(Section):
     y_um: tuple[float, float] = (-2000.0, 2000.0)
     z_um: tuple[float, float] = (-500.0, 2000.0)
     park_x_um: float = -8000.0
-    clearance_um: float = 100.0  # never closer to the pillar's swept cylinder or the disk
+    clearance_um: float = 100.0  # least distance to the cylinder swept by the pillar and to the disk
     disk_clearance_um: float = 20.0
     materials: tuple[str, ...] = ("W", "Cu", "Cr")
     speed_um_per_s: float = 500.0  # assumed
-    exchange_s: float = 120.0  # assumed: to bring another material to the tip
-    working_tolerance_um: float = 25.0  # assumed: further off the working position nothing shines on the detector
-    tip_um: float = 100.0  # assumed: edge of the square face that the electron beam can hit
+    exchange_s: float = 120.0  # assumed: to change the material at the tip
+    working_tolerance_um: float = 25.0  # assumed: further off the working position no X-rays reach the detector
+    tip_um: float = 100.0  # assumed: edge of the square face for the electron beam
 
 
 class ModeChange(Section):
-    """How badly the scan frame of a newly chosen mode agrees with the specimen frame; drawn anew at each change."""
+    """Random mismatch between scan frame and specimen frame, drawn again at each change of mode."""
 
     offset_um: tuple[float, float] = (2.0, 5.0)
     rotation_deg: float = 1.0
@@ -58,4 +58,4 @@ class ModeChange(Section):
 
 class Chamber(Section):
     pressure_pa: float = 1e-4  # assumed
-    exchange_s: float = 1200.0  # assumed: to bring another specimen in through the airlock
+    exchange_s: float = 1200.0  # assumed: to exchange the specimen through the airlock

@@ -1,4 +1,4 @@
-"""What every section of the settings is: frozen, and strict about names."""
+"""Base class of all sections of the settings: frozen, and unknown keys are errors."""
 
 from __future__ import annotations
 

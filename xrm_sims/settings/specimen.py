@@ -1,4 +1,4 @@
-"""The cathode pillar in numbers."""
+"""Dimensions and composition of the cathode pillar."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from xrm_sims.settings.section import Section
 
 
 class Specimen(Section):
-    """The cathode pillar; z is counted in the specimen frame, whose origin is the centre of the CT window."""
+    """The cathode pillar; z counts in the specimen frame, whose origin is the centre of the CT window."""
 
     diameter_um: float = 40.0
-    top_um: float = 4.5  # two micrometres of window stay free above the pillar
+    top_um: float = 4.5  # two micrometres of the window lie above the pillar
     height_um: float = 170.0
-    detail_depth_um: float = 40.0  # below that the pillar is its own average
-    pedestal_um: float = 100.0  # diameter; it stands on the disk and reaches up to the pillar's foot
-    disk_below_top_um: float = 280.0  # the disk's surface lies this far under the pillar's top
+    detail_depth_um: float = 40.0  # below it the pillar is a homogeneous average
+    pedestal_um: float = 100.0  # diameter; it stands on the disk and reaches the pillar's foot
+    disk_below_top_um: float = 280.0  # depth of the disk's surface below the pillar's top
     disk_diameter_um: float = 3000.0  # assumed
     disk_thickness_um: float = 1000.0  # assumed
     deposit_diameter_um: float = 56.0  # assumed: platinum collar around the pillar's foot
     deposit_height_um: float = 12.0  # assumed
-    fraction_lco: float = 0.31  # of the pillar's volume; what the three leave is pores
+    fraction_lco: float = 0.31  # of the pillar's volume; the rest is pores
     fraction_nca: float = 0.31
     fraction_binder: float = 0.13
     lco_diameter_um: tuple[float, float] = (4.0, 12.0)  # of the sphere of equal volume
@@ -41,8 +41,12 @@ class Specimen(Section):
     crack_width_to_length: tuple[float, float] = (0.6, 1.0)  # assumed
     grain_um: float = 0.5  # pitch of the jittered lattice behind the Voronoi grains (300 to 800 nm)
     grain_boundary_um: tuple[float, float] = (0.02, 0.04)
-    decorated_boundary_share: float = 0.11  # of grain facets rich in aluminium; all of them would be 18 % of NCA
+    decorated_boundary_share: float = 0.11  # share of grain facets rich in aluminium; all facets would fill 18 % of NCA
     binder_al_fraction: tuple[float, float] = (0.002, 0.01)  # at contact with NCA, drawn per NCA particle
     binder_al_length_um: float = 1.5
-    enriched_um: tuple[tuple[float, float, float, PositiveFloat], ...] = ()  # x, y, z, radius of spheres rich in 6Li
-    enriched_6li_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # assumed: of the lithium in them; ions alone see it
+    enriched_um: tuple[
+        tuple[float, float, float, PositiveFloat], ...
+    ] = ()  # x, y, z, radius of spheres enriched in 6Li
+    enriched_6li_share: Annotated[float, Field(ge=0, le=1)] = (
+        0.5  # assumed: of the lithium in them; only SIMS detects it
+    )

@@ -1,4 +1,4 @@
-"""Where X-rays come from and where they are counted."""
+"""X-ray geometry, detector, electron column and X-ray source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from xrm_sims.settings.section import Section
 
 
 class XrayGeometry(Section):
-    """Where source, rotation axis and detector stand (magnification 440 mm / 0.4 mm = 1100)."""
+    """Distances of source, rotation axis and detector (magnification 440 mm / 0.4 mm = 1100)."""
 
     source_object_mm: float = 0.4
     source_detector_mm: float = 440.0
-    rays_per_pixel_edge: int = 1  # of the twin: rays along each edge of a binned pixel, as far as it can be divided
-    edge_enhancement: bool = False  # of the twin: refraction shows as a fringe along edges
+    rays_per_pixel_edge: int = 1  # twin only: rays along each edge of a binned pixel, where its size is divisible
+    edge_enhancement: bool = False  # twin only: refraction makes fringes along edges
 
 
 class Detector(Section):
@@ -32,9 +32,9 @@ class Detector(Section):
     threshold_noise_kev: float = 0.29
     charge_sigma_um: float = 5.0  # assumed: diffusion over 300 um at 200 V, thickness sqrt(2 kT / qV); 0: no sharing
     dead_time_ns: float = 100.0
-    paralyzable: bool = False  # assumed: a photon within the dead time of another does not prolong it
+    paralyzable: bool = False  # assumed: a photon within the dead time does not prolong it
     counter_depth_bits: int = 24  # 12 clips at 4095
-    dark_rate_cps: float = 1e-4  # per pixel; a photon counter above threshold is almost dark
+    dark_rate_cps: float = 1e-4  # per pixel
     bad_pixel_fraction: float = 0.003
     hot_share_of_bad: float = 0.3  # assumed; the others are dead
     hot_rate_cps: float = 500.0  # assumed
@@ -47,12 +47,12 @@ class Detector(Section):
 
 
 class ElectronColumn(Section):
-    """The SEM column as it drives the X-ray target."""
+    """The SEM column as source of the X-ray target."""
 
     voltage_kv: float = 30.0
     current_na: float = 400.0
     probe_nm: float = 90.0
-    probe_growth: float = 0.375  # assumed: the probe at its best widens as current to this power (Goldstein 2018)
+    probe_growth: float = 0.375  # assumed: the smallest probe grows as current to this power (Goldstein 2018)
     voltage_limits_kv: tuple[float, float] = (0.5, 30.0)
     current_limits_na: tuple[float, float] = (0.001, 500.0)
     current_decay_per_h: float = 0.01  # assumed
@@ -66,24 +66,24 @@ class Source(Section):
     spot_core_sigma_nm: float = 60.0
     spot_core_fraction: float = 0.26
     spot_tail_sigma_nm: float = 259.0
-    spot_probe_nm: float = 90.0  # the electron probe (FWHM) that both widths are for
+    spot_probe_nm: float = 90.0  # electron probe (FWHM) for which both widths hold
     spot_vertical_stretch: float = 1.2  # assumed: the spot is wider along z
-    least_voltage_kv: float = 10.0  # assumed: below that a target is no source of hard X-rays
+    least_voltage_kv: float = 10.0  # assumed: below it a target emits no hard X-rays
     take_off_deg: float = 30.0  # assumed: between the target's face and the beam
     wear_per_c: float = 0.0  # assumed: flux lost per coulomb on one spot of the target
-    # assumed: power per probe width at which the surface melts, pi/2 of conductivity times melting point above room
+    # assumed: power per probe width at which the surface melts, pi/2 x conductivity x rise to the melting point
     melting_w_per_um: dict[str, float] = Field(default={"W": 0.63, "Cu": 0.63, "Cr": 0.21})
 
     @property
     def focal_spot(self) -> dict[str, Any]:
-        """The focal spot of the probe that its widths are for."""
+        """Focal spot of the electron probe ``spot_probe_nm``."""
         return self.focal_spot_of(self.spot_probe_nm)
 
     def focal_spot_of(self, probe_nm: float) -> dict[str, Any]:
-        """As runs tell it: shares and standard deviations of the Gaussians that it is the sum of.
+        """Return shares, standard deviations and vertical stretch of the Gaussians that make up the focal spot.
 
-        Electrons scatter in the target whatever the probe, so widths and probe (FWHM 2.355 sigma) add in quadrature.
-        ValueError for a probe that is not positive, and where the given widths are narrower than their own probe.
+        Scattering in the target does not depend on the probe, so its width and the probe's (FWHM 2.355 sigma) add in
+        quadrature. Raises ValueError for a probe that is not positive, and for widths narrower than ``spot_probe_nm``.
         """
         if not probe_nm > 0:
             raise ValueError(f"probe_nm: needs a positive width, got {probe_nm}")
