@@ -18,7 +18,7 @@ from plans.metadata import check_md
 from plans.night_record import Night, Outcome, Unfinished
 from plans.preflight import Estimate, Preflight, free_bytes, together
 from plans.sheet import Sample, Sheet, SheetError, Step, Where, place, read_sheet
-from plans.steps import KINDS, Bench, NothingFoundError, Task, makers
+from plans.steps import KINDS, AnyCorrelative, Bench, NothingFoundError, Task, makers
 from plans.stubs import Plan, exchange_specimen, make_safe
 from plans.validation import did_you_mean
 
@@ -148,7 +148,7 @@ def night(
     def everything() -> Plan[None]:
         for sample, experiment in zip(sheet.samples, record.experiments, strict=True):
             mine = [next(numbers) for _ in range(len(sheet.steps_of(sample)) + (sample.specimen is not None))]
-            so_far = Correlative(experiment)
+            so_far: AnyCorrelative = Correlative(experiment)
             turn = _Specimen(scope, sheet, sample, mine, bench, record, keep, in_words, words, unfinished, so_far)
             try:
                 yield from turn.all_steps()
@@ -201,7 +201,7 @@ class _Specimen:
     in_words: InWords
     words: Mapping[str, Any]
     unfinished: Unfinished | None
-    so_far: Correlative
+    so_far: AnyCorrelative
     there: set[str] = field(default_factory=set)
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import bluesky.preprocessors as bpp
 
-from plans.correlative import Aim, Correlative, correlative, typical_aim, weigh_correlative
+from plans.correlative import Aim, Correlative, correlative, pillar_image, typical_aim, weigh_correlative
 from plans.deposition import Deposition, deposit
 from plans.imaging import eds_map, eds_request, se_image, se_request
 from plans.instrument import Scope
@@ -20,9 +20,11 @@ from plans.stubs import Plan, in_background
 from plans.tomography import TomographyScan, tomography
 from plans.validation import choice, did_you_mean, settable, shortened
 from xrm_sims.patterns import Annulus, CrossSection, Milled, Polygon, Rectangle, pattern_from_dict
-from xrm_sims.settings import Settings
 
+T = TypeVar("T")
 Arguments = dict[str, Any]
+AnyAim = Aim[Any]
+AnyCorrelative = Correlative[Any, Any, Any]
 Finish = Callable[[str], Plan[str | None]]  # uid of any part -> uid of the first one; None: nothing of it can be used
 MILLED: dict[str, type[Milled]] = {shape.kind: shape for shape in (Rectangle, Polygon, Annulus, CrossSection)}
 NOT_ON_A_SHEET = ("scope", "md", "enough")
@@ -30,10 +32,10 @@ _COLUMN = ("current_pa", "voltage_kv")
 _OF_CORRELATIVE = {"tomography": "tomography_args", "se": "se_args", "mill": "mill_args", "sims": "sims_args"}
 
 
-class Computed(NamedTuple):
-    """What a computation found, and the same in a few words."""
+class Computed(NamedTuple, Generic[T]):
+    """The result of a computation, and a few words about it for the record."""
 
-    value: Any
+    value: T
     said: str
 
 
@@ -49,20 +51,20 @@ class Bench(Protocol):
         ...
 
     @property
-    def reconstruct(self) -> Callable[..., Computed]:
+    def reconstruct(self) -> Callable[..., Computed[Any]]:
         """Tomography uid, arguments -> the volume, whatever ``find_rois`` understands."""
         ...
 
     @property
-    def find_rois(self) -> Callable[..., Computed]:
+    def find_rois(self) -> Callable[..., Computed[Any]]:
         """Volume, arguments -> the Aim of the best ROI; None, with the reason in words, when none is worth it."""
         ...
 
-    def align(self, aim: Aim, se_uid: str) -> Computed: ...
+    def align(self, aim: AnyAim, se_uid: str) -> Computed[AnyAim]: ...
 
-    def verify(self, aim: Aim, se_uid: str) -> Computed: ...
+    def verify(self, aim: AnyAim, se_uid: str) -> Computed[AnyAim]: ...
 
-    def register(self, result: Correlative) -> Computed: ...
+    def register(self, result: AnyCorrelative) -> Computed[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Task:
 
     scope: Scope
     bench: Bench
-    so_far: Correlative
+    so_far: AnyCorrelative
     step: Step
     md: Mapping[str, Any]
     begun: str | None = None
@@ -126,20 +128,20 @@ def _tomography(task: Task) -> Plan[str]:
 
 def _reconstruct(task: Task) -> Plan[str]:
     uid = task.so_far.uids["tomography"]
-    computed: Computed = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
+    computed: Computed[Any] = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
     task.so_far.volume = computed.value
     return computed.said
 
 
 def _find_rois(task: Task) -> Plan[str]:
     volume = task.so_far.volume
-    computed: Computed = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
+    computed: Computed[Any] = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
     task.so_far.aim = computed.value
     return computed.said
 
 
 def _align(task: Task) -> Plan[str]:
-    image = _whole_pillar(task.scope.settings) | task.arguments
+    image = pillar_image(task.scope.settings) | task.arguments
     uid = yield from _measure(task, se_image(task.scope, **image, md=task.md))
     task.so_far.aim, said = yield from in_background(task.bench.align, task.so_far.aim, uid)
     return said
@@ -191,15 +193,14 @@ def _correlative(task: Task) -> Plan[str]:
         )
     said: list[str] = []
 
-    def heard(computed: Computed) -> Any:
+    def heard(computed: Computed[T]) -> T:
         said.append(computed.said)
         return computed.value
 
-    def choose(volume: Any) -> Aim:
-        found = task.bench.find_rois(volume)
-        if found.value is None:
+    def choose(volume: Any) -> AnyAim:
+        aim: AnyAim | None = heard(found := task.bench.find_rois(volume))
+        if aim is None:
             raise NothingFoundError(found.said)
-        aim: Aim = heard(found)
         return aim
 
     arguments = {_OF_CORRELATIVE[name]: table for name, table in task.arguments.items()}
@@ -221,11 +222,7 @@ def _call(function: Callable[..., Any], arguments: Arguments, *first: Any) -> An
     return function(*first, **arguments)
 
 
-def _whole_pillar(settings: Settings) -> Arguments:
-    return {"fov_um": 1.3 * settings.specimen.diameter_um, "source": "ion"}
-
-
-def _field(step: Step, aim: Aim | None) -> Arguments:
+def _field(step: Step, aim: AnyAim | None) -> Arguments:
     """The arguments of an image or a raster, at the ROI unless they say otherwise."""
     if step.at is None or aim is None:
         return step.arguments
@@ -233,7 +230,7 @@ def _field(step: Step, aim: Aim | None) -> Arguments:
     return {"fov_um": aim.fov_um, "centre_um": aim.centre_um, **how, **step.arguments}
 
 
-def _milling(arguments: Arguments, aim: Aim | None) -> tuple[Any, Arguments]:
+def _milling(arguments: Arguments, aim: AnyAim | None) -> tuple[Any, Arguments]:
     column = {name: arguments[name] for name in _COLUMN if name in arguments}
     if aim is not None:
         return aim.mill, column
@@ -258,7 +255,7 @@ def _weigh(
 
 def _weigh_align(scope: Scope, bench: Bench, step: Step) -> Preflight:
     def asked() -> Any:
-        whole = _whole_pillar(scope.settings)
+        whole = pillar_image(scope.settings)
         settable(
             {"fov_um": whole["fov_um"], **step.arguments}, se_image, step.do, (*NOT_ON_A_SHEET, "source", "centre_um")
         )

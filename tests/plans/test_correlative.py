@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from plans import Aim, Correlative, correlative, dig_and_map, map_elements
-from plans.correlative import KEEP_UM, MOST_STEPS
+from plans.correlative import KEEP_UM, MAX_MILLING_STEPS
 from xrm_sims.patterns import Rectangle
 
 ARGUMENTS = {
@@ -165,16 +165,16 @@ def test_a_plane_that_is_uncertain_is_neither_milled_further_nor_mapped(scope, R
 
 def test_a_plane_that_is_never_reached_ends_it(scope, RE, run, is_safe):
     _, plan = dig(scope, lambda aim, se_uid: replace(aim, mill=replace(aim.mill, depth_um=0.02)))
-    with pytest.raises(ValueError, match=f"not reached in {MOST_STEPS} steps"):
+    with pytest.raises(ValueError, match=f"not reached in {MAX_MILLING_STEPS} steps"):
         RE(plan)
     kinds = [start["scan_type"] for start in run.all("start")]
-    assert kinds.count("milling") == MOST_STEPS
+    assert kinds.count("milling") == MAX_MILLING_STEPS
     assert "sims_raster" not in kinds
     assert is_safe()
 
 
 def test_without_an_aim_nothing_is_begun(scope, RE, run):
-    with pytest.raises(ValueError, match="aim: needs a box"):
+    with pytest.raises(ValueError, match="so_far: needs an aim"):
         RE(dig_and_map(scope, Correlative("experiment"), register=print))
     assert run.documents == []
 
@@ -212,7 +212,7 @@ def test_elements_are_mapped_where_the_electron_beam_has_the_field(scope, RE, ru
 @pytest.mark.parametrize(
     ("so_far", "arguments", "told"),
     [
-        (Correlative("experiment"), {}, "so_far: needs a field"),
+        (Correlative("experiment"), {}, "so_far: needs an aim and a SIMS map"),
         (exposed(), {"elements": ("Xx",)}, "'Xx' is not an element"),
         (exposed(), {"elements": ("Li",)}, "Li"),
         (exposed(), {"eds_args": {"dwell_ms": -1.0}}, "dwell"),

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import plans
-from plans import Correlative
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.app.correlative.eds import PICTURE, add_elements
 from xrm_sims.app.correlative.figures import draw
-from xrm_sims.app.correlative.findings import Choices, Findings
+from xrm_sims.app.correlative.findings import Choices, Experiment, Findings
 from xrm_sims.app.correlative.milled_away import check_not_consumed
 from xrm_sims.app.correlative.place_map import placed, write_summary
 from xrm_sims.app.correlative.rois import check_specimen, weigh_reach
@@ -22,7 +21,6 @@ from xrm_sims.app.session.session import Session, open_session
 from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import kept_tomogram
 from xrm_sims.correlate.maps.field_maps import channel_statistics
-from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.ranking import best_roi, numbered_roi
 from xrm_sims.data import find_run, read_raster
 from xrm_sims.data.figures import keep_figures
@@ -88,7 +86,7 @@ def go_on(
         check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
         weigh_reach(session, aim, chosen.number)
         uids = {"tomography": tomogram.uid}
-        so_far = Correlative(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
+        so_far = Experiment(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
         out.mkdir(parents=True, exist_ok=True)
         plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis))
         return _conclude(session, analysis, session.run(plan), out, began)
@@ -105,7 +103,7 @@ def _functions(analysis: Analysis) -> dict[str, Any]:
 
 
 def _conclude(
-    session: Session, analysis: Analysis, result: Correlative, out: Path, began: float, **also: Any
+    session: Session, analysis: Analysis, result: Experiment, out: Path, began: float, **also: Any
 ) -> dict[str, Any]:
     """Elements where they are wanted, pictures and ``summary.json``, and where they are."""
     told = add_elements(session, result, elements, out) if (elements := analysis.choices.elements) else None
@@ -121,11 +119,9 @@ def _conclude(
     return write_summary(summary, out, pictures)
 
 
-def summarise(session: Session, result: Correlative) -> dict[str, Any]:
+def summarise(session: Session, result: Experiment) -> dict[str, Any]:
     """Uids, the defect, the registration, counts: every length says its unit."""
-    assert result.aim is not None
-    found: Findings = result.aim.about
-    registration: Registration = result.registration
+    found = result.chosen.about
     counts, start = read_raster(result.uids["sims"], session.data)
     resolution = found.tomogram.resolution
     return {
@@ -136,7 +132,7 @@ def summarise(session: Session, result: Correlative) -> dict[str, Any]:
         "roi": found.roi.number,
         "defects_found": len(found.defects),
         "defect_centre_um": list(found.defect.centre_um),
-        **placed(registration, start),
+        **placed(result.registered, start),
         "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
         "resolution": None if resolution is None else resolution.as_dict(),
         "voxel_um": found.tomogram.voxel_um,

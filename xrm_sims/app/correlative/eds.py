@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import plans
-from plans import Aim, Correlative
+from plans import Aim
 from xrm_sims.app.common.rasters import inner_field, labels_of, raster_of, raster_of_image
-from xrm_sims.app.correlative.findings import Findings, align_by_outline
+from xrm_sims.app.correlative.findings import Experiment, Findings, align_by_outline
 from xrm_sims.app.maps.phases import kept_phases
 from xrm_sims.app.maps.sims_maps import kept_ions
 from xrm_sims.app.session.session import Session
@@ -33,15 +33,14 @@ KIND = "elements"
 PICTURE = "elements.png"
 
 
-def add_elements(session: Session, result: Correlative, elements: Sequence[str], out: Path) -> dict[str, Any]:
+def add_elements(session: Session, result: Experiment, elements: Sequence[str], out: Path) -> dict[str, Any]:
     """Take an EDS map of the field that a loop has mapped, place it, compare, draw; what ``summary.json`` says of it.
 
     What cannot be placed for certain is refused, with the reason under ``refused``: the SIMS map stands all the same.
     """
-    assert result.aim is not None
-    found: Findings = result.aim.about
+    found = result.chosen.about
 
-    def align(aim: Aim, se_uid: str) -> Aim:
+    def align(aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
         back = invert_affine(align_by_outline(found, se_uid, session.data))
         u, v = apply_affine(back, [found.defect.centre_um[:2]])[0]
         return replace(aim, centre_um=(float(u), float(v)))
@@ -54,15 +53,14 @@ def add_elements(session: Session, result: Correlative, elements: Sequence[str],
     return compare(result, placed, session.data, out)
 
 
-def place(result: Correlative, data: Path) -> Registration:
+def place(result: Experiment, data: Path) -> Registration:
     """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
     kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
-    assert result.aim is not None
-    found: Findings = result.aim.about
+    found = result.chosen.about
     image, start = read_counts(result.uids["sem"], "se_image", data)
-    part, raster = inner_field(image[0], raster_of_image(start), result.aim.fov_um)
+    part, raster = inner_field(image[0], raster_of_image(start), result.chosen.fov_um)
     first = np.array(results.load(data, result.uids["sem_before"], "alignment").metadata["scan_to_specimen"])
-    height_um = result.registration.exposed_z_um
+    height_um = result.registered.exposed_z_um
     placed = register_to_ct(se_active(part), found.tomogram.volume, found.tomogram.voxel_um, raster, height_um, first)
     parents = [result.uids["tomography"], result.uids["sem"]]
     results.save(data, result.uids["eds"], "registration", metadata=placed.as_dict(), parents=parents)
@@ -102,14 +100,13 @@ def draw_beside(ct: Ct, start: Mapping[str, Any], sims: Registration, beside: Be
     return elements_figure(ct.volume, ct.voxel_um, shown, beside.sem, beside.eds, beside.elements)
 
 
-def compare(result: Correlative, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
+def compare(result: Experiment, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
     """EDS beside SIMS in the SIMS raster's field: ``elements.png``; the verdicts on its particles, kept as the EDS
     run's result ``elements``; their tally."""
     import pandas
 
-    assert result.aim is not None
-    found: Findings = result.aim.about
-    uid, sem_uid, registration = result.uids["sims"], result.uids["sem"], result.registration
+    found = result.chosen.about
+    uid, sem_uid, registration = result.uids["sims"], result.uids["sem"], result.registered
     start = find_run(uid, data).metadata["start"]
     raster = raster_of(start)
     beside = look_beside(result.uids["eds"], sem_uid, placed, registration, raster, data)

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plans import Correlative
 from xrm_sims.app.common.rasters import labels_of, raster_of
-from xrm_sims.app.correlative.findings import Findings
+from xrm_sims.app.correlative.findings import Experiment
 from xrm_sims.app.maps.phases import kept_phases
 from xrm_sims.app.maps.sims_maps import kept_ions
 from xrm_sims.app.tomography.figures import Measured, draw_drift, overview
@@ -24,11 +23,10 @@ from xrm_sims.data import find_run, read_counts
 from xrm_sims.patterns import Raster
 
 
-def draw(result: Correlative, data: Path, out: Path) -> list[Path]:
+def draw(result: Experiment, data: Path, out: Path) -> list[Path]:
     """All pictures of a correlative experiment; their paths, the overlay first."""
-    assert result.aim is not None
-    found: Findings = result.aim.about
-    tomogram, registration = found.tomogram, result.registration
+    found = result.chosen.about
+    tomogram, registration = found.tomogram, result.registered
     uid = result.uids["sims"]
     sims = np.maximum(kept_ions(uid, data), 0.0), dict(find_run(uid, data).metadata["start"])
     after = read_counts(result.latest("se_after"), "se_image", data)

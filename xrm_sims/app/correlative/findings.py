@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plans import Correlative
 from xrm_sims.app.tomography.tomogram import Tomogram
 from xrm_sims.correlate.registration.align import locate_pillar, pillar_affine
 from xrm_sims.correlate.registration.register import Registration
@@ -120,6 +121,9 @@ class Findings:
         cx, cy, _ = self.defect.centre_um
         sides = (np.abs(y[plane.any(axis=1)] - cy), np.abs(x[plane.any(axis=0)] - cx))
         return max(float(side.max(initial=0.0)) for side in sides)
+
+
+Experiment = Correlative[Tomogram, Findings, Registration]
 
 
 def align_by_outline(found: Findings, se_uid: str, data: Path) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import plans
 from plans import Aim, Preflight
@@ -80,7 +81,7 @@ def way_to(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
     )
 
 
-def weigh_reach(session: Session, aim: Aim, number: int) -> tuple[Preflight, Preflight]:
+def weigh_reach(session: Session, aim: Aim[Any], number: int) -> tuple[Preflight, Preflight]:
     """What milling to an ROI and mapping it take. ValueError when the instrument cannot do it there."""
     mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
     where = {"fov_um": aim.fov_um, "centre_um": aim.centre_um}

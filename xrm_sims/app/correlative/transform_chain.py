@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from plans import Correlative
-from xrm_sims.app.correlative.findings import Findings
+from xrm_sims.app.correlative.findings import Experiment
 from xrm_sims.correlate.registration.register import RegisterSettings
 from xrm_sims.data import results
 from xrm_sims.data.layout import Layout
@@ -36,14 +35,13 @@ class Link:
     beside: dict[str, float]
 
 
-def links_of(result: Correlative, data: Path, settings: Settings) -> list[Link]:
+def links_of(result: Experiment, data: Path, settings: Settings) -> list[Link]:
     """From the tomogram to the map, as an experiment has found them."""
     return list(_links(result, data, settings))
 
 
-def _links(result: Correlative, data: Path, settings: Settings) -> Iterator[Link]:
-    assert result.aim is not None
-    found: Findings = result.aim.about
+def _links(result: Experiment, data: Path, settings: Settings) -> Iterator[Link]:
+    found = result.chosen.about
     ct, uids = found.tomogram, result.uids
     middle = (np.array(ct.volume.shape[::-1]) - 1) / 2
     grid = np.column_stack([ct.voxel_um * np.eye(3), -ct.voxel_um * middle])
@@ -70,7 +68,7 @@ def _links(result: Correlative, data: Path, settings: Settings) -> Iterator[Link
             yield Link(
                 "ion scan", "specimen", "image of the plane", uid, plane["scan_to_specimen"], plane["sigma_nm"], height
             )
-    map_ = result.registration
+    map_ = result.registered
     height = {"exposed_z_um": map_.exposed_z_um, "sigma_z_um": map_.sigma_z_um}
     yield Link("map pixel", "specimen", "the map and the image together", uids["sims"],
                map_.sims_to_specimen.tolist(), map_.sigma_nm, height)  # fmt: skip

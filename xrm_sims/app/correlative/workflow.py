@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from plans import Aim, Correlative
+from plans import Aim
 from plans.ions import sims_request
 from xrm_sims.app.common.progress import timed
 from xrm_sims.app.common.rasters import inner_field, raster_of_image
-from xrm_sims.app.correlative.findings import Choices, Findings, Height, align_by_outline
+from xrm_sims.app.correlative.findings import Choices, Experiment, Findings, Height, align_by_outline
 from xrm_sims.app.maps.phases import tell_phases
 from xrm_sims.app.maps.sims_maps import keep, make_maps
 from xrm_sims.app.planner import Planner, map_for
@@ -53,7 +53,7 @@ class Analysis:
         with timed("reconstruction", self.seconds):
             return reconstruct_tomogram(uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation)
 
-    def choose(self, tomogram: Tomogram) -> Aim:
+    def choose(self, tomogram: Tomogram) -> Aim[Findings]:
         """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
         segmentation, rois = self.find(tomogram)
         return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.rule)))
@@ -71,20 +71,20 @@ class Analysis:
         results.save(self.data, tomogram.uid, "rois", metadata=about, tables={"rois": table})
         return segmentation, rois
 
-    def align(self, aim: Aim, se_uid: str) -> Aim:
+    def align(self, aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
         """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
         result ``alignment``."""
-        found: Findings = aim.about
+        found = aim.about
         return self.aim(replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data)))
 
-    def verify(self, aim: Aim, se_uid: str) -> Aim:
+    def verify(self, aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
         """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
 
         The height is the mean of what the image and what the dose says, weighted by their variances. ValueError when
         the image resembles the tomogram nowhere for certain, when image and dose contradict each other, when the
         height is not known well enough to mill by, and when the plane lies so deep that the defect is mostly gone.
         """
-        found: Findings = aim.about
+        found = aim.about
         image, start = read_counts(se_uid, "se_image", self.data)
         counts, raster = inner_field(image[0], raster_of_image(start), aim.fov_um)
         by_dose = Height(found.surface.z_um - aim.mill.depth_um, aim.mill.depth_um * DOSE_SHARE).widened(found.surface)
@@ -124,14 +124,13 @@ class Analysis:
                 f"{found.defect.kind}, which is mostly gone; nothing more was milled; choose another"
             )
 
-    def register(self, result: Correlative) -> Registration:
+    def register(self, result: Experiment) -> Registration:
         """Where the SIMS raster lies in the CT volume; kept, as are its corrected maps and the phases that they show.
 
         Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
         of :func:`register_to_ct`, and when the two contradict each other.
         """
-        assert result.aim is not None
-        found: Findings = result.aim.about
+        found = result.chosen.about
         maps = make_maps(result.uids["sims"], self.data, self.settings)
         keep(maps, self.data)
         raster = maps.raster
@@ -155,7 +154,7 @@ class Analysis:
         tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents)
         return registration
 
-    def aim(self, found: Findings) -> Aim:
+    def aim(self, found: Findings) -> Aim[Findings]:
         """The box to mill down to the middle of the chosen ROI, the field to map, and how."""
         centre_um, fov_um = self._in_scan(found), self._fov_um(found)
         box = self._box(found, found.surface.z_um - found.plane_z_um, centre_um)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plans import Aim, Computed, Correlative
+from plans import Aim, Computed
 from plans.validation import count, positive, settable
 from xrm_sims.app.correlative.figures import draw
-from xrm_sims.app.correlative.findings import Choices, Findings
+from xrm_sims.app.correlative.findings import Choices, Experiment, Findings
 from xrm_sims.app.correlative.workflow import Analysis
 from xrm_sims.app.tomography.figures import draw_tomogram
 from xrm_sims.app.tomography.tomogram import Tomogram, reconstruct_tomogram
+from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.ranking import DefectRule, NoDefectError, read_rule
 from xrm_sims.settings import Settings
 
@@ -36,7 +37,7 @@ class NightBench:
 
     def check(self, do: str, arguments: Mapping[str, Any]) -> None:
         """ValueError, beginning with the argument's name, when a computation cannot take these."""
-        calls: dict[str, Callable[..., Computed]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
+        calls: dict[str, Callable[..., Computed[Any]]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
         settable(arguments, calls[do], do, ("tomography_uid", "tomogram"))
         if do == "find_rois":
             read_rule({name: value for name, value in arguments.items() if name in DefectRule.model_fields})
@@ -56,7 +57,7 @@ class NightBench:
         voxel_um: float | None = None,
         correct: bool = True,
         sharpen: bool = False,
-    ) -> Computed:
+    ) -> Computed[Tomogram]:
         """The volume, kept as the run's result, and its slices as a picture."""
         tomogram = reconstruct_tomogram(
             tomography_uid,
@@ -84,7 +85,7 @@ class NightBench:
         fov_um: float | None = _DEFAULT.fov_um,
         mill_margin_um: float = _DEFAULT.mill_margin_um,
         mill_passes: int = _DEFAULT.mill_passes,
-    ) -> Computed:
+    ) -> Computed[Aim[Findings] | None]:
         """The best ROI by the rule, or None when there is none."""
         rule = read_rule(
             {
@@ -101,8 +102,7 @@ class NightBench:
             aim = self._analysis.choose(tomogram)
         except NoDefectError as nothing:
             return Computed(None, f"no ROI: {nothing}")
-        found: Findings = aim.about
-        defect = found.defect
+        found, defect = aim.about, aim.about.defect
         x, y, z = defect.centre_um
         return Computed(
             aim,
@@ -110,20 +110,20 @@ class NightBench:
             f"({x:.1f}, {y:.1f}, {z:.1f}) um, {defect.depth_um:.1f} um deep",
         )
 
-    def align(self, aim: Aim, se_uid: str) -> Computed:
+    def align(self, aim: Aim[Findings], se_uid: str) -> Computed[Aim[Findings]]:
         """Where the ion beam's scan frame has the ROI."""
         aligned = self._analysis.align(aim, se_uid)
         u, v = aligned.centre_um
         return Computed(aligned, f"ROI at ({u:.2f}, {v:.2f}) um of the ion beam's field")
 
-    def verify(self, aim: Aim, se_uid: str) -> Computed:
+    def verify(self, aim: Aim[Findings], se_uid: str) -> Computed[Aim[Findings]]:
         """Where the milled plane is, and what is left to mill."""
         further = self._analysis.verify(aim, se_uid)
-        found: Findings = further.about
+        found = further.about
         above_nm = 1e3 * (found.surface.z_um - found.plane_z_um)
         return Computed(further, f"plane {above_nm:+.0f} nm above the middle of the ROI")
 
-    def register(self, result: Correlative) -> Computed:
+    def register(self, result: Experiment) -> Computed[Registration]:
         """Where the map lies in the volume; the overlay as a picture."""
         registration = self._analysis.register(result)
         result.registration = registration

@@ -99,7 +99,7 @@ def spell_out(plan: Callable[..., Any]) -> None:
 def _spelled(hint: Any) -> str:
     """A type in words that need only ``typing`` and ``collections``; anything of this project's own is Any."""
     text = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-    own = re.search(r"\b(xrm_sims|plans|devices)\.|^[A-Z]\w*$", text.replace("None", ""))
+    own = re.search(r"\b(xrm_sims|plans|devices)\.|~|^[A-Z]\w*$", text.replace("None", ""))
     return "typing.Any" if own else text
 
 
