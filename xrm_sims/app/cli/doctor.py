@@ -75,7 +75,7 @@ def _threads() -> Iterator[Finding]:
         return result
 
     total(np.ones(8))
-    layer = numba.threading_layer()
+    layer = numba.threading_layer()  # type: ignore[attr-defined]
     # live reconstruction and the twin run compiled code from two Python threads at once
     yield Finding(
         layer in ("omp", "tbb"),

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
 from xrm_sims.app.cli import analyse, exchange, plan, serve, services
-from xrm_sims.app.cli.options import Clock, Data, ExistingData, Fresh, Hardware, Operator, Preflight, Sample, Seed
+from xrm_sims.app.cli.options import Clock, Data, ExistingData, Operator, Preflight, SessionOptions, session_options
 from xrm_sims.app.common.errors import keep_log, sentence
 from xrm_sims.app.common.signals import Interrupted, on_stop_signals, stop_here
 
@@ -51,19 +51,18 @@ def _measure(
     settings: dict[str, Any],
     *,
     only_preflight: bool,
-    data: Path | None,
-    **session_options: Any,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Weigh a plan; unless only that was asked for, run it and print its uid."""
     import plans
     from xrm_sims.app.session.session import open_session
 
-    with open_session(data, **session_options) as session:
-        expected = plans.preflight(session.scope, plan, **settings)
+    with open_session(**session) as opened:
+        expected = plans.preflight(opened.scope, plan, **settings)
         if only_preflight:
             typer.echo(expected)
         elif expected.ok:
-            typer.echo(session.run(plan(session.scope, **settings)))
+            typer.echo(opened.run(plan(opened.scope, **settings)))
         if not expected.ok:
             raise ValueError("; ".join(expected.problems))
 
@@ -104,14 +103,9 @@ def validate(
 
 
 @app.command()
+@session_options()
 def console(
-    seed: Seed = None,
-    sample: Sample = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    operator: Operator = "",
-    hardware: Hardware = "twin",
-    data: Data = None,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
 
@@ -119,10 +113,11 @@ def console(
     """
     from xrm_sims.app.console.ipython import start_console
 
-    start_console(data, seed=seed, sample=sample, fresh=fresh, clock=clock, operator=operator, hardware=hardware)
+    start_console(**session)
 
 
 @app.command()
+@session_options()
 def tomography(
     num: Annotated[int, typer.Option("--num", help="Number of projections.")] = 1200,
     step_deg: Annotated[float, typer.Option("--step-deg", help="Angle between projections.")] = 0.3,
@@ -130,13 +125,7 @@ def tomography(
     binning: Annotated[int, typer.Option("--binning", help="Detector binning, 1 to 8.")] = 1,
     target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
     preflight: Preflight = False,
-    seed: Seed = None,
-    sample: Sample = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    operator: Operator = "",
-    hardware: Hardware = "twin",
-    data: Data = None,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Take a tomogram: darks, flats, projections, reference images.
 
@@ -148,17 +137,12 @@ def tomography(
         plans.tomography,
         {"num": num, "step_deg": step_deg, "exposure_s": exposure_s, "binning": binning, "target": target},
         only_preflight=preflight,
-        seed=seed,
-        sample=sample,
-        fresh=fresh,
-        clock=clock,
-        operator=operator,
-        hardware=hardware,
-        data=data,
+        **session,
     )
 
 
 @app.command()
+@session_options()
 def sims(
     fov_um: Annotated[float, typer.Option("--fov-um", help="Width of the field.")] = 11.8,
     dwell_ms: Annotated[float, typer.Option("--dwell-ms", help="Dwell per pixel.")] = 0.55,
@@ -169,13 +153,7 @@ def sims(
         str | None, typer.Option("--channels", help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
     ] = None,
     preflight: Preflight = False,
-    seed: Seed = None,
-    sample: Sample = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    operator: Operator = "",
-    hardware: Hardware = "twin",
-    data: Data = None,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Map 7Li, 27Al, 58Ni and 59Co, or other isotopes, at once by a dwell-timed raster of the gallium beam.
 
@@ -189,17 +167,12 @@ def sims(
         plans.sims_raster,
         {"shape": (pixels, pixels), **wanted},
         only_preflight=preflight,
-        seed=seed,
-        sample=sample,
-        fresh=fresh,
-        clock=clock,
-        operator=operator,
-        hardware=hardware,
-        data=data,
+        **session,
     )
 
 
 @app.command()
+@session_options("sample", "hardware")
 def night(
     sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
@@ -207,11 +180,7 @@ def night(
     anew: Annotated[
         bool, typer.Option("--anew", help="Begin again, also when the last night was this sheet's and was interrupted.")
     ] = False,
-    seed: Seed = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    operator: Operator = "",
-    data: Data = None,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Do everything on a night sheet, unattended; leave a log and a morning summary. Exit code 1 when a step failed.
 
@@ -224,14 +193,12 @@ def night(
 
     if dry_run or queue:
         file = SheetFile(sheet)
-        typer.echo(rehearse(file, data))
+        typer.echo(rehearse(file, session["data"]))
         if queue and not dry_run:
             from xrm_sims.app.night.queue_server import submit
 
             typer.echo(submit(file))
-    elif not run_night(
-        sheet, data, anew=anew, announce=typer.echo, seed=seed, fresh=fresh, clock=clock, operator=operator
-    ):
+    elif not run_night(sheet, anew=anew, announce=typer.echo, **session):
         raise typer.Exit(1)
 
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
-from xrm_sims.app.cli.options import Clock, Data, ExistingData, Fresh, Sample, Seed
+from xrm_sims.app.cli.options import Data, ExistingData, SessionOptions, session_options
 from xrm_sims.app.common.signals import Interrupted
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
+@session_options("operator", "hardware")
 def ioc(
     prefix: Annotated[str, typer.Option("--prefix", help="What the names of all process variables begin with.")] = (
         "XRM:"
     ),
-    seed: Seed = None,
-    sample: Sample = None,
-    fresh: Fresh = False,
-    clock: Clock = "fast",
-    data: Data = None,
+    **session: Unpack[SessionOptions],
 ) -> None:
     """Serve the twin over EPICS Channel Access, on the loopback interface unless EPICS_CAS_INTF_ADDR_LIST says more.
 
@@ -32,7 +29,7 @@ def ioc(
     """
     from xrm_sims.app.session.ioc import serve_twin
 
-    serve_twin(data, prefix, announce=typer.echo, seed=seed, sample=sample, fresh=fresh, clock=clock)
+    serve_twin(prefix=prefix, announce=typer.echo, **session)
     typer.echo("stopped; the instrument stays as it is", err=True)  # the usual end
 
 

@@ -11,7 +11,7 @@ from xrm_sims.app.session.hardware import loopback_by_default, open_twin, sessio
 from xrm_sims.data.layout import Layout
 
 
-def serve_twin(data: Path | None, prefix: str, *, announce: Callable[[str], object], **twin_options: Any) -> None:
+def serve_twin(data: Path | None, *, prefix: str, announce: Callable[[str], object], **twin_options: Any) -> None:
     """Serve until stopped; what moves then stops, and the twin stays as it is, beams and all.
 
     Raises what :func:`~xrm_sims.app.session.session.open_session` raises for a twin, and RuntimeError without caproto.
