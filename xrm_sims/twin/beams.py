@@ -1,4 +1,4 @@
-"""The two beams: the electron column and the gallium column with its scan generator."""
+"""Drivers of the two beams: the electron column, and the gallium column with its scan generator."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.patterns import Milled, Raster, check_deposition, check_within_field, pattern_from_dict
 from xrm_sims.settings import Settings
-from xrm_sims.twin.driver import Driver, Quantity
+from xrm_sims.twin.driver import Driver, Quantity, Readings, scan_quantities, scan_raster
 from xrm_sims.twin.milling import deposit_pass, mill_pass
-from xrm_sims.twin.simulator import Simulator
-from xrm_sims.twin.state_store import Value
 
 
 class ElectronBeam(Driver):
-    """Electron column. Its current decays from the moment it was set; ``measured_current_na`` is what is left."""
+    """Electron column. The current decays after it was set; ``measured_current_na`` is the present current."""
 
     name = "beam"
 
@@ -31,7 +29,7 @@ class ElectronBeam(Driver):
             "position_z_um": Quantity(0.0, "um", reach),
         }
 
-    def readings(self) -> Mapping[str, Callable[[], Value]]:
+    def readings(self) -> Readings:
         simulator, totals = self._simulator, self._simulator.state.totals
         return {
             "measured_current_na": lambda: simulator.current_na(simulator.time_s),
@@ -40,7 +38,7 @@ class ElectronBeam(Driver):
         }
 
     def check(self, name: str, value: Any) -> None:
-        """On the X-ray target: enough voltage for the detector's threshold, no more power than the target stands."""
+        """Raise ValueError when no photon would pass the detector's threshold, or the power would melt the target."""
         state = self._simulator.state.values
         if state["instrument"]["mode"] != "xray" or (name == "blanked" and value):
             return
@@ -49,12 +47,12 @@ class ElectronBeam(Driver):
         if name == "voltage_kv":
             check_photons(settings, value, state["widepix"]["threshold_kev"])
         if name in ("voltage_kv", "current_na", "probe_nm", "blanked"):
-            heat = (after[of] for of in ("voltage_kv", "current_na", "probe_nm"))
-            check_target_power(settings, str(state["target"]["material"]), *heat)
+            power = (after[quantity] for quantity in ("voltage_kv", "current_na", "probe_nm"))
+            check_target_power(settings, str(state["target"]["material"]), *power)
 
-    def reach(self, name: str, value: Any) -> None:
+    def move(self, name: str, value: Any) -> None:
         before = self.values[name]
-        super().reach(name, value)
+        super().move(name, value)
         if name == "current_na":
             self._simulator.state.since_s["current_na"] = self._simulator.state.time_s
         elif name.startswith("position") and value != before:
@@ -62,7 +60,7 @@ class ElectronBeam(Driver):
 
 
 class GalliumFIB(Driver):
-    """Gallium column. Unblanked and not scanning it digs at the scan centre."""
+    """Gallium column. While unblanked and not scanning, the beam mills at the scan centre."""
 
     name = "fib"
 
@@ -76,7 +74,7 @@ class GalliumFIB(Driver):
             "dwell_ms": Quantity(scan.sims_dwell_ms, "ms", scan.dwell_limits_ms),
         }
 
-    def readings(self) -> Mapping[str, Callable[[], Value]]:
+    def readings(self) -> Readings:
         totals = self._simulator.state.totals
         return {
             "dose_nc": lambda: totals.get("fib_dose_nc", 0.0),
@@ -84,15 +82,15 @@ class GalliumFIB(Driver):
         }
 
     def raster(self) -> Raster:
-        """The raster that the scan generator is set to; ValueError when it leaves the scan field."""
+        """Return the raster of the scan generator; ValueError when it leaves the scan field."""
         raster = scan_raster(self.values, self.values["dwell_ms"])
         check_within_field(raster, self._simulator.settings)
         return raster
 
     def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
-        """One pass of a milling pattern; returns the dose on the specimen (``dose_nc``) and the ``seconds`` it took.
+        """Draw one pass of a milling pattern; return the dose on the specimen (``dose_nc``) and its ``seconds``.
 
-        Raises ValueError outside FIB mode, with the beam blanked, the stage tilted or a pattern it cannot draw;
+        Raises ValueError outside FIB mode, with the beam blanked, the stage tilted or a pattern that cannot be drawn;
         RuntimeError when stopped (what was milled until then is gone).
         """
         drawn, simulator = self._drawable(pattern, "milling"), self._simulator
@@ -110,8 +108,10 @@ class GalliumFIB(Driver):
         return self._draw("mill_pass", drawn, simulator.settings.sputtering.rate_lco_um3_per_nc, mill)
 
     def deposit_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
-        """One pass of a pattern under the platinum precursor, which flows as long; returns and raises as
-        :meth:`mill_pass`, and ValueError for more current than the gas can feed."""
+        """Draw one pass of a pattern under the platinum precursor, which flows only during the pass.
+
+        Returns and raises as :meth:`mill_pass`; ValueError also when the current would use up the gas.
+        """
         drawn, simulator = self._drawable(pattern, "a deposition"), self._simulator
         check_deposition(drawn, self.values["current_pa"], simulator.settings)
 
@@ -121,27 +121,26 @@ class GalliumFIB(Driver):
         return self._draw("deposit_pass", drawn, simulator.settings.deposition.rate_um3_per_nc, deposit)
 
     def _drawable(self, pattern: dict[str, Any], what: str) -> Milled:
+        """Return the milling pattern; ValueError when it cannot be drawn now."""
         drawn = pattern_from_dict(pattern)
         if isinstance(drawn, Raster):
             raise ValueError(f"fib: {what} needs a rectangle, polygon, annulus or cross_section, got a raster")
-        simulator = self._simulator
-        check_within_field(drawn, simulator.settings)
-        require_mode(simulator, "fib", what)
-        require_level(simulator, what)
+        check_within_field(drawn, self._simulator.settings)
+        self.require("fib", what)
         if self.values["blanked"]:
             raise ValueError(f"fib: the beam is blanked; unblank it before {what}")
         return drawn
 
     def _draw(
-        self, command: str, pattern: Milled, rate_um3_per_nc: float, act: Callable[[float], dict[str, float]]
+        self, command: str, pattern: Milled, rate_um3_per_nc: float, draw: Callable[[float], dict[str, float]]
     ) -> dict[str, float]:
-        """Let the time of one pass go by, and ``act`` on the share of it that was drawn."""
+        """Let the time of one pass go by, then ``draw`` the share of the pass for which there was time."""
         simulator = self._simulator
         seconds = pattern.estimated_s(self.values["current_pa"], rate_um3_per_nc) / pattern.passes
 
         def drawn(share: float) -> None:
             if share > 0:
-                simulator.scanned(act(share)["dose_nc"])
+                simulator.add_scan_dose(draw(share)["dose_nc"])
 
         with self.command(), simulator.scanning(self.name, command, pattern.as_dict()):
             before_nc = simulator.state.totals.get("fib_dose_nc", 0.0)
@@ -150,43 +149,10 @@ class GalliumFIB(Driver):
             return {"dose_nc": simulator.state.totals["fib_dose_nc"] - before_nc, "seconds": seconds}
 
     def _beam(self) -> dict[str, Any]:
-        """Where the beam draws now, and with how much."""
+        """Return the present scan frame, the current and the settings, as arguments of a pass."""
         simulator, current_pa = self._simulator, self.values["current_pa"]
         return {
             "scan_to_specimen": simulator.ions_to_specimen(simulator.state.time_s, current_pa),
             "current_pa": current_pa,
             "settings": simulator.settings,
         }
-
-
-def scan_quantities(settings: Settings, max_field_um: float) -> dict[str, Quantity]:
-    """What every scan generator can be told, dwell apart."""
-    scan = settings.scan
-    reach = (-0.5 * max_field_um, 0.5 * max_field_um)
-    return {
-        "fov_um": Quantity(scan.fov_um, "um", (scan.min_field_um, max_field_um)),
-        "rows": Quantity(scan.side_px, "", scan.pixels),
-        "columns": Quantity(scan.side_px, "", scan.pixels),
-        "centre_u_um": Quantity(0.0, "um", reach),
-        "centre_v_um": Quantity(0.0, "um", reach),
-    }
-
-
-def scan_raster(values: Mapping[str, Any], dwell_ms: float) -> Raster:
-    """The raster that a scan generator's quantities describe."""
-    centre = (values["centre_u_um"], values["centre_v_um"])
-    return Raster((values["rows"], values["columns"]), values["fov_um"], dwell_ms, centre)
-
-
-def require_mode(simulator: Simulator, mode: str, what: str) -> None:
-    """ValueError when the instrument stands in another mode."""
-    now = simulator.state.values["instrument"]["mode"]
-    if now != mode:
-        raise ValueError(f'instrument: {what} needs mode "{mode}", it is in "{now}"')
-
-
-def require_level(simulator: Simulator, what: str) -> None:
-    """ValueError when the stage is tilted: the beams of the twin look along -z, X-rays along x."""
-    tilt_deg = simulator.state.values["stage"]["tilt_deg"]
-    if tilt_deg != 0:
-        raise ValueError(f"stage: {what} needs tilt_deg 0, it is at {tilt_deg:.4g} deg")

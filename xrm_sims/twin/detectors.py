@@ -1,8 +1,9 @@
-"""What counts: the pixel detector behind the specimen and the four collectors of the magnetic sector."""
+"""Drivers of the counting detectors: the pixel detector, and the four collectors of the magnetic sector."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,17 @@ from numpy.typing import NDArray
 
 from xrm_sims.feasibility import check_photons
 from xrm_sims.settings import Settings
-from xrm_sims.twin.beams import GalliumFIB, require_level, require_mode
+from xrm_sims.twin.beams import GalliumFIB
 from xrm_sims.twin.charge_sharing import CrossTalk
-from xrm_sims.twin.driver import Driver, Frame, Quantity
-from xrm_sims.twin.ions import Analyser, dose_field, raster_frame
+from xrm_sims.twin.driver import Driver, Frame, Quantity, Readings
+from xrm_sims.twin.ions import Analyser, Scan, raster_frame
 from xrm_sims.twin.sector import collector_radii
 from xrm_sims.twin.simulator import Simulator
-from xrm_sims.twin.state_store import Value
 from xrm_sims.twin.xray import binned_shape
 
 
 class WidePix(Driver):
-    """Photon-counting pixel detector. With the beam blanked or the target away its frame is a dark."""
+    """Photon-counting pixel detector. With the beam blanked or the target away it takes dark frames."""
 
     name = "widepix"
 
@@ -34,7 +34,7 @@ class WidePix(Driver):
             "binning": Quantity(1, choices=detector.binnings),
         }
 
-    def readings(self) -> Mapping[str, Callable[[], Value]]:
+    def readings(self) -> Readings:
         simulator = self._simulator
         celsius = simulator.settings.detector.temperature_c
         return {
@@ -51,14 +51,13 @@ class WidePix(Driver):
             check_photons(self._simulator.settings, state.values["beam"]["voltage_kv"], value)
 
     def expose(self) -> Frame:
-        """One frame, (rows, columns) uint32; everything that moves is taken where it is at mid-exposure.
+        """Return one frame, (rows, columns) uint32, with all moving parts at their positions at mid-exposure.
 
-        Raises ValueError outside X-ray mode, with the stage tilted, a threshold above the spectrum, or more counts in
-        the open beam than a counter holds; RuntimeError when stopped.
+        Raises ValueError outside X-ray mode, with the stage tilted, with a threshold above the spectrum, and when the
+        open beam would overflow a counter; RuntimeError when stopped.
         """
         simulator = self._simulator
-        require_mode(simulator, "xray", "an exposure")
-        require_level(simulator, "an exposure")
+        self.require("xray", "an exposure")
         with self.command():
             values, started_s = self.values, simulator.state.time_s
             middle_s = started_s + 0.5 * values["exposure_s"]
@@ -76,7 +75,7 @@ class WidePix(Driver):
             return Frame(counts, started_s, simulator.state.time_s, simulator.current_na(middle_s))
 
     def bad_pixels(self) -> NDArray[np.bool_]:
-        """(rows, columns) after binning: pixels whose counts mean nothing."""
+        """Return the mask of unusable pixels, (rows, columns) after binning."""
         return self._simulator.detector.bad_pixels(self.values["binning"])
 
     @property
@@ -100,7 +99,7 @@ class WidePix(Driver):
         )
 
     def _require_room(self, expected: NDArray[np.float32]) -> None:
-        """ValueError when the brightest pixels would run over: they would all read the same."""
+        """Raise ValueError when the counters of the brightest pixels would overflow."""
         bits, exposure_s = self.values["counter_depth_bits"], self.values["exposure_s"]
         brightest, end = float(expected.max()) / self.values["binning"] ** 2, 2**bits - 1
         if brightest > end:
@@ -132,7 +131,7 @@ class WidePix(Driver):
 
 
 class MagneticSector(Driver):
-    """Magnetic sector with four collectors; it counts what the FIB's raster sputters."""
+    """Magnetic sector with four collectors; it counts ions that the FIB's raster sputters."""
 
     name = "sector"
     collectors = (1, 2, 3, 4)
@@ -154,16 +153,16 @@ class MagneticSector(Driver):
             },
         }
 
-    def readings(self) -> Mapping[str, Callable[[], Value]]:
+    def readings(self) -> Readings:
         sector = self._simulator.settings.sector
-        table: dict[str, Callable[[], Value]] = {}
-        for n in self.collectors:
-            table[f"collector_{n}_dead_time_ns"] = lambda: sector.dead_time_ns
-            table[f"collector_{n}_dark_rate_cps"] = lambda: sector.dark_rate_cps
-        return table
+        return {
+            f"collector_{n}_{constant}": partial(getattr, sector, constant)
+            for n in self.collectors
+            for constant in ("dead_time_ns", "dark_rate_cps")
+        }
 
     def check(self, name: str, value: Any) -> None:
-        """Collectors stand beside each other in the focal plane: no two can be closer than their width."""
+        """Raise ValueError when two collectors would be closer in the focal plane than their width."""
         if not name.startswith("collector"):
             return
         apart_mm = self._simulator.settings.sector.min_collector_spacing_mm
@@ -176,38 +175,22 @@ class MagneticSector(Driver):
                 )
 
     def raster_frame(self) -> Frame:
-        """One raster of the FIB's scan generator, (channel, row, column) uint32, and what it erodes.
+        """Draw one raster of the FIB's scan generator; return counts (channel, row, column) uint32.
 
-        With the FIB blanked the collectors count their darks and nothing is eroded.
+        The raster erodes the surface. With the FIB blanked it does not, and the collectors count their darks.
         Raises ValueError outside FIB mode, with the stage tilted or without bias, or with a raster beyond the scan
         field; RuntimeError when stopped (what was sputtered until then is gone).
         """
-        simulator, fib = self._simulator, self._fib.values
         raster = self._fib.raster()
-        require_mode(simulator, "fib", "a SIMS raster")
-        require_level(simulator, "a SIMS raster")
+        self.require("fib", "a SIMS raster")
         self._require_bias()
-        current_pa = 0.0 if fib["blanked"] else fib["current_pa"]
-        with self.command(), simulator.scanning(self.name, "raster_frame"):
-            started_s = simulator.state.time_s
-            scan = simulator.ion_scan(raster, current_pa)
 
-            def cut_short(share: float) -> None:
-                passed_s = share * raster.frame_s
-                simulator.scanned(current_pa * 1e-3 * passed_s)
-                dose_field(simulator.specimen, simulator.surface, scan, seconds=passed_s, settings=simulator.settings)
+        def count(scan: Scan) -> NDArray[np.uint32]:
+            s = self._simulator
+            rng = s.rng("raster")
+            return raster_frame(s.specimen, s.surface, scan, self._analyser(), settings=s.settings, rng=rng)
 
-            self.wait(raster.frame_s, cut_short, fib_parked=False)
-            counts = raster_frame(
-                simulator.specimen,
-                simulator.surface,
-                scan,
-                self._analyser(),
-                settings=simulator.settings,
-                rng=simulator.rng("raster"),
-            )
-            simulator.scanned(current_pa * 1e-3 * raster.frame_s)
-            return Frame(counts, started_s, simulator.state.time_s, current_pa * 1e-3)
+        return self.draw_frame("raster_frame", raster, count, ions=True)
 
     def _analyser(self) -> Analyser:
         return Analyser(

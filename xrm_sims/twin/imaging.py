@@ -1,24 +1,32 @@
-"""Pictures of the surface: secondary electrons under either beam, and EDS maps under the electron beam."""
+"""Drivers of the two imaging detectors: secondary electrons under either beam, and EDS under the electron beam."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.patterns import Raster, check_within_field
+from xrm_sims.patterns import check_within_field
 from xrm_sims.settings import Settings
-from xrm_sims.twin.beams import require_level, require_mode, scan_quantities, scan_raster
-from xrm_sims.twin.driver import Driver, Frame, Quantity
-from xrm_sims.twin.ions import Scan, dose_field
+from xrm_sims.twin.driver import Driver, Frame, Quantity, scan_quantities, scan_raster
+from xrm_sims.twin.ions import Scan
 from xrm_sims.twin.sem_signals import eds_map, line_intensity, se_image
-from xrm_sims.twin.simulator import Simulator
 
 
-class SecondaryElectrons(Driver):
-    """SE detector with a scan generator of its own. An image under the ion beam erodes its field."""
+class _SemDetector(Driver):
+    """A detector with a scan generator of its own."""
+
+    def require_electrons(self, what: str) -> None:
+        """Raise ValueError outside mode "sem", and while the X-ray target blocks the electron beam."""
+        self.require("sem", what)
+        if self._simulator.target_in_place:
+            raise ValueError("target: stands in the electron beam; park it before imaging the specimen")
+
+
+class SecondaryElectrons(_SemDetector):
+    """SE detector. An image with the ion beam erodes its field."""
 
     name = "se"
 
@@ -31,51 +39,28 @@ class SecondaryElectrons(Driver):
         }
 
     def image(self) -> Frame:
-        """Counts (row, column) uint32; with the beam blanked its darks.
+        """Return counts (row, column) uint32; with the beam blanked, dark counts.
 
-        Electrons need mode "sem" and the target out of their way, ions mode "fib": else ValueError. RuntimeError when
-        stopped.
+        Raises ValueError outside mode "sem" (electrons) or "fib" (ions), and when the target blocks the electron beam;
+        RuntimeError when stopped.
         """
-        simulator = self._simulator
         raster = scan_raster(self.values, 1e-3 * self.values["dwell_us"])
-        require_level(simulator, "an SE image")
-        if self.values["source"] == "ion":
-            require_mode(simulator, "fib", "an ion-induced SE image")
-            check_within_field(raster, simulator.settings)
-            return self._under_ions(raster)
-        require_mode(simulator, "sem", "an SE image")
-        require_free_beam(simulator)
-        with self.command(), simulator.scanning(self.name, "image"):
-            started_s, current_na = simulator.state.time_s, electron_current_na(simulator)
-            scan = simulator.scan(raster, current_na * 1e3)
-            self.wait(raster.frame_s)
-            counts = self._seen(scan, "electron")
-            return Frame(counts, started_s, simulator.state.time_s, current_na)
+        source = self.values["source"]
+        if source == "ion":
+            self.require("fib", "an ion-induced SE image")
+            check_within_field(raster, self._simulator.settings)
+        else:
+            self.require_electrons("an SE image")
 
-    def _under_ions(self, raster: Raster) -> Frame:
-        simulator, fib = self._simulator, self._simulator.state.values["fib"]
-        current_pa = 0.0 if fib["blanked"] else float(fib["current_pa"])
-        with self.command(), simulator.scanning(self.name, "image"):
-            started_s = simulator.state.time_s
-            scan = simulator.ion_scan(raster, current_pa)
+        def count(scan: Scan) -> NDArray[np.uint32]:
+            s = self._simulator
+            return se_image(s.specimen, s.surface, scan, source=source, settings=s.settings, rng=s.rng("se"))
 
-            def cut_short(share: float) -> None:
-                seconds = share * raster.frame_s
-                simulator.scanned(current_pa * 1e-3 * seconds)
-                dose_field(simulator.specimen, simulator.surface, scan, seconds=seconds, settings=simulator.settings)
-
-            self.wait(raster.frame_s, cut_short, fib_parked=False)
-            counts = self._seen(scan, "ion")
-            simulator.scanned(current_pa * 1e-3 * raster.frame_s)
-            return Frame(counts, started_s, simulator.state.time_s, 1e-3 * current_pa)
-
-    def _seen(self, scan: Scan, source: Literal["electron", "ion"]) -> NDArray[np.uint32]:
-        m = self._simulator
-        return se_image(m.specimen, m.surface, scan, source=source, settings=m.settings, rng=m.rng("se"))
+        return self.draw_frame("image", raster, count, ions=source == "ion")
 
 
-class EDS(Driver):
-    """Energy-dispersive X-ray detector with a scan generator of its own."""
+class EDS(_SemDetector):
+    """Energy-dispersive X-ray detector."""
 
     name = "eds"
 
@@ -88,55 +73,38 @@ class EDS(Driver):
 
     def check(self, name: str, value: Any) -> None:
         if name == "elements":
-            for element in _names(value):
-                line_intensity(
-                    element, self._simulator.settings.electron.voltage_limits_kv[1], self._simulator.settings
-                )
+            self._elements(value, self._simulator.settings.electron.voltage_limits_kv[1])
 
     def image(self) -> Frame:
-        """Counts (element, row, column) uint32 in the order of ``elements``; with the beam blanked none.
+        """Return counts (element, row, column) uint32 in the order of ``elements``; zeros with the beam blanked.
 
-        ValueError outside mode "sem", with the target in the beam's way, or when the beam's voltage excites no line of
-        an element. RuntimeError when stopped.
+        Raises ValueError outside mode "sem", when the target blocks the electron beam, and when the beam's voltage
+        excites no line of an element; RuntimeError when stopped.
         """
-        simulator = self._simulator
         raster = scan_raster(self.values, self.values["dwell_ms"])
-        elements = _names(self.values["elements"])
-        voltage_kv = float(simulator.state.values["beam"]["voltage_kv"])
-        require_level(simulator, "an EDS map")
-        require_mode(simulator, "sem", "an EDS map")
-        require_free_beam(simulator)
-        for element in elements:
-            line_intensity(element, voltage_kv, simulator.settings)
-        with self.command(), simulator.scanning(self.name, "image"):
-            started_s, current_na = simulator.state.time_s, electron_current_na(simulator)
-            scan = simulator.scan(raster, current_na * 1e3)
-            self.wait(raster.frame_s)
-            counts = eds_map(
-                simulator.specimen,
-                simulator.surface,
+        voltage_kv = float(self._simulator.state.values["beam"]["voltage_kv"])
+        self.require_electrons("an EDS map")
+        elements = self._elements(self.values["elements"], voltage_kv)
+
+        def count(scan: Scan) -> NDArray[np.uint32]:
+            s = self._simulator
+            return eds_map(
+                s.specimen,
+                s.surface,
                 scan,
                 voltage_kv=voltage_kv,
                 elements=elements,
-                settings=simulator.settings,
-                rng=simulator.rng("eds"),
+                settings=s.settings,
+                rng=s.rng("eds"),
             )
-            return Frame(counts, started_s, simulator.state.time_s, current_na)
 
+        return self.draw_frame("image", raster, count, ions=False)
 
-def electron_current_na(simulator: Simulator) -> float:
-    """What reaches the specimen now: nothing while the beam is blanked."""
-    return 0.0 if simulator.state.values["beam"]["blanked"] else simulator.current_na(simulator.state.time_s)
-
-
-def require_free_beam(simulator: Simulator) -> None:
-    """ValueError while the X-ray target stands between the electron column and the specimen."""
-    if simulator.target_in_place:
-        raise ValueError("target: stands in the electron beam; park it before imaging the specimen")
-
-
-def _names(elements: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in elements.split(",") if name.strip())
-    if not names:
-        raise ValueError(f"eds.elements: needs element symbols separated by commas, got {elements!r}")
-    return names
+    def _elements(self, symbols: str, voltage_kv: float) -> tuple[str, ...]:
+        """Return the element symbols of a comma-separated list; ValueError when EDS cannot map one at this voltage."""
+        elements = tuple(name.strip() for name in symbols.split(",") if name.strip())
+        if not elements:
+            raise ValueError(f"eds.elements: needs element symbols separated by commas, got {symbols!r}")
+        for element in elements:
+            line_intensity(element, voltage_kv, self._simulator.settings)
+        return elements

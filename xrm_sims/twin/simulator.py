@@ -1,7 +1,7 @@
-"""The body of the simulated microscope: its state, its time, its specimen, and what its beams do to it meanwhile.
+"""State, time and specimen of the simulated microscope, and the dose of its beams.
 
-Twin time passes only here. Whenever it does, every unblanked beam doses what it stands on: gallium the specimen,
-electrons the target or, without a target in their way, the specimen.
+Only this module lets twin time pass. While it passes, every unblanked beam doses what it hits: gallium ions the
+specimen, electrons the target or, without a target in their path, the specimen.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from xrm_sims.twin.surface_change import UNCHANGED, SurfaceChange, find_surface_
 from xrm_sims.twin.xray import XrayModel
 
 _FOREVER = threading.Event()
-_MOVES_KEPT = 100  # changes of mode and target whose thermal after-effect is remembered
+_MAX_CHANGES = 100  # number of changes of mode and target whose thermal drift is computed
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """From ``start_s`` until ``stop_s`` of twin time a reading has this value, whatever it would be otherwise."""
+    """A reading has this value from ``start_s`` until ``stop_s`` of twin time."""
 
     reading: str
     value: float
@@ -46,9 +46,9 @@ class Disturbance:
 
 
 class Simulator:
-    """One instrument with a specimen in it; drivers are views of it.
+    """One instrument with its specimen, shared by all drivers.
 
-    ``specimen``, ``surface``, ``xray`` and ``detector`` are made when they are first needed.
+    ``specimen``, ``surface``, ``xray`` and ``detector`` are computed at first use.
     """
 
     def __init__(self, store: StateStore, state: State, clock: Clock, settings: Settings, specimen: Any = None):
@@ -81,7 +81,7 @@ class Simulator:
 
     @property
     def surface_change(self) -> SurfaceChange:
-        """What X-rays see of all that ions did to the specimen, worked out anew when a volume has changed."""
+        """Material that ions removed and deposited so far, as X-rays see it."""
         if self.state.surface is None and "surface" not in self.__dict__:
             return UNCHANGED
         volumes_um3 = float(self.surface.removed_um3.sum()), self.surface.deposited_um3
@@ -100,9 +100,9 @@ class Simulator:
 
     @contextmanager
     def command(self) -> Iterator[None]:
-        """A command of one thread at a time; what it did is on disk when it is over, also when it failed."""
+        """Run a command while no other thread does; save the state at its end, also after an error."""
         with self._lock:
-            self._spend(self.clock.elapsed_s(self.state.wall_s), fib_parked=True)
+            self._advance(self.clock.elapsed_s(self.state.wall_s), fib_parked=True)
             self.state.wall_s = self.clock.wall()
             try:
                 yield
@@ -111,8 +111,7 @@ class Simulator:
 
     @contextmanager
     def scanning(self, device: str, command: str, *arguments: Any) -> Iterator[None]:
-        """A scan generator at work: on disk before the beam draws, so that it is finished even if this process is
-        not."""
+        """Save the scan command before the beam draws, so that the next process finishes it if this one dies."""
         self.state.scanning = [device, command, *arguments]
         self._save()
         try:
@@ -121,43 +120,46 @@ class Simulator:
             self.state.scanning = None
 
     def let_pass(self, seconds: float, halt: threading.Event = _FOREVER, *, fib_parked: bool = True) -> float:
-        """Let twin time pass; returns how many seconds did. ``fib_parked=False``: a scan accounts for the ions."""
+        """Let twin time pass; return how many seconds passed. ``fib_parked=False``: a scan accounts for the ions."""
         passed = self.clock.let_pass(seconds, halt)
-        self._spend(passed, fib_parked=fib_parked)
-        self.state.wall_s = self.clock.wall() if self.clock.rate is None else self._wall_after(passed)
+        self._advance(passed, fib_parked=fib_parked)
+        wall_s = self.clock.wall()
+        if self.clock.rate is not None:
+            wall_s = min(wall_s, self.state.wall_s + passed / self.clock.rate)
+        self.state.wall_s = wall_s
         return passed
 
     def catch_up(self, seconds: float) -> None:
-        """Time that passed while no process held the instrument."""
+        """Account for the time in which no process held the instrument."""
         with self._lock:
-            self._spend(seconds, fib_parked=True)
+            self._advance(seconds, fib_parked=True)
             self.state.wall_s = self.clock.wall()
             self._save()
 
     @property
     def time_s(self) -> float:
-        """Twin time now."""
+        """Present twin time."""
         return self.state.time_s + self.clock.elapsed_s(self.state.wall_s)
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """The next stream of random numbers for a purpose; only the number of streams used so far is kept."""
+        """Return the next stream of random numbers for a purpose; the state keeps only the number of streams used."""
         number = self.state.counters.get(purpose, 0)
         self.state.counters[purpose] = number + 1
         return np.random.default_rng([self.state.seed, zlib.crc32(purpose.encode()), number])
 
     def add(self, total: str, amount: float) -> None:
-        """Count a dose or a charge."""
+        """Add a dose or a charge to its total."""
         self.state.totals[total] = self.state.totals.get(total, 0.0) + amount
 
-    def scanned(self, dose_nc: float) -> None:
-        """A scan has brought so much gallium onto the specimen."""
+    def add_scan_dose(self, dose_nc: float) -> None:
+        """Add the gallium dose of a scan to the totals."""
         if dose_nc > 0:
             self.add("fib_dose_nc", dose_nc)
             self.add("fib_scan_dose_nc", dose_nc)
             self.mark_surface_unsaved()
 
     def mark_surface_unsaved(self) -> None:
-        """The surface has changed: it goes to disk with the command."""
+        """Have the surface saved with the present command."""
         self._surface_unsaved = True
 
     @property
@@ -166,13 +168,13 @@ class Simulator:
         return not (values["beam"]["blanked"] and values["fib"]["blanked"])
 
     def current_na(self, time_s: float) -> float:
-        """Electron current: it decays exponentially since it was last set."""
+        """Return the electron current, which decays exponentially after it was set."""
         hours = (time_s - self.state.since_s.get("current_na", 0.0)) / 3600.0
         kept = float(np.exp(-self.settings.electron.current_decay_per_h * hours))
         return self.disturbed("measured_current_na", self.state.values["beam"]["current_na"] * kept, time_s)
 
     def disturbed(self, reading: str, value: float, time_s: float) -> float:
-        """What a reading is, given what it would be undisturbed."""
+        """Return the value of a reading: that of a disturbance at this time, else ``value``."""
         for d in self.disturbances:
             if d.reading == reading and d.start_s <= time_s < d.stop_s:
                 return d.value
@@ -180,49 +182,49 @@ class Simulator:
 
     @property
     def target_flux(self) -> float:
-        """What is left of the flux after the electrons that this spot of the target has taken."""
+        """X-ray flux relative to a fresh spot of the target, which wears under electrons."""
         charge_c = self.state.totals.get("target_spot_charge_c", 0.0)
         return float(np.exp(-self.settings.source.wear_per_c * charge_c))
 
     @property
     def target_in_place(self) -> bool:
-        """Whether the electron beam meets the target's face where it shines on the detector."""
+        """Whether the electron beam hits the target's face at the working position."""
         target, beam, limits = self.state.values["target"], self.state.values["beam"], self.settings.target
         off_um = np.array([target["x_um"] + 1e3 * self.settings.xray.source_object_mm, target["y_um"], target["z_um"]])
         on_face = max(abs(beam["position_y_um"]), abs(beam["position_z_um"])) <= 0.5 * limits.tip_um
         return bool(np.abs(off_um).max() <= limits.working_tolerance_um and on_face)
 
     def source_um(self, time_s: float) -> NDArray[np.float64]:
-        """(3,) focal spot in the laboratory frame: where the beam meets the target, and drift."""
+        """Return the focal spot (3,) in the laboratory frame: the beam's position on the target, and drift."""
         target, beam = self.state.values["target"], self.state.values["beam"]
         y_um, z_um = target["y_um"] + beam["position_y_um"], target["z_um"] + beam["position_z_um"]
         return np.array([target["x_um"], y_um, z_um]) + self.source_drift_um(time_s)
 
     def source_drift_um(self, time_s: float) -> NDArray[np.float64]:
-        """(3,) displacement of the focal spot by drift, and by what changes of mode and target have warmed."""
+        """Return the displacement (3,) of the focal spot by drift and by the heat of changes of mode and target."""
         moves_s = self.state.moves_s
         first = self.state.counters.get("moves", 0) - len(moves_s)
         return self.source_drift.at(time_s) + settling(self.settings.motion, self.state.seed, moves_s, first, time_s)
 
-    def moved(self) -> None:
-        """Another part of the instrument is warm from now on: a change of mode, target or specimen."""
+    def note_change(self) -> None:
+        """Record a change of mode, target or specimen, which makes the focal spot drift."""
         self.state.counters["moves"] = self.state.counters.get("moves", 0) + 1
-        self.state.moves_s = [*self.state.moves_s, self.state.time_s][-_MOVES_KEPT:]
+        self.state.moves_s = [*self.state.moves_s, self.state.time_s][-_MAX_CHANGES:]
 
-    def exchange(self, sample: str) -> None:
-        """Another specimen, untouched, in place of the one that is mounted."""
+    def exchange_specimen(self, sample: str) -> None:
+        """Mount another, unmilled specimen."""
         self.state.sample, self.state.surface, self._given_specimen = sample, None, None
         self._surface_unsaved = False
         self._surface_change = None
-        for what_belonged_to_it in ("specimen", "surface", "_fresh_surface", "xray"):
-            self.__dict__.pop(what_belonged_to_it, None)
+        for cached in ("specimen", "surface", "_fresh_surface", "xray"):
+            self.__dict__.pop(cached, None)
         for total in ("fib_dose_nc", "specimen_electron_charge_c"):
             self.state.totals.pop(total, None)
-        self.moved()
+        self.note_change()
 
     @property
     def specimen_um(self) -> NDArray[np.float64]:
-        """(3,) origin of the specimen in the laboratory frame: stage and run-out."""
+        """Origin of the specimen (3,) in the laboratory frame: stage and run-out."""
         stage = self.state.values["stage"]
         return np.array([stage["x_um"], stage["y_um"], stage["z_um"]]) + self.run_out.at(self.angle_deg)
 
@@ -231,7 +233,7 @@ class Simulator:
         return self.state.values["rotation"]["angle_deg"]
 
     def scan_to_specimen(self, time_s: float) -> NDArray[np.float64]:
-        """2 x 3 affine (um) from the scan frame of the present mode to the specimen: frame error, drift, stage."""
+        """Return the 2 x 3 affine (um) from the present scan frame to the specimen: frame error, drift, stage."""
         frame = np.array(self.state.scan_frame)
         drift = np.array(self.state.frame_drift_um_per_s) * (time_s - self.state.since_s.get("mode", 0.0))
         frame[:, 2] += drift - self.specimen_um[:2]
@@ -239,35 +241,39 @@ class Simulator:
 
     @property
     def scan_drift_um_per_s(self) -> tuple[float, float]:
-        """How a scan drifts over the specimen (x, y)."""
+        """Drift of a scan over the specimen (x, y)."""
         x, y = rotation_z(-self.angle_deg)[:2, :2] @ self.state.frame_drift_um_per_s
         return float(x), float(y)
 
-    def scan(self, raster: Raster, current_pa: float) -> Scan:
-        """A raster that starts now."""
+    @property
+    def electron_current_na(self) -> float:
+        """Present electron current; 0 while the beam is blanked."""
+        return 0.0 if self.state.values["beam"]["blanked"] else self.current_na(self.state.time_s)
+
+    def electron_scan(self, raster: Raster, current_pa: float) -> Scan:
+        """Return a raster of the electron beam that starts now."""
         return Scan(raster, self.scan_to_specimen(self.state.time_s), current_pa, self.scan_drift_um_per_s)
 
     @property
     def impact_energy_kev(self) -> float:
-        """What gallium arrives with: the column's voltage less the stage's bias."""
+        """Energy of the gallium ions at the specimen: the column's voltage less the stage's bias."""
         return float(self.state.values["fib"]["voltage_kv"] - 1e-3 * self.state.values["stage"]["bias_v"])
 
     def ions_to_specimen(self, time_s: float, current_pa: float) -> NDArray[np.float64]:
-        """:meth:`scan_to_specimen` of ions, which the charge that they bring moves in proportion to their current."""
+        """Return :meth:`scan_to_specimen` for ions, whose charge shifts the scan in proportion to their current."""
         affine = self.scan_to_specimen(time_s)
         affine[:, 2] += affine[:, :2] @ np.array(self.settings.ion.charging_nm_per_na) * 1e-6 * current_pa
         return affine
 
-    def ion_scan(self, raster: Raster, current_pa: float) -> Scan:
-        """A raster of the ion beam that starts now."""
+    def ion_scan(self, raster: Raster) -> Scan:
+        """Return a raster of the ion beam that starts now; without current while the beam is blanked."""
+        fib = self.state.values["fib"]
+        current_pa = 0.0 if fib["blanked"] else float(fib["current_pa"])
         affine = self.ions_to_specimen(self.state.time_s, current_pa)
         return Scan(raster, affine, current_pa, self.scan_drift_um_per_s, self.impact_energy_kev)
 
-    def _wall_after(self, passed_s: float) -> float:
-        return min(self.clock.wall(), self.state.wall_s + passed_s / (self.clock.rate or 1.0))
-
-    def _spend(self, seconds: float, *, fib_parked: bool) -> None:
-        """Twin time passes under the beams as they are."""
+    def _advance(self, seconds: float, *, fib_parked: bool) -> None:
+        """Let twin time pass with the beams in their present state."""
         if seconds <= 0:
             return
         middle_s = self.state.time_s + 0.5 * seconds
@@ -297,17 +303,14 @@ class Simulator:
 
     def _save(self) -> None:
         try:
-            if self._surface_unsaved:
-                self._save_surface()
-            else:
+            if not self._surface_unsaved:
                 self.store.save(self.state)
+                return
+            try:
+                self.store.save_surface(self.state, self.surface.arrays())
+            except OSError:
+                self.store.save(self.state)  # needs no disk space: a beam that was blanked stays blanked
+                raise
+            self._surface_unsaved = False
         except OSError as error:
             raise RuntimeError(f"instrument {self.store.root}: state cannot be written ({error.strerror})") from error
-
-    def _save_surface(self) -> None:
-        try:
-            self.store.save_surface(self.state, self.surface.arrays())
-        except OSError:
-            self.store.save(self.state)  # needs no room: a beam that was blanked stays so
-            raise
-        self._surface_unsaved = False

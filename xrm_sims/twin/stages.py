@@ -1,15 +1,15 @@
-"""What moves: the instrument's mode, the target manipulator, the sample stage and its rotation."""
+"""Drivers of what moves: the instrument's mode, the target manipulator, the specimen stage and its rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.settings import ModeChange, Settings
-from xrm_sims.twin.driver import Driver, Quantity
+from xrm_sims.twin.driver import Driver, Quantity, Readings
 from xrm_sims.twin.specimen_registry import check_sample
 from xrm_sims.twin.state_store import Value
 
@@ -22,18 +22,17 @@ class Instrument(Driver):
     def quantities(self, settings: Settings) -> Mapping[str, Quantity]:
         return {"mode": Quantity("xray", choices=("xray", "sem", "fib", "transfer"))}
 
-    def readings(self) -> Mapping[str, Callable[[], Value]]:
+    def readings(self) -> Readings:
         simulator = self._simulator
+        pressure_pa = simulator.settings.chamber.pressure_pa
         return {
             "time_s": lambda: simulator.time_s,
             "specimen": lambda: simulator.state.sample,
-            "chamber_pressure_pa": lambda: simulator.disturbed(
-                "chamber_pressure_pa", simulator.settings.chamber.pressure_pa, simulator.time_s
-            ),
+            "chamber_pressure_pa": lambda: simulator.disturbed("chamber_pressure_pa", pressure_pa, simulator.time_s),
         }
 
     def put(self, name: str, value: Any) -> None:
-        """As for every driver; another specimen takes its time, and the one that was mounted is gone."""
+        """As for every driver; another specimen also takes time to exchange, and the old one is lost."""
         if name != "specimen":
             return super().put(name, value)
         simulator = self._simulator
@@ -41,15 +40,15 @@ class Instrument(Driver):
         with self.command():
             if value != simulator.state.sample:
                 self.wait(simulator.settings.chamber.exchange_s)
-                simulator.exchange(value)
+                simulator.exchange_specimen(value)
 
     def let_pass(self, seconds: float) -> None:
         """Wait in twin time; RuntimeError when stopped."""
         with self.command():
             self.wait(seconds)
 
-    def reach(self, name: str, value: Any) -> None:
-        """A change of mode takes its time and leaves the scan frame displaced, newly each time."""
+    def move(self, name: str, value: Any) -> None:
+        """Change the mode, which takes time and displaces the scan frame at random."""
         if value == self.values["mode"]:
             return
         simulator = self._simulator
@@ -58,12 +57,12 @@ class Instrument(Driver):
         simulator.state.scan_frame = frame.tolist()
         simulator.state.frame_drift_um_per_s = drift.tolist()
         simulator.state.since_s["mode"] = simulator.state.time_s
-        simulator.moved()
+        simulator.note_change()
         self.values["mode"] = value
 
 
 class Target(Driver):
-    """Target manipulator: tip in the laboratory frame."""
+    """Target manipulator; coordinates are those of the tip in the laboratory frame."""
 
     name = "target"
 
@@ -77,21 +76,21 @@ class Target(Driver):
             "material": Quantity(limits.materials[0], choices=limits.materials),
         }
 
-    def reach(self, name: str, value: Any) -> None:
+    def move(self, name: str, value: Any) -> None:
         if value == self.values[name]:
             return
         if name == "material":
             self.wait(self._simulator.settings.target.exchange_s)
-            self._simulator.moved()
-        super().reach(name, value)
+            self._simulator.note_change()
+        super().move(name, value)
 
-    def _arrive(self, name: str, value: Value) -> None:
-        super()._arrive(name, value)
+    def _set(self, name: str, value: Value) -> None:
+        super()._set(name, value)
         self._simulator.state.totals["target_spot_charge_c"] = 0.0
 
 
 class Stage(Driver):
-    """Sample stage and its bias."""
+    """Specimen stage and its bias."""
 
     name = "stage"
 
@@ -117,16 +116,16 @@ class Rotation(Driver):
 
 
 def draw_scan_frame(rng: np.random.Generator, settings: ModeChange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How a scan frame lies over the specimen after a change of mode.
+    """Draw the mismatch between scan frame and specimen frame after a change of mode.
 
     Returns the 2 x 3 affine scan -> specimen at the moment of change (scale * rotation * shear, offset in um) and the
-    drift (2,) in um/s since then.
+    drift (2,) in um/s after it.
     """
     angle, shear = np.radians(rng.uniform(-1, 1, 2) * (settings.rotation_deg, settings.shear_deg))
     scale = 1.0 + settings.scale * rng.uniform(-1, 1)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = scale * turn @ np.array([[1.0, np.tan(shear)], [0.0, 1.0]])
-    towards, drifting = rng.uniform(0, 2 * np.pi, 2)
-    offset_um = rng.uniform(*settings.offset_um) * np.array([np.cos(towards), np.sin(towards)])
-    drift = settings.drift_nm_per_min * 1e-3 / 60.0 * np.array([np.cos(drifting), np.sin(drifting)])
+    offset_angle, drift_angle = rng.uniform(0, 2 * np.pi, 2)
+    offset_um = rng.uniform(*settings.offset_um) * np.array([np.cos(offset_angle), np.sin(offset_angle)])
+    drift = settings.drift_nm_per_min * 1e-3 / 60.0 * np.array([np.cos(drift_angle), np.sin(drift_angle)])
     return np.column_stack([linear, offset_um]), drift

@@ -1,4 +1,4 @@
-"""Cone-beam X-ray images of the continuous specimen: exact path lengths, the whole spectrum, a finite focal spot."""
+"""Cone-beam X-ray images of the specimen from exact path lengths, the whole spectrum and a finite focal spot."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import convolve1d
 from scipy.special import erf
 
+from xrm_sims.feasibility import check_photons
 from xrm_sims.geometry import rotation_z
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um
@@ -23,16 +24,16 @@ from xrm_sims.twin.phase_contrast import edge_contrast, refractive_decrement
 from xrm_sims.twin.spectrum import absorbed_fraction, detection_efficiency, pixel_rate
 from xrm_sims.twin.surface_change import UNCHANGED, SurfaceChange, correct_path_lengths
 
-_NEGLIGIBLE = 1e-6  # energies that bring less than this share of the counts are left out
+_NEGLIGIBLE = 1e-6  # energies with a smaller share of the counts are left out
 _KERNEL_SIGMAS = 4.0
 
 
 @dataclass(frozen=True)
 class _Beam:
-    """A beam as the detector counts it and the specimen meets it, per energy (e,) and material (m,).
+    """Spectrum of a beam as the detector counts it, with properties of the materials.
 
-    weight (e,) counts per s and nA in the open beam; attenuation (m, e) per um; decrement (m,) of the refractive index
-    at the mean energy ``mean_kev`` of the counts.
+    weight (energies,) counts per s and nA in the open beam; attenuation (materials, energies) per um; decrement
+    (materials,) of the refractive index at the mean energy ``mean_kev`` of the counts.
     """
 
     weight: NDArray[np.float32]
@@ -43,7 +44,7 @@ class _Beam:
 
 
 class XrayModel:
-    """Mean counts behind a specimen. Stateless: where things stand and how the beam is comes with every call."""
+    """Mean counts behind a specimen; positions and beam are arguments of every call."""
 
     def __init__(self, specimen: CathodePillar, settings: Settings) -> None:
         self.settings = settings
@@ -67,25 +68,25 @@ class XrayModel:
         binning: int = 1,
         surface_change: SurfaceChange = UNCHANGED,
     ) -> NDArray[np.float32]:
-        """Mean counts (rows, columns) per binned pixel, before the detector's own faults.
+        """Return mean counts (rows, columns) per binned pixel, before the detector's own imperfections.
 
-        How many counts a photon brings when pixels share its charge is in them; to which pixel they go is the
-        detector's matter, see :meth:`crosstalk`.
+        They include the number of counts per photon where pixels share its charge, but not the exchange of counts
+        between pixels, see :meth:`crosstalk`.
 
         Parameters
         ----------
         angle_deg : rotation of the specimen, counter-clockwise seen from +z.
-        specimen_um : where the specimen's origin stands in the laboratory (stage and run-out).
-        source_um : where the focal spot stands in the laboratory; nominally (-source_object, 0, 0).
-        material, voltage_kv, current_na, probe_nm : target and electron beam; its usual probe when None.
-        binning : detector pixels gathered into one along rows and columns. Rays go to the centres of
+        specimen_um : origin of the specimen in the laboratory (stage and run-out).
+        source_um : focal spot in the laboratory; None: (-source_object, 0, 0).
+        material, voltage_kv, current_na, probe_nm : target and electron beam; None: the probe of the settings.
+        binning : edge of a binned pixel in detector pixels. Rays go to the centres of
             ``settings.xray.rays_per_pixel_edge``² equal parts of a binned pixel, or to each of its physical pixels.
-        surface_change : what ions have taken from the specimen and put on it.
+        surface_change : material that ions removed and deposited.
 
         Raises
         ------
-        ValueError when ``binning`` does not divide the detector, the source stands in or behind the specimen, the
-        target or its voltage has no spectrum, or the threshold lies above the end of the spectrum.
+        ValueError when ``binning`` does not divide the detector, the source lies in or behind the specimen, no
+        spectrum is tabulated for target or voltage, or the threshold lies above the end of the spectrum.
         """
         detector, xray = self.settings.detector, self.settings.xray
         binned_shape(detector.rows, detector.columns, binning)
@@ -101,7 +102,7 @@ class XrayModel:
         plane_um = 1e3 * (xray.source_detector_mm - xray.source_object_mm)
         corner = np.array([plane_um, -0.5 * (columns - 1) * pitch_um, -0.5 * (rows - 1) * pitch_um])
         turn = rotation_z(-angle_deg)
-        # directions are scaled so that t = 1 lies near the axis, where float32 would otherwise waste its digits
+        # directions are scaled so that t = 1 lies near the axis, which keeps the digits of float32
         scale = xray.source_object_mm / xray.source_detector_mm
         frame = np.array([corner - source, [0.0, pitch_um, 0.0], [0.0, 0.0, pitch_um]]) @ turn.T * scale
         beam = self._beam(material, float(voltage_kv), float(threshold_kev))
@@ -126,15 +127,11 @@ class XrayModel:
         return bin_pixels(self._blur(image, spot, pitch_px), rays)
 
     def crosstalk(self, *, material: str = "W", voltage_kv: float = 30.0, threshold_kev: float = 4.0) -> CrossTalk:
-        """What neighbouring pixels have in common under a beam, averaged over its spectrum without a specimen."""
+        """Return the exchange of counts between neighbouring pixels, averaged over the spectrum in the open beam."""
         return self._beam(material, float(voltage_kv), float(threshold_kev)).crosstalk
 
     def _beam_uncached(self, material: str, voltage_kv: float, threshold_kev: float) -> _Beam:
-        if threshold_kev >= voltage_kv:
-            raise ValueError(
-                f"threshold_kev: {threshold_kev:.4g} keV lies above the end of the spectrum, electrons of "
-                f"{voltage_kv:.4g} kV make no photon of more than {voltage_kv:.4g} keV; lower the threshold"
-            )
+        check_photons(self.settings, voltage_kv, threshold_kev)
         detector = self.settings.detector
         energies, rate = pixel_rate(self.settings, material, voltage_kv, 1.0)
         detected = rate * detection_efficiency(energies, detector, threshold_kev)
@@ -153,7 +150,7 @@ class XrayModel:
         )
 
     def _blur(self, image: NDArray[np.float32], spot: dict[str, Any], binning: int) -> NDArray[np.float32]:
-        """The image of the focal spot, a sum of Gaussians seen at magnification M - 1, laid over every point."""
+        """Convolve with the image of the focal spot, a sum of Gaussians at magnification M - 1."""
         pixels_per_um = (self.settings.magnification - 1) * 1e-3 / (self.settings.detector.pixel_mm * binning)
         blurred = np.zeros_like(image)
         for share, sigma_um in zip(spot["shares"], spot["sigma_um"], strict=True):
@@ -164,14 +161,14 @@ class XrayModel:
 
 
 def binned_shape(rows: int, columns: int, binning: int) -> tuple[int, int]:
-    """(rows, columns) after binning; ValueError when it does not divide both."""
+    """Return (rows, columns) after binning; ValueError when ``binning`` does not divide both."""
     if binning < 1 or rows % binning or columns % binning:
         raise ValueError(f"binning: needs a divisor of {rows} rows and {columns} columns, got {binning}")
     return rows // binning, columns // binning
 
 
 def bin_pixels(image: NDArray[Any], binning: int) -> NDArray[Any]:
-    """Sum over squares of ``binning`` pixels."""
+    """Return sums over squares of ``binning`` x ``binning`` pixels."""
     if binning == 1:
         return image
     rows, columns = image.shape
@@ -179,7 +176,7 @@ def bin_pixels(image: NDArray[Any], binning: int) -> NDArray[Any]:
 
 
 def _gaussian_kernel(sigma_px: float) -> NDArray[np.float64]:
-    """A Gaussian integrated over each pixel, normalised."""
+    """Return a Gaussian integrated over each pixel, normalised."""
     radius = max(1, int(np.ceil(_KERNEL_SIGMAS * sigma_px)))
     edges = np.arange(-radius, radius + 2) - 0.5
     kernel = np.diff(erf(edges / (np.sqrt(2) * sigma_px)))
@@ -193,7 +190,7 @@ def _shadows(
     frame: NDArray[np.float64],
     shape: tuple[int, int],
 ) -> NDArray[np.int32]:
-    """First and last row and column of each ellipsoid's shadow, (n, 4); an empty range when it falls outside."""
+    """Return first and last row and column of each ellipsoid's shadow, (n, 4); an empty range when it lies outside."""
     pitch = np.linalg.norm(frame[[2, 1]], axis=1)
     down, across = frame[[2, 1]] / pitch[:, None]
     ahead = np.cross(across, down)
@@ -226,15 +223,15 @@ def _project(
     decrement: NDArray[np.float32],
     reach: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Counts, and path lengths times refractive decrement in um, of rays source + t (frame[0] + column frame[1] + row
-    frame[2]); (rows, columns) each.
+    """Return counts and path lengths times refractive decrement in um, (rows, columns) each.
 
-    Solids are splatted: each visits only the pixels of its shadow and leaves where the ray enters and leaves it; then
-    the crossings of each pixel are sorted and swept. Rows are independent, so the result does not depend on threads.
+    Rays are source + t (frame[0] + column frame[1] + row frame[2]). Each solid adds its crossings only to the pixels
+    of its shadow; then the crossings of each pixel are sorted and swept. Rows are independent, so the result does not
+    depend on threads.
     """
     image, refraction_um = np.empty(shape, np.float32), np.empty(shape, np.float32)
     for row in prange(shape[0]):
-        # the loop variable is unsigned inside a parallel loop and would have everything below compiled twice
+        # the variable of a parallel loop is unsigned; the functions below would be compiled twice
         here = np.int64(row)
         beam = weight, attenuation, decrement, reach
         _project_row(solids, surface_change, shadows, source, frame, here, beam, image[here], refraction_um[here])
@@ -245,7 +242,7 @@ def _project(
 def _project_row(solids, surface_change, shadows, source, frame, row, beam, counts, refraction_um):  # type: ignore
     columns = len(counts)
     num_cylinders = len(solids.cylinders)
-    # how many crossings each column can have at most, hence where its list begins
+    # the largest number of crossings of each column gives the start of its list
     first = np.zeros(columns + 1, np.int64)
     for i in range(len(shadows)):
         if shadows[i, 0] <= row <= shadows[i, 1] and shadows[i, 2] <= shadows[i, 3]:
@@ -282,7 +279,7 @@ def _direction(frame, row, column, d):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, code):  # type: ignore[no-untyped-def]
-    """Leave the crossings of ellipsoid i with the rays of one row in the lists of their pixels."""
+    """Append the crossings of ellipsoid i with the rays of one row to the lists of their pixels."""
     o, d0, d1 = np.zeros(3), np.zeros(3), np.zeros(3)
     for k in range(3):
         for m in range(3):
@@ -309,7 +306,7 @@ def _splat(solids, i, source, frame, row, shadow, low, high, first, used, t, cod
 
 @njit(cache=True)
 def _attenuate_row(solids, surface_change, source, frame, row, crossings, beam, counts, refraction_um):  # type: ignore
-    """Beer-Lambert over all energies, and refraction, along every ray of one row."""
+    """Compute Beer-Lambert attenuation over all energies, and refraction, along every ray of one row."""
     weight, attenuation, decrement, reach = beam
     first, used, t, code = crossings
     longest = used.max()
