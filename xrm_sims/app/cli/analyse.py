@@ -17,33 +17,28 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 def reconstruct(
     runs: Annotated[list[str], typer.Argument(help="Uids of tomography runs, or their first five characters or more.")],
     sweeps: Annotated[
-        int | None, typer.Option("--sweeps", help="Passes over all views; default: until the noise is reached.")
+        int | None, typer.Option(help="Passes over all views; default: until the noise is reached.")
     ] = None,
     voxel_um: Annotated[
-        float | None, typer.Option("--voxel-um", help="Edge of a voxel; default: the run's. Covers the same field.")
+        float | None, typer.Option(help="Edge of a voxel; default: the run's. Covers the same field.")
     ] = None,
     tv: Annotated[
         float | None,
-        typer.Option("--tv", help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
+        typer.Option(help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
     ] = None,
-    correct: Annotated[
-        bool, typer.Option("--correct/--no-correct", help="Find drift, run-out and offsets from the data first.")
-    ] = True,
-    sharpen: Annotated[
-        bool, typer.Option("--sharpen/--no-sharpen", help="Undo the blur of the focal spot that the run tells of.")
-    ] = False,
+    correct: Annotated[bool, typer.Option(help="Find drift, run-out and offsets from the data first.")] = True,
+    sharpen: Annotated[bool, typer.Option(help="Undo the blur of the focal spot that the run tells of.")] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoint",
             help="File for the volume after each sweep (several runs: a folder); an interrupted command goes on there.",
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", help="dask.distributed's, tcp://HOST:8786; its workers do it: docs/machines.md."),
+        typer.Option(help="dask.distributed's, tcp://HOST:8786; its workers do it: docs/machines.md."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: slices and drift.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures: slices and drift.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Reconstruct tomograms from their documents; the volume goes to /results beside the run.
@@ -72,12 +67,12 @@ def find_rois(
         str, typer.Argument(help="Uid of a reconstructed tomography, or its first five characters or more.")
     ],
     rule: Annotated[
-        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
+        Path | None, typer.Option(help="TOML file that says what is worth milling to; docs/rois.md.")
     ] = None,
     roi: Annotated[
-        int | None, typer.Option("--roi", help="Number of one; say what it takes to dig to it and map it; no beam.")
+        int | None, typer.Option(help="Number of one; say what it takes to dig to it and map it; no beam.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for rois.csv, rois.png and the rule used.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for rois.csv, rois.png and the rule used.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Find pores and cracks inside the particles of a tomogram and number them, the best to mill to first.
@@ -95,7 +90,7 @@ def two_target(
         str, typer.Argument(help="Uid of the tomography with tungsten, or its first five characters or more.")
     ],
     run_cu: Annotated[str, typer.Argument(help="Uid of the one with copper, of the same specimen.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for two_target.png and particles.csv.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for two_target.png and particles.csv.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Tell LCO from NCA in 3D by tomograms with two X-ray targets; reconstructs those that have no volume yet.
@@ -110,7 +105,7 @@ def two_target(
 @app.command()
 def resolution(
     run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the picture of both curves.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the picture of both curves.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
@@ -125,13 +120,9 @@ def resolution(
 @app.command()
 def maps(
     run: Annotated[str, typer.Argument(help="Uid of a SIMS raster, any part of it, or its first five characters.")],
-    ratio: Annotated[
-        str | None, typer.Option("--ratio", help="Two channels whose ratio is mapped, such as 6Li/7Li.")
-    ] = None,
-    align: Annotated[
-        bool, typer.Option("--align/--no-align", help="Undo the drift between frames, or sum them as they are.")
-    ] = True,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures: maps, ratio, depth profile.")] = None,
+    ratio: Annotated[str | None, typer.Option(help="Two channels whose ratio is mapped, such as 6Li/7Li.")] = None,
+    align: Annotated[bool, typer.Option(help="Undo the drift between frames, or sum them as they are.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures: maps, ratio, depth profile.")] = None,
     data: ExistingData = None,
 ) -> None:
     """Sum the frames of a SIMS raster, drift, dead time and darks corrected; ratios of isotopes, depth profiles.
@@ -162,28 +153,28 @@ def correlate(
     ] = None,
     auto: Annotated[bool, typer.Option("--auto", help="The whole experiment, from a fresh specimen on.")] = False,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the specimen and of all chance, with --auto; default: 1.")
+        int | None, typer.Option(help="Seed of the specimen and of all chance, with --auto; default: 1.")
     ] = None,
-    roi: Annotated[int | None, typer.Option("--roi", help="Number that find-rois gave; default: the best.")] = None,
+    roi: Annotated[int | None, typer.Option(help="Number that find-rois gave; default: the best.")] = None,
     rule: Annotated[
-        Path | None, typer.Option("--rule", help="TOML file that says what is worth milling to; docs/rois.md.")
+        Path | None, typer.Option(help="TOML file that says what is worth milling to; docs/rois.md.")
     ] = None,
     z_um: Annotated[
-        float | None, typer.Option("--z-um", help="Height of the mapped plane in the tomogram, where no image told it.")
+        float | None, typer.Option(help="Height of the mapped plane in the tomogram, where no image told it.")
     ] = None,
     sims_counts: Annotated[
         float | None,
-        typer.Option("--sims-counts", help="Counts of 58Ni from a pixel of NCA; default: as the paper's map has."),
+        typer.Option(help="Counts of 58Ni from a pixel of NCA; default: as the paper's map has."),
     ] = None,
     map_depth_nm: Annotated[
-        float | None, typer.Option("--map-depth-nm", help="What the map may consume; default: the settings'.")
+        float | None, typer.Option(help="What the map may consume; default: the settings'.")
     ] = None,
     fov_um: Annotated[
-        float | None, typer.Option("--fov-um", help="Width of the map; default: as wide as the ROI's particle asks.")
+        float | None, typer.Option(help="Width of the map; default: as wide as the ROI's particle asks.")
     ] = None,
     elements: Annotated[
         str | None,
-        typer.Option("--elements", help="Then map these by EDS and place that too, such as Ni,Co; default: none."),
+        typer.Option(help="Then map these by EDS and place that too, such as Ni,Co; default: none."),
     ] = None,
     anywhere: Annotated[
         bool | None,
@@ -191,12 +182,12 @@ def correlate(
     ] = None,
     num: Annotated[
         int | None,
-        typer.Option("--num", min=1, help="Projections over a full turn, with --auto; default: 1200."),
+        typer.Option(min=1, help="Projections over a full turn, with --auto; default: 1200."),
     ] = None,
     binning: Annotated[
-        int | None, typer.Option("--binning", min=1, max=8, help="Detector binning, with --auto; default: 4.")
+        int | None, typer.Option(min=1, max=8, help="Detector binning, with --auto; default: 4.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for pictures and summary.json.")] = Path("correlate"),
+    out: Annotated[Path, typer.Option(help="Folder for pictures and summary.json.")] = Path("correlate"),
     data: Data = None,
 ) -> None:
     """Go from a tomogram to the chemistry of a buried defect: mill to it, look, map it, overlay; refuse rather than

@@ -23,21 +23,20 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to",
             help="nxtomo or dataexchange (frames of a tomography); ome-tiff, imagej, ome-zarr, raw or gif (its volume, "
             "or the counts of a raster or image); csv (its tables); dataset (volumes and maps with the twin's truth).",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File to make; a folder for ome-zarr, raw and csv. Default: named by the uid."),
+        typer.Option(help="File to make; a folder for ome-zarr, raw and csv. Default: named by the uid."),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence of the data, such as CC-BY-4.0; default: as the run says.")
+        str | None, typer.Option(help="Licence of the data, such as CC-BY-4.0; default: as the run says.")
     ] = None,
     labels: Annotated[
         bool | None,
-        typer.Option("--labels/--no-labels", help="Of a dataset: the twin's truth or none; default: where known."),
+        typer.Option(help="Of a dataset: the twin's truth or none; default: where known."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
     data: ExistingData = None,
@@ -82,7 +81,7 @@ def report(
             help="Uid of an experiment, or of any run of it, or its first five characters or more; latest: the newest."
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="File to make. Default: report-UID.html, here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to make. Default: report-UID.html, here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
     data: ExistingData = None,
 ) -> None:
@@ -104,19 +103,17 @@ def import_(
     link: Annotated[
         bool, typer.Option("--link/--copy", help="Leave the frames of a scan where they are, or copy them here.")
     ] = False,
-    entry: Annotated[str | None, typer.Option("--entry", help="Which NXtomo, in a file that holds several.")] = None,
-    pixel_um: Annotated[
-        float | None, typer.Option("--pixel-um", help="Pixel as seen at the specimen, in a parallel beam.")
-    ] = None,
+    entry: Annotated[str | None, typer.Option(help="Which NXtomo, in a file that holds several.")] = None,
+    pixel_um: Annotated[float | None, typer.Option(help="Pixel as seen at the specimen, in a parallel beam.")] = None,
     axis_column: Annotated[
-        float | None, typer.Option("--axis-column", help="Detector column of the rotation axis; default: the middle.")
+        float | None, typer.Option(help="Detector column of the rotation axis; default: the middle.")
     ] = None,
     sidecar: Annotated[
-        Path | None, typer.Option("--sidecar", help="What describes a TIFF stack; default: its name with .yaml.")
+        Path | None, typer.Option(help="What describes a TIFF stack; default: its name with .yaml.")
     ] = None,
-    sample_name: Annotated[str | None, typer.Option("--sample-name", help="Name of the sample.")] = None,
-    operator: Annotated[str | None, typer.Option("--operator", help="Who imports; default: the user.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the data.")] = None,
+    sample_name: Annotated[str | None, typer.Option(help="Name of the sample.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Who imports; default: the user.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
     data: Data = None,
 ) -> None:
     """Bring what others measured into the catalogue: scans, CT volumes, SE images, SIMS maps; prints the run's uid.

@@ -69,8 +69,8 @@ def _measure(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, summary.json and data.")] = Path("demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for pictures, summary.json and data.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the specimen and of all chance.")] = 1,
     data: Data = None,
 ) -> None:
     """Run the whole correlative experiment on the digital twin, at demo scale.
@@ -84,11 +84,9 @@ def demo(
 
 @app.command()
 def validate(
-    out: Annotated[Path, typer.Option("--out", help="Folder for validation.md, pictures and data.")] = Path(
-        "validation"
-    ),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the specimen and of all chance.")] = 1,
-    rows: Annotated[str, typer.Option("--rows", help="Names of rows, with commas between them; default: all.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for validation.md, pictures and data.")] = Path("validation"),
+    seed: Annotated[int, typer.Option(help="Seed of the specimen and of all chance.")] = 1,
+    rows: Annotated[str, typer.Option(help="Names of rows, with commas between them; default: all.")] = "",
 ) -> None:
     """Hold the digital twin against the paper: measure row by row, say pass or fail; exit code 1 when a row fails.
 
@@ -119,11 +117,11 @@ def console(
 @app.command()
 @session_options()
 def tomography(
-    num: Annotated[int, typer.Option("--num", help="Number of projections.")] = 1200,
-    step_deg: Annotated[float, typer.Option("--step-deg", help="Angle between projections.")] = 0.3,
-    exposure_s: Annotated[float, typer.Option("--exposure-s", help="Exposure of one projection.")] = 90.0,
-    binning: Annotated[int, typer.Option("--binning", help="Detector binning, 1 to 8.")] = 1,
-    target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
+    num: Annotated[int, typer.Option(help="Number of projections.")] = 1200,
+    step_deg: Annotated[float, typer.Option(help="Angle between projections.")] = 0.3,
+    exposure_s: Annotated[float, typer.Option(help="Exposure of one projection.")] = 90.0,
+    binning: Annotated[int, typer.Option(help="Detector binning, 1 to 8.")] = 1,
+    target: Annotated[str, typer.Option(help="X-ray target: W, Cu or Cr.")] = "W",
     preflight: Preflight = False,
     **session: Unpack[SessionOptions],
 ) -> None:
@@ -144,13 +142,13 @@ def tomography(
 @app.command()
 @session_options()
 def sims(
-    fov_um: Annotated[float, typer.Option("--fov-um", help="Width of the field.")] = 11.8,
-    dwell_ms: Annotated[float, typer.Option("--dwell-ms", help="Dwell per pixel.")] = 0.55,
-    frames: Annotated[int, typer.Option("--frames", help="Number of frames.")] = 1,
-    pixels: Annotated[int, typer.Option("--pixels", help="Pixels along each side.")] = 512,
-    bias_v: Annotated[float, typer.Option("--bias-v", help="Stage bias that pulls the secondary ions.")] = 500.0,
+    fov_um: Annotated[float, typer.Option(help="Width of the field.")] = 11.8,
+    dwell_ms: Annotated[float, typer.Option(help="Dwell per pixel.")] = 0.55,
+    frames: Annotated[int, typer.Option(help="Number of frames.")] = 1,
+    pixels: Annotated[int, typer.Option(help="Pixels along each side.")] = 512,
+    bias_v: Annotated[float, typer.Option(help="Stage bias that pulls the secondary ions.")] = 500.0,
     channels: Annotated[
-        str | None, typer.Option("--channels", help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
+        str | None, typer.Option(help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
     ] = None,
     preflight: Preflight = False,
     **session: Unpack[SessionOptions],

@@ -45,10 +45,10 @@ class SessionOptions(TypedDict, total=False):
 
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Seed of the specimen and of all chance; default: what is mounted, else 1."),
+        typer.Option(help="Seed of the specimen and of all chance; default: what is mounted, else 1."),
     ]
     sample: Annotated[
-        str | None, typer.Option("--sample", help="Specimen to mount; default: what is mounted, else cathode_pillar.")
+        str | None, typer.Option(help="Specimen to mount; default: what is mounted, else cathode_pillar.")
     ]
     fresh: Annotated[bool, typer.Option("--fresh", help="Mount a new specimen and forget the one in the instrument.")]
     clock: Clock
@@ -56,7 +56,6 @@ class SessionOptions(TypedDict, total=False):
     hardware: Annotated[
         str,
         typer.Option(
-            "--hardware",
             envvar="XRM_SIMS_HARDWARE",
             help="What to drive: twin, or epics:PREFIX for what xrm-sims ioc serves.",
         ),

@@ -14,25 +14,15 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 @app.command()
 def plan(
-    hours: Annotated[float | None, typer.Option("--hours", help="Time for the tomogram, at most.")] = None,
-    counts: Annotated[
-        float | None, typer.Option("--counts", help="Counts per pixel and view in the open beam, at least.")
-    ] = None,
-    resolution_nm: Annotated[
-        float | None, typer.Option("--resolution-nm", help="Edge width of the tomogram, at most.")
-    ] = None,
-    current_na: Annotated[
-        float | None, typer.Option("--current-na", help="Electron current on the X-ray target.")
-    ] = None,
-    target: Annotated[str, typer.Option("--target", help="X-ray target: W, Cu or Cr.")] = "W",
-    fov_um: Annotated[float, typer.Option("--fov-um", help="Width of the map.")] = 11.8,
-    sims_counts: Annotated[
-        float | None, typer.Option("--sims-counts", help="Counts of 58Ni per pixel of NCA, at least.")
-    ] = None,
-    depth_nm: Annotated[
-        float | None, typer.Option("--depth-nm", help="What the map may consume; default: 50 nm.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Markdown file to make, with a picture beside it.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Time for the tomogram, at most.")] = None,
+    counts: Annotated[float | None, typer.Option(help="Counts per pixel and view in the open beam, at least.")] = None,
+    resolution_nm: Annotated[float | None, typer.Option(help="Edge width of the tomogram, at most.")] = None,
+    current_na: Annotated[float | None, typer.Option(help="Electron current on the X-ray target.")] = None,
+    target: Annotated[str, typer.Option(help="X-ray target: W, Cu or Cr.")] = "W",
+    fov_um: Annotated[float, typer.Option(help="Width of the map.")] = 11.8,
+    sims_counts: Annotated[float | None, typer.Option(help="Counts of 58Ni per pixel of NCA, at least.")] = None,
+    depth_nm: Annotated[float | None, typer.Option(help="What the map may consume; default: 50 nm.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to make, with a picture beside it.")] = None,
     data: Data = None,
 ) -> None:
     """Weigh protocols: time, counts, noise, resolution, erosion, and what is lost; the paper's, faster ones, yours.

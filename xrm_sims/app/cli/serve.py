@@ -15,9 +15,9 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 @app.command()
 def serve(
     data: ExistingData = None,
-    port: Annotated[int, typer.Option("--port", help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
     users: Annotated[bool, typer.Option("--users", help="People log in (xrm-sims add-user) and read.")] = False,
-    host: Annotated[str, typer.Option("--host", help="Interface to listen to; others need --users.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Interface to listen to; others need --users.")] = "127.0.0.1",
 ) -> None:
     """Serve the catalogue with Tiled; the browser finds it at /ui/ (docs/browsing.md).
 

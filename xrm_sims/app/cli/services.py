@@ -16,9 +16,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 @app.command()
 @session_options("operator", "hardware")
 def ioc(
-    prefix: Annotated[str, typer.Option("--prefix", help="What the names of all process variables begin with.")] = (
-        "XRM:"
-    ),
+    prefix: Annotated[str, typer.Option(help="What the names of all process variables begin with.")] = ("XRM:"),
     **session: Unpack[SessionOptions],
 ) -> None:
     """Serve the twin over EPICS Channel Access, on the loopback interface unless EPICS_CAS_INTF_ADDR_LIST says more.
@@ -35,8 +33,8 @@ def ioc(
 
 @app.command()
 def queue(
-    redis: Annotated[str, typer.Option("--redis", help="Address of the Redis server.")] = "127.0.0.1:6379",
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface that clients talk to.")] = 60615,
+    redis: Annotated[str, typer.Option(help="Address of the Redis server.")] = "127.0.0.1:6379",
+    port: Annotated[int, typer.Option(help="Port on the loopback interface that clients talk to.")] = 60615,
     data: Data = None,
 ) -> None:
     """Run bluesky's queue server on this data root until Ctrl-C; docs/queue.md says how to use it.
@@ -55,8 +53,8 @@ def queue(
 @app.command()
 def live(
     run: Annotated[str, typer.Argument(help="Uid of a run or its first characters; latest: the one going on.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the picture.")] = Path("live"),
-    every_s: Annotated[float, typer.Option("--every-s", help="Least time between two pictures.")] = 2.0,
+    out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("live"),
+    every_s: Annotated[float, typer.Option(help="Least time between two pictures.")] = 2.0,
     data: ExistingData = None,
 ) -> None:
     """Watch a scan that another process takes: its central slice as a picture that grows sharp, progress, time left.
@@ -70,7 +68,7 @@ def live(
 
 @app.command()
 def watch(
-    port: Annotated[int, typer.Option("--port", help="Port on the loopback interface; 0 takes a free one.")] = 8001,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface; 0 takes a free one.")] = 8001,
     data: ExistingData = None,
 ) -> None:
     """Serve a page that shows how far the scan or the night is, with its last image; read only, asks nothing of it.
