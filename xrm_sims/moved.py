@@ -25,7 +25,7 @@ _ROOMS = {
     "xrm_sims.correlate.maps": "counting drift isotopes depth",
     "xrm_sims.correlate.phases": "profiles particles phase_statistics interference chemistry elements two_target",
     "xrm_sims.correlate.figures": "drawing phase_figures picture tomogram_figures two_target_figure",
-    "xrm_sims.app.cli": "analyse>analysing exchange>exchanging plan>planning services serve>serving options doctor "
+    "xrm_sims.app.cli": "analyse>analysing exchange>exchanging plan>planning services services>serving options doctor "
     "demo",
     "xrm_sims.app.console": "commands>words prompt plot_run>plots live_picture",
     "xrm_sims.app.night": "sheet_file>sheets computations>bench queue_server>queue status_page",

@@ -1,5 +1,4 @@
-"""The commands that make something of what was measured: volume, ROIs, sharpness, maps, and the loop that goes back to
-the instrument with it."""
+"""Commands that compute from measured runs, and the closed loop that returns to the instrument with the result."""
 
 from __future__ import annotations
 
@@ -8,40 +7,46 @@ from typing import Annotated
 
 import typer
 
-from xrm_sims.app.cli.options import Data, ExistingData, existing_data
+from xrm_sims.app.cli.options import SEED_HELP, Data, ExistingData, existing_data, uid_of
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Rule = Annotated[
+    Path | None, typer.Option(help="TOML file that defines which ROIs are worth milling to; docs/rois.md.")
+]
 
 
 @app.command()
 def reconstruct(
-    runs: Annotated[list[str], typer.Argument(help="Uids of tomography runs, or their first five characters or more.")],
+    runs: Annotated[list[str], uid_of("each tomography run")],
     sweeps: Annotated[
-        int | None, typer.Option(help="Passes over all views; default: until the noise is reached.")
+        int | None, typer.Option(help="Passes over all views; default: until only noise is left.")
     ] = None,
     voxel_um: Annotated[
-        float | None, typer.Option(help="Edge of a voxel; default: the run's. Covers the same field.")
+        float | None, typer.Option(help="Edge of a voxel; default: that of the run. The field stays the same.")
     ] = None,
     tv: Annotated[
-        float | None,
-        typer.Option(help="Total-variation denoising in units of the noise, 0 for none; default: the usual."),
+        float | None, typer.Option(help="Strength of the total-variation denoising in units of the noise; 0 for none.")
     ] = None,
     correct: Annotated[bool, typer.Option(help="Find drift, run-out and offsets from the data first.")] = True,
-    sharpen: Annotated[bool, typer.Option(help="Undo the blur of the focal spot that the run tells of.")] = False,
+    sharpen: Annotated[bool, typer.Option(help="Undo the blur of the focal spot that the run records.")] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="File for the volume after each sweep (several runs: a folder); an interrupted command goes on there.",
+            help="File for the volume after each sweep (a folder for several runs); an interrupted command continues "
+            "from it."
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="dask.distributed's, tcp://HOST:8786; its workers do it: docs/machines.md."),
+        typer.Option(help="Address tcp://HOST:8786 of dask.distributed, whose workers compute; docs/machines.md."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for pictures: slices and drift.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for pictures of slices and drift.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Reconstruct tomograms from their documents; the volume goes to /results beside the run.
+    """Reconstruct the volumes of tomography runs.
+
+    Each volume is stored in /results under the uid of its run.
 
     Example: xrm-sims reconstruct 3f2a9 --voxel-um 0.4 --out pictures
     """
@@ -63,19 +68,18 @@ def reconstruct(
 
 @app.command("find-rois")
 def find_rois(
-    run: Annotated[
-        str, typer.Argument(help="Uid of a reconstructed tomography, or its first five characters or more.")
-    ],
-    rule: Annotated[
-        Path | None, typer.Option(help="TOML file that says what is worth milling to; docs/rois.md.")
-    ] = None,
+    run: Annotated[str, uid_of("a reconstructed tomography")],
+    rule: Rule = None,
     roi: Annotated[
-        int | None, typer.Option(help="Number of one; say what it takes to dig to it and map it; no beam.")
+        int | None,
+        typer.Option(help="Number of an ROI: also print the time and dose to mill to it and map it; no beam."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for rois.csv, rois.png and the rule used.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Find pores and cracks inside the particles of a tomogram and number them, the best to mill to first.
+    """Find pores and cracks in a tomogram and number them.
+
+    Only those inside particles count. Number 1 is the best to mill to.
 
     Example: xrm-sims find-rois 3f2a9 --out rois
     """
@@ -86,29 +90,31 @@ def find_rois(
 
 @app.command("two-target")
 def two_target(
-    run_w: Annotated[
-        str, typer.Argument(help="Uid of the tomography with tungsten, or its first five characters or more.")
-    ],
-    run_cu: Annotated[str, typer.Argument(help="Uid of the one with copper, of the same specimen.")],
+    run_w: Annotated[str, uid_of("the tomography with the tungsten target")],
+    run_cu: Annotated[str, uid_of("the tomography of the same specimen with the copper target")],
     out: Annotated[Path | None, typer.Option(help="Folder for two_target.png and particles.csv.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Tell LCO from NCA in 3D by tomograms with two X-ray targets; reconstructs those that have no volume yet.
+    """Separate LCO from NCA in 3D with two X-ray targets.
+
+    A run that has no volume yet is reconstructed first.
 
     Example: xrm-sims two-target 3f2a9 81c07 --out phases
     """
-    from xrm_sims.app.tomography.two_target import two_target as tell
+    from xrm_sims.app.tomography.two_target import two_target as separate
 
-    tell(run_w, run_cu, data=data, out=out)
+    separate(run_w, run_cu, data=data, out=out)
 
 
 @app.command()
 def resolution(
-    run: Annotated[str, typer.Argument(help="Uid of a tomography run, or its first five characters or more.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the picture of both curves.")] = None,
+    run: Annotated[str, uid_of("a tomography run")],
+    out: Annotated[Path | None, typer.Option(help="Folder for a picture of both curves.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Say how sharp a tomogram is: width of the pillar's edge, and down to where even and odd views agree.
+    """Measure the resolution of a tomogram in two ways.
+
+    These are the width of the pillar's edge, and the Fourier shell correlation of the volumes from even and odd views.
 
     Example: xrm-sims resolution 3f2a9 --out pictures
     """
@@ -119,13 +125,15 @@ def resolution(
 
 @app.command()
 def maps(
-    run: Annotated[str, typer.Argument(help="Uid of a SIMS raster, any part of it, or its first five characters.")],
+    run: Annotated[str, uid_of("a SIMS raster, or of any part of it")],
     ratio: Annotated[str | None, typer.Option(help="Two channels whose ratio is mapped, such as 6Li/7Li.")] = None,
-    align: Annotated[bool, typer.Option(help="Undo the drift between frames, or sum them as they are.")] = True,
+    align: Annotated[bool, typer.Option(help="Correct the drift between frames before they are summed.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures: maps, ratio, depth profile.")] = None,
     data: ExistingData = None,
 ) -> None:
-    """Sum the frames of a SIMS raster, drift, dead time and darks corrected; ratios of isotopes, depth profiles.
+    """Correct and sum the frames of a SIMS raster.
+
+    Drift, dead time and dark counts are corrected. Isotope ratios and depth profiles are computed too.
 
     Example: xrm-sims maps 3f2a9 --ratio 6Li/7Li --out maps
     """
@@ -134,55 +142,49 @@ def maps(
     report_maps(run, data=data, out=out, ratio=ratio, align=align)
 
 
-_OF_THE_MAP = ("--sims-counts", "--map-depth-nm", "--fov-um", "--elements")
-_FITTING = {
-    "--auto": ("--seed", "--num", "--binning", "--rule", *_OF_THE_MAP),
-    "one run": ("--rule", "--roi", *_OF_THE_MAP),
+_MAP_OPTIONS = ("--sims-counts", "--map-depth-nm", "--fov-um", "--elements")
+_MODES = {
+    "--auto": ("--seed", "--num", "--binning", "--rule", *_MAP_OPTIONS),
+    "one run": ("--rule", "--roi", *_MAP_OPTIONS),
     "two runs": ("--z-um", "--anywhere"),
 }
 
 
 @app.command()
 def correlate(
+    context: typer.Context,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Uid of a reconstructed tomography of the mounted specimen: mill to one of its ROIs and map it. With "
-            "the uid of a raster or an SE image after it: only place that in the volume, which may be an imported one."
+            help="Uid of a reconstructed tomography of the mounted specimen: mill to one of its ROIs and map it. "
+            "With a second uid, of a raster or an SE image: only find its place in the volume, which may be imported."
         ),
     ] = None,
-    auto: Annotated[bool, typer.Option("--auto", help="The whole experiment, from a fresh specimen on.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the specimen and of all chance, with --auto; default: 1.")
-    ] = None,
-    roi: Annotated[int | None, typer.Option(help="Number that find-rois gave; default: the best.")] = None,
-    rule: Annotated[
-        Path | None, typer.Option(help="TOML file that says what is worth milling to; docs/rois.md.")
-    ] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Run the whole experiment on a fresh specimen.")] = False,
+    seed: Annotated[int | None, typer.Option(help=f"{SEED_HELP[:-1]}, with --auto; default: 1.")] = None,
+    roi: Annotated[int | None, typer.Option(help="Number of the ROI from find-rois; default: the best.")] = None,
+    rule: Rule = None,
     z_um: Annotated[
-        float | None, typer.Option(help="Height of the mapped plane in the tomogram, where no image told it.")
+        float | None, typer.Option(help="Height of the mapped plane in the tomogram, if no image of it was registered.")
     ] = None,
     sims_counts: Annotated[
-        float | None,
-        typer.Option(help="Counts of 58Ni from a pixel of NCA; default: as the paper's map has."),
+        float | None, typer.Option(help="Counts of 58Ni per pixel of NCA; default: as in the paper's map.")
     ] = None,
     map_depth_nm: Annotated[
-        float | None, typer.Option(help="What the map may consume; default: the settings'.")
+        float | None, typer.Option(help="Largest depth that the map may sputter away; default: that of the settings.")
     ] = None,
     fov_um: Annotated[
-        float | None, typer.Option(help="Width of the map; default: as wide as the ROI's particle asks.")
+        float | None, typer.Option(help="Width of the map; default: the ROI's particle and its surroundings.")
     ] = None,
     elements: Annotated[
-        str | None,
-        typer.Option(help="Then map these by EDS and place that too, such as Ni,Co; default: none."),
+        str | None, typer.Option(help="Elements for an EDS map after the SIMS map, such as Ni,Co; default: no EDS map.")
     ] = None,
     anywhere: Annotated[
         bool | None,
-        typer.Option("--anywhere", help="Of two runs nothing is known: look at all places, rotations and heights."),
+        typer.Option("--anywhere", help="With two runs: search all positions, rotations and heights in the volume."),
     ] = None,
     num: Annotated[
-        int | None,
-        typer.Option(min=1, help="Projections over a full turn, with --auto; default: 1200."),
+        int | None, typer.Option(min=1, help="Projections over a full turn, with --auto; default: 1200.")
     ] = None,
     binning: Annotated[
         int | None, typer.Option(min=1, max=8, help="Detector binning, with --auto; default: 4.")
@@ -190,8 +192,9 @@ def correlate(
     out: Annotated[Path, typer.Option(help="Folder for pictures and summary.json.")] = Path("correlate"),
     data: Data = None,
 ) -> None:
-    """Go from a tomogram to the chemistry of a buried defect: mill to it, look, map it, overlay; refuse rather than
-    guess.
+    """Mill to a buried defect, map it and overlay both.
+
+    The command stops with an error where a defect, a plane or a registration is not certain.
 
     Example: xrm-sims correlate --auto --seed 7 --out loop
     """
@@ -207,21 +210,14 @@ def correlate(
             "correlate: needs either --auto, or a tomography, or a tomography and a sims_raster, got "
             f"{' '.join([*named, *['--auto'] * auto]) or 'nothing'}"
         )
-    way = ("--auto", "one run", "two runs")[len(named)]
-    wishes = {"--sims-counts": sims_counts, "--map-depth-nm": map_depth_nm, "--fov-um": fov_um}
-    given: dict[str, object] = {
-        "--seed": seed,
-        "--num": num,
-        "--binning": binning,
-        "--rule": rule,
-        "--roi": roi,
-        **wishes,
-    }
-    given |= {"--elements": elements, "--z-um": z_um, "--anywhere": anywhere}
-    if useless := [name for name, value in given.items() if value is not None and name not in _FITTING[way]]:
-        takes = ", ".join(_FITTING[way])
-        raise ValueError(f"correlate: with {way} {', '.join(useless)} has no meaning; it takes {takes}")
-    positive(**{name: value for name, value in wishes.items() if value is not None})
+    mode = ("--auto", "one run", "two runs")[len(named)]
+    given = ["--" + name.replace("_", "-") for name, value in context.params.items() if value is not None]
+    if useless := [name for name in given if name not in (*_MODES[mode], "--runs", "--auto", "--out", "--data")]:
+        raise ValueError(
+            f"correlate: with {mode} {', '.join(useless)} has no meaning; it takes {', '.join(_MODES[mode])}"
+        )
+    lengths = {"--sims-counts": sims_counts, "--map-depth-nm": map_depth_nm, "--fov-um": fov_um}
+    positive(**{name: value for name, value in lengths.items() if value is not None})
     choices = Choices(
         rule=DefectRule() if rule is None else load_rule(rule),
         fov_um=fov_um,
@@ -237,6 +233,6 @@ def correlate(
         return
     data = existing_data(data)
     if len(named) == 1:
-        closed_loop.go_on(named[0], out, data=data, roi=roi, choices=choices)
+        closed_loop.map_roi(named[0], out, data=data, roi=roi, choices=choices)
     else:
         register_runs(named[0], named[1], out, data=data, z_um=z_um, anywhere=bool(anywhere))

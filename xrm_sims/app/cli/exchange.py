@@ -1,4 +1,4 @@
-"""The commands export, import and report: what comes in from others and goes out to them."""
+"""The commands export, import and report: data for and from other programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xrm_sims.app.cli.options import Data, ExistingData
+from xrm_sims.app.cli.options import Data, ExistingData, uid_of
 
 DATASET = "dataset"
 
@@ -18,30 +18,32 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 def export(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Uid of a run, or its first five characters or more; of several runs, for a dataset."),
+        uid_of("a run; several for a dataset"),
     ],
     to: Annotated[
         str,
         typer.Option(
-            help="nxtomo or dataexchange (frames of a tomography); ome-tiff, imagej, ome-zarr, raw or gif (its volume, "
-            "or the counts of a raster or image); csv (its tables); dataset (volumes and maps with the twin's truth).",
+            help="Format: nxtomo or dataexchange (frames of a tomography); ome-tiff, imagej, ome-zarr, raw or gif "
+            "(volume of a tomography, counts of a raster or image); csv (tables); dataset (volumes, maps, labels).",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="File to make; a folder for ome-zarr, raw and csv. Default: named by the uid."),
+        typer.Option(help="File to write; a folder for ome-zarr, raw and csv. Default: named by the uid."),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the data, such as CC-BY-4.0; default: as the run says.")
+        str | None, typer.Option(help="Licence of the data, such as CC-BY-4.0; default: that of the run.")
     ] = None,
     labels: Annotated[
         bool | None,
-        typer.Option(help="Of a dataset: the twin's truth or none; default: where known."),
+        typer.Option(help="Dataset with or without the true labels of the twin; default: with them if known."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     data: ExistingData = None,
 ) -> None:
-    """Write a run, or what was computed from it, for other programs: Fiji, Avizo, silx, napari, TomoPy, spreadsheets.
+    """Write a run or its results for other programs.
+
+    These are Fiji, Avizo, silx, napari, TomoPy and spreadsheets; docs/exchange.md lists the formats.
 
     Example: xrm-sims export 3f2a9 --to ome-tiff --out volume.ome.tif
     """
@@ -53,7 +55,7 @@ def export(
     if to != DATASET and len(runs) > 1:
         raise ValueError(f"--to {to}: takes one run, got {len(runs)}; several go into a {DATASET}")
     if to != DATASET and labels is not None:
-        raise ValueError(f"--to {to}: --labels has no meaning, only a {DATASET} holds the truth")
+        raise ValueError(f"--to {to}: --labels has no meaning, only a {DATASET} has labels")
     with stages() as progress:
         if to == DATASET:
             from xrm_sims.app.validation.dataset import export_dataset
@@ -78,14 +80,16 @@ def report(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="Uid of an experiment, or of any run of it, or its first five characters or more; latest: the newest."
+            help="Uid of an experiment or of one of its runs, or its first five characters; latest: the newest."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="File to make. Default: report-UID.html, here.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what has this name.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: report-UID.html in this folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     data: ExistingData = None,
 ) -> None:
-    """Write one HTML page about an experiment: timeline, slices, ROIs, maps, registration, settings; works offline.
+    """Write an HTML page about an experiment.
+
+    It shows the timeline, slices, ROIs, maps, the registration and the settings, and needs no network.
 
     Example: xrm-sims report latest --data demo/data --out report.html
     """
@@ -99,24 +103,26 @@ def report(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="NXtomo, DataExchange, a TIFF, or a folder of TIFFs.")],
+    file: Annotated[Path, typer.Argument(help="NXtomo, DataExchange, a TIFF file or a folder of TIFF files.")],
     link: Annotated[
-        bool, typer.Option("--link/--copy", help="Leave the frames of a scan where they are, or copy them here.")
+        bool, typer.Option("--link/--copy", help="Read the frames from their file, or copy them into the data root.")
     ] = False,
-    entry: Annotated[str | None, typer.Option(help="Which NXtomo, in a file that holds several.")] = None,
-    pixel_um: Annotated[float | None, typer.Option(help="Pixel as seen at the specimen, in a parallel beam.")] = None,
+    entry: Annotated[str | None, typer.Option(help="Name of the NXtomo entry, if the file holds several.")] = None,
+    pixel_um: Annotated[float | None, typer.Option(help="Pixel size at the specimen, for a parallel beam.")] = None,
     axis_column: Annotated[
         float | None, typer.Option(help="Detector column of the rotation axis; default: the middle.")
     ] = None,
     sidecar: Annotated[
-        Path | None, typer.Option(help="What describes a TIFF stack; default: its name with .yaml.")
+        Path | None, typer.Option(help="YAML file that describes a TIFF stack; default: its name with .yaml.")
     ] = None,
     sample_name: Annotated[str | None, typer.Option(help="Name of the sample.")] = None,
-    operator: Annotated[str | None, typer.Option(help="Who imports; default: the user.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Name of the operator; default: the user.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
     data: Data = None,
 ) -> None:
-    """Bring what others measured into the catalogue: scans, CT volumes, SE images, SIMS maps; prints the run's uid.
+    """Import scans, CT volumes, SE images and SIMS maps.
+
+    The data become a run of the catalogue, whose uid is printed.
 
     Example: xrm-sims import tooth.h5 --pixel-um 1.0 --axis-column 296
     """

@@ -1,6 +1,6 @@
-"""The command line. Each command opens a session, runs one plan or one job, and ends with what to do next.
+"""The command line: each command opens a session and runs one plan, or runs one computation.
 
-Imports of the heavy rooms stand inside the commands, so that ``--help`` answers at once.
+Imports of large packages stand inside the commands, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -14,8 +14,18 @@ from typing import Annotated, Any, Unpack
 
 import typer
 
-from xrm_sims.app.cli import analyse, exchange, plan, serve, services
-from xrm_sims.app.cli.options import Clock, Data, ExistingData, Operator, Preflight, SessionOptions, session_options
+from xrm_sims.app.cli import analyse, exchange, plan, services
+from xrm_sims.app.cli.options import (
+    SEED_HELP,
+    Clock,
+    Data,
+    ExistingData,
+    Operator,
+    Preflight,
+    SessionOptions,
+    session_options,
+    uid_of,
+)
 from xrm_sims.app.common.errors import keep_log, sentence
 from xrm_sims.app.common.signals import Interrupted, on_stop_signals, stop_here
 
@@ -53,7 +63,7 @@ def _measure(
     only_preflight: bool,
     **session: Unpack[SessionOptions],
 ) -> None:
-    """Weigh a plan; unless only that was asked for, run it and print its uid."""
+    """Estimate a plan; unless ``only_preflight``, also run it and print its uid."""
     import plans
     from xrm_sims.app.session.session import open_session
 
@@ -70,10 +80,12 @@ def _measure(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, summary.json and data.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the specimen and of all chance.")] = 1,
+    seed: Annotated[int, typer.Option(help=SEED_HELP)] = 1,
     data: Data = None,
 ) -> None:
-    """Run the whole correlative experiment on the digital twin, at demo scale.
+    """Run the whole experiment on the digital twin in minutes.
+
+    It goes from the tomogram to the overlay of morphology and chemistry, with fewer detector pixels than the paper.
 
     Example: xrm-sims demo --out demo --seed 1
     """
@@ -85,10 +97,12 @@ def demo(
 @app.command()
 def validate(
     out: Annotated[Path, typer.Option(help="Folder for validation.md, pictures and data.")] = Path("validation"),
-    seed: Annotated[int, typer.Option(help="Seed of the specimen and of all chance.")] = 1,
-    rows: Annotated[str, typer.Option(help="Names of rows, with commas between them; default: all.")] = "",
+    seed: Annotated[int, typer.Option(help=SEED_HELP)] = 1,
+    rows: Annotated[str, typer.Option(help="Names of the rows to measure, separated by commas; default: all.")] = "",
 ) -> None:
-    """Hold the digital twin against the paper: measure row by row, say pass or fail; exit code 1 when a row fails.
+    """Compare the digital twin with the paper, row by row.
+
+    Each row is one measurement and passes or fails. The exit code is 1 when a row fails.
 
     Example: xrm-sims validate --out validation --seed 1 --rows open_beam,transmission
     """
@@ -105,7 +119,7 @@ def validate(
 def console(
     **session: Unpack[SessionOptions],
 ) -> None:
-    """Sit down at the instrument: IPython with RE, scope, plans, cat and db.
+    """Open IPython with RE, scope, plans and db.
 
     Example: xrm-sims console --data ~/nanoct
     """
@@ -118,14 +132,14 @@ def console(
 @session_options()
 def tomography(
     num: Annotated[int, typer.Option(help="Number of projections.")] = 1200,
-    step_deg: Annotated[float, typer.Option(help="Angle between projections.")] = 0.3,
-    exposure_s: Annotated[float, typer.Option(help="Exposure of one projection.")] = 90.0,
+    step_deg: Annotated[float, typer.Option(help="Angle between two projections.")] = 0.3,
+    exposure_s: Annotated[float, typer.Option(help="Exposure time of one projection.")] = 90.0,
     binning: Annotated[int, typer.Option(help="Detector binning, 1 to 8.")] = 1,
     target: Annotated[str, typer.Option(help="X-ray target: W, Cu or Cr.")] = "W",
     preflight: Preflight = False,
     **session: Unpack[SessionOptions],
 ) -> None:
-    """Take a tomogram: darks, flats, projections, reference images.
+    """Measure a tomogram: darks, flats, projections, references.
 
     Example: xrm-sims tomography --num 120 --step-deg 3 --exposure-s 90 --binning 4
     """
@@ -142,18 +156,20 @@ def tomography(
 @app.command()
 @session_options()
 def sims(
-    fov_um: Annotated[float, typer.Option(help="Width of the field.")] = 11.8,
-    dwell_ms: Annotated[float, typer.Option(help="Dwell per pixel.")] = 0.55,
+    fov_um: Annotated[float, typer.Option(help="Width of the mapped field.")] = 11.8,
+    dwell_ms: Annotated[float, typer.Option(help="Dwell time per pixel.")] = 0.55,
     frames: Annotated[int, typer.Option(help="Number of frames.")] = 1,
-    pixels: Annotated[int, typer.Option(help="Pixels along each side.")] = 512,
-    bias_v: Annotated[float, typer.Option(help="Stage bias that pulls the secondary ions.")] = 500.0,
+    pixels: Annotated[int, typer.Option(help="Number of pixels along each side.")] = 512,
+    bias_v: Annotated[float, typer.Option(help="Stage bias that extracts the secondary ions.")] = 500.0,
     channels: Annotated[
-        str | None, typer.Option(help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: as set.")
+        str | None, typer.Option(help="Isotopes to count, such as 6Li,7Li,27Al,59Co; default: those of the settings.")
     ] = None,
     preflight: Preflight = False,
     **session: Unpack[SessionOptions],
 ) -> None:
-    """Map 7Li, 27Al, 58Ni and 59Co, or other isotopes, at once by a dwell-timed raster of the gallium beam.
+    """Map isotopes with a raster of the gallium beam.
+
+    All isotopes are counted at the same time; by default these are 7Li, 27Al, 58Ni and 59Co.
 
     Example: xrm-sims sims --fov-um 11.8 --dwell-ms 0.55 --frames 1
     """
@@ -172,17 +188,23 @@ def sims(
 @app.command()
 @session_options("sample", "hardware")
 def night(
-    sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md says what it holds.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it, print time, dose and disk; no beam.")] = False,
-    queue: Annotated[bool, typer.Option("--queue", help="Check it and hand it to the queue server.")] = False,
+    sheet: Annotated[Path, typer.Argument(help="Night sheet, a TOML file; docs/night.md describes it.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the sheet and print time, dose and disk space; no beam.")
+    ] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Check the sheet and submit it to the queue server.")] = False,
     anew: Annotated[
-        bool, typer.Option("--anew", help="Begin again, also when the last night was this sheet's and was interrupted.")
+        bool,
+        typer.Option(
+            "--anew", help="Start from the first step, also when an interrupted night of this sheet could be continued."
+        ),
     ] = False,
     **session: Unpack[SessionOptions],
 ) -> None:
-    """Do everything on a night sheet, unattended; leave a log and a morning summary. Exit code 1 when a step failed.
+    """Run the steps of a night sheet unattended.
 
-    The same command again goes on with a night that was interrupted or killed, and repeats nothing of it.
+    The command writes a log and a summary for the morning. Its exit code is 1 when a step failed. If a night was
+    interrupted or killed, the same command continues it and repeats no finished step.
 
     Example: xrm-sims night sheet.toml --dry-run
     """
@@ -202,12 +224,14 @@ def night(
 
 @app.command()
 def resume(
-    run: Annotated[str, typer.Argument(help="Uid of any part of an interrupted run, or its first characters.")],
+    run: Annotated[str, uid_of("an interrupted run, or of any part of it")],
     clock: Clock = "fast",
     operator: Operator = "",
     data: ExistingData = None,
 ) -> None:
-    """Take what an interrupted tomography, raster or milling is missing, as a new run linked to its first part.
+    """Measure only what an interrupted run is missing.
+
+    This works for a tomography, a raster, a milling or a deposition. The new run is linked to the first part.
 
     Example: xrm-sims resume 3f2a9 --data demo/data
     """
@@ -221,7 +245,9 @@ def resume(
 
 @app.command()
 def recover(data: ExistingData = None) -> None:
-    """After a crash: blank both beams, park the target, bring the journal into the catalogue.
+    """After a crash, make the instrument and the data safe.
+
+    Both beams are blanked, the target is parked, and runs in the journal are written into the catalogue.
 
     Example: xrm-sims recover --data demo/data
     """
@@ -234,28 +260,26 @@ def recover(data: ExistingData = None) -> None:
 
 @app.command()
 def doctor(data: Data = None) -> None:
-    """Check this machine: Python, libraries, threads, disk, data root, server.
+    """Check Python, libraries, threads, disk and data root.
 
     Example: xrm-sims doctor
     """
     from xrm_sims.app.cli.doctor import examine
 
-    findings = examine(data)
-    for finding in findings:
-        typer.echo(str(finding))
-    if not all(finding.good for finding in findings):
+    healthy = True
+    for good, text in examine(data):
+        typer.echo(f"[{'ok' if good else 'BAD'}] {text}")
+        healthy &= good
+    if not healthy:
         raise typer.Exit(1)
 
 
-app.add_typer(analyse.app)
-app.add_typer(services.app)
-app.add_typer(serve.app)
-app.add_typer(exchange.app)
-app.add_typer(plan.app)
+for module in (analyse, services, exchange, plan):
+    app.add_typer(module.app)
 
 
 def main() -> None:
-    """Entry point: whatever goes wrong leaves as one sentence on stderr and a non-zero exit."""
+    """Run the command; an error ends with one sentence on stderr and a non-zero exit code."""
     on_stop_signals(stop_here)
     try:
         app()
@@ -264,7 +288,7 @@ def main() -> None:
         with suppress(OSError):  # the terminal may be gone
             print(f"{after_the_echo}xrm-sims: {interruption}", file=sys.stderr, flush=True)
             sys.stdout.flush()
-        os._exit(130)  # a computation in a thread of its own would be waited for otherwise
+        os._exit(130)  # sys.exit would wait for computations in other threads
     except Exception as error:
         print(f"xrm-sims: {sentence(error)}", file=sys.stderr)
         sys.exit(1)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypedDict, get_type_hints
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 import typer
 
 from xrm_sims.app.common.errors import keep_log
+
+SEED_HELP = "Seed of the specimen and of all random numbers."
+
+
+def uid_of(what: str) -> Any:
+    """Return an argument that names a run."""
+    return typer.Argument(help=f"Uid of {what}; its first five characters are enough.")
 
 
 def _data(data: Path | None) -> Path | None:
@@ -18,7 +25,7 @@ def _data(data: Path | None) -> Path | None:
 
 
 def existing_data(data: Path | None) -> Path:
-    """The data root of a command that reads; ValueError when it is not there or holds no runs."""
+    """Return the data root of a command that reads. ValueError when it does not exist or holds no runs."""
     from xrm_sims.data.layout import Layout, data_root
 
     root = data_root(data)
@@ -30,14 +37,14 @@ def existing_data(data: Path | None) -> Path:
     return root
 
 
-_DATA_HELP = "Data root; default XRM_SIMS_DATA, else a folder in the user's data directory."
+_DATA_HELP = "Folder of the data; default: XRM_SIMS_DATA, else a folder in the user's data directory."
 Data = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=_data)]
 ExistingData = Annotated[Path | None, typer.Option("--data", help=_DATA_HELP, callback=existing_data)]
 Clock = Annotated[
-    str, typer.Option("--clock", help="Twin time: fast (as it computes), real, or a factor such as 3600.")
+    str, typer.Option("--clock", help="Time of the twin: fast (no waiting), real, or a factor such as 3600.")
 ]
-Operator = Annotated[str, typer.Option("--operator", help="Who measures; recorded in every run.")]
-Preflight = Annotated[bool, typer.Option("--preflight", help="Print time, dose, disk and limits; no beam.")]
+Operator = Annotated[str, typer.Option("--operator", help="Name of the operator; recorded in every run.")]
+Preflight = Annotated[bool, typer.Option("--preflight", help="Only print time, dose, disk space and limits; no beam.")]
 
 
 class SessionOptions(TypedDict, total=False):
@@ -45,19 +52,19 @@ class SessionOptions(TypedDict, total=False):
 
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the specimen and of all chance; default: what is mounted, else 1."),
+        typer.Option(help=f"{SEED_HELP[:-1]}; default: that of the mounted specimen, else 1."),
     ]
     sample: Annotated[
-        str | None, typer.Option(help="Specimen to mount; default: what is mounted, else cathode_pillar.")
+        str | None, typer.Option(help="Specimen to mount; default: the mounted one, else cathode_pillar.")
     ]
-    fresh: Annotated[bool, typer.Option("--fresh", help="Mount a new specimen and forget the one in the instrument.")]
+    fresh: Annotated[bool, typer.Option("--fresh", help="Mount a new specimen and delete the one in the instrument.")]
     clock: Clock
     operator: Operator
     hardware: Annotated[
         str,
         typer.Option(
             envvar="XRM_SIMS_HARDWARE",
-            help="What to drive: twin, or epics:PREFIX for what xrm-sims ioc serves.",
+            help="Hardware to control: twin, or epics:PREFIX for an instrument that xrm-sims ioc serves.",
         ),
     ]
     data: Data

@@ -1,4 +1,4 @@
-"""The command plan: protocols side by side before any beam is on."""
+"""The command plan: compare measurement protocols before any beam is on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 @app.command()
 def plan(
-    hours: Annotated[float | None, typer.Option(help="Time for the tomogram, at most.")] = None,
-    counts: Annotated[float | None, typer.Option(help="Counts per pixel and view in the open beam, at least.")] = None,
-    resolution_nm: Annotated[float | None, typer.Option(help="Edge width of the tomogram, at most.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Longest time for the tomogram.")] = None,
+    counts: Annotated[float | None, typer.Option(help="Fewest counts per pixel and view in the open beam.")] = None,
+    resolution_nm: Annotated[float | None, typer.Option(help="Largest edge width of the tomogram.")] = None,
     current_na: Annotated[float | None, typer.Option(help="Electron current on the X-ray target.")] = None,
     target: Annotated[str, typer.Option(help="X-ray target: W, Cu or Cr.")] = "W",
     fov_um: Annotated[float, typer.Option(help="Width of the map.")] = 11.8,
-    sims_counts: Annotated[float | None, typer.Option(help="Counts of 58Ni per pixel of NCA, at least.")] = None,
-    depth_nm: Annotated[float | None, typer.Option(help="What the map may consume; default: 50 nm.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Markdown file to make, with a picture beside it.")] = None,
+    sims_counts: Annotated[float | None, typer.Option(help="Fewest counts of 58Ni per pixel of NCA.")] = None,
+    depth_nm: Annotated[
+        float | None, typer.Option(help="Largest depth that the map may sputter away; default: 50 nm.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Markdown file to write, with a picture beside it.")] = None,
     data: Data = None,
 ) -> None:
-    """Weigh protocols: time, counts, noise, resolution, erosion, and what is lost; the paper's, faster ones, yours.
+    """Compare measurement protocols before any beam is on.
 
+    The table lists time, counts, noise, resolution and erosion of the paper's protocol, of faster ones and of yours.
     Nothing is measured. The settings are those of the data root.
 
     Example: xrm-sims plan --hours 8 --resolution-nm 280 --sims-counts 20 --out protocols.md

@@ -60,7 +60,7 @@ def run_closed_loop(
         return _conclude(session, analysis, session.run(plan), out, began, seed=seed)
 
 
-def go_on(
+def map_roi(
     run: str,
     out: Path,
     *,
