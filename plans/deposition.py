@@ -11,6 +11,7 @@ from plans.metadata import link_to
 from plans.milling import Milling, draw, told_before
 from plans.stubs import Plan
 from xrm_sims.patterns import Milled, Pattern, check_deposition
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 
@@ -18,7 +19,7 @@ from xrm_sims.settings import Settings
 class Deposition(Milling):
     """A pattern whose depth is the height of the layer, and the beam that draws it."""
 
-    scan_type: ClassVar[str] = "deposition"
+    scan_type: ClassVar[ScanType] = ScanType.DEPOSITION
     deposits: ClassVar[bool] = True
 
     def rate_um3_per_nc(self, settings: Settings) -> float:

@@ -14,6 +14,7 @@ from plans.preflight import Estimate
 from plans.stubs import Plan, apply, check_values, enter_mode, record
 from plans.validation import choice, count, finite, pair, positive
 from xrm_sims.feasibility import check_lines
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -128,7 +129,7 @@ def se_image(
     >>> RE(se_image(scope, fov_um=50.0, shape=(512, 512)))
     """
     scan = se_request(scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source)
-    words = {"plan_name": "se_image", "scan_type": "se_image", "dwell_us": dwell_us, "source": source}
+    words = {"plan_name": "se_image", "scan_type": ScanType.SE_IMAGE.value, "dwell_us": dwell_us, "source": source}
     return (yield from _image(scope, scan, words, md))
 
 
@@ -177,7 +178,12 @@ def eds_map(
     scan = eds_request(
         scope.settings, elements=elements, fov_um=fov_um, shape=shape, dwell_ms=dwell_ms, centre_um=centre_um
     )
-    words = {"plan_name": "eds_map", "scan_type": "eds_map", "dwell_ms": dwell_ms, "elements": list(scan.elements)}
+    words = {
+        "plan_name": "eds_map",
+        "scan_type": ScanType.EDS_MAP.value,
+        "dwell_ms": dwell_ms,
+        "elements": list(scan.elements),
+    }
     return (yield from _image(scope, scan, words, md))
 
 

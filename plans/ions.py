@@ -15,6 +15,7 @@ from plans.preflight import Estimate
 from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
 from plans.validation import count, pair, positive
 from xrm_sims.patterns import Raster, check_within_field
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 COUNT_BYTES = 4
@@ -189,7 +190,7 @@ def resume_sims_raster(
 
     Raises ValueError when the document is not a raster's, NothingLeftError when nothing is left.
     """
-    if start_doc.get("scan_type") != "sims_raster" or "plan_args" not in start_doc:
+    if start_doc.get("scan_type") != ScanType.SIMS_RASTER or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a sims_raster, got {start_doc.get('scan_type')!r}")
     sims = SimsRaster.from_dict(start_doc["plan_args"])
     gone = {int(index) for index in (*done_indices, *lost_indices)}
@@ -232,7 +233,7 @@ def _rasters(
         plan = {
             "plan_name": plan_name,
             "plan_args": sims.as_dict(),
-            "scan_type": "sims_raster",
+            "scan_type": ScanType.SIMS_RASTER.value,
             "detectors": ["sector"],
             "num_points": len(frames),
             "hints": {},

@@ -14,6 +14,7 @@ from plans.preflight import Estimate
 from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
 from plans.validation import positive
 from xrm_sims.patterns import Milled, Pattern, check_within_field, pattern_from_dict
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 NO_DOSE = 1e-6  # of a pass: as much as sums of doses may differ by rounding
@@ -23,7 +24,7 @@ NO_DOSE = 1e-6  # of a pass: as much as sums of doses may differ by rounding
 class Milling:
     """A pattern and the beam that draws it."""
 
-    scan_type: ClassVar[str] = "milling"
+    scan_type: ClassVar[ScanType] = ScanType.MILLING
     deposits: ClassVar[bool] = False
     pattern: Milled
     current_pa: float
@@ -123,11 +124,11 @@ def resume_mill(
 
     Raises ValueError when the document is not a milling's, NothingLeftError when nothing is left.
     """
-    milling = Milling.requested(scope.settings, **told_before(start_doc, "milling"))
+    milling = Milling.requested(scope.settings, **told_before(start_doc, ScanType.MILLING))
     return (yield from draw(scope, milling, "resume_mill", md, dose_done_nc=dose_done_nc, link=link_to(start_doc)))
 
 
-def told_before(start_doc: Mapping[str, Any], scan_type: str) -> dict[str, Any]:
+def told_before(start_doc: Mapping[str, Any], scan_type: ScanType) -> dict[str, Any]:
     """Pattern and beam as the start document of an earlier part has them; ValueError when it is of another kind."""
     if start_doc.get("scan_type") != scan_type:
         raise ValueError(f"start_doc: needs a {scan_type}, got {start_doc.get('scan_type')!r}")
@@ -170,7 +171,7 @@ def draw(
     def describe() -> dict[str, Any]:
         plan = {
             "plan_name": plan_name,
-            "scan_type": milling.scan_type,
+            "scan_type": milling.scan_type.value,
             "detectors": ["fib_dose_nc"],
             "num_points": len(passes),
             "hints": {},

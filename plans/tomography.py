@@ -18,6 +18,7 @@ from plans.stubs import NothingLeftError, Plan, apply, bring_target_in, check_va
 from plans.validation import choice, count, finite, positive
 from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.geometry import ConeGeometry, scan_angles
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 ORDERS = ("sequential", "interleaved")
@@ -193,7 +194,7 @@ def resume_tomography(
 
     Raises ValueError when the document is not a tomography's, NothingLeftError when nothing is missing.
     """
-    if start_doc.get("scan_type") != "tomography" or "plan_args" not in start_doc:
+    if start_doc.get("scan_type") != ScanType.TOMOGRAPHY or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a tomography, got {start_doc.get('scan_type')!r}")
     known = {entry.name for entry in fields(TomographyScan)}
     scan = TomographyScan(**{name: value for name, value in start_doc["plan_args"].items() if name in known})
@@ -220,7 +221,7 @@ def _scan(
         {
             "plan_name": plan_name,
             "plan_args": asdict(scan),
-            "scan_type": "tomography",
+            "scan_type": ScanType.TOMOGRAPHY.value,
             "detectors": ["widepix"],
             "motors": ["rotation_angle_deg"],
             "num_points": len(views),

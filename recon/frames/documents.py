@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from recon.frames.reports import listed, report
 from xrm_sims.data.frames import read_block
 from xrm_sims.geometry import Geometry, geometry_from_dict
+from xrm_sims.scan_type import ScanType
 
 IMAGE_KEY = "widepix_image"
 STREAMS = ("dark", "flat", "primary", "reference")
@@ -109,7 +110,7 @@ class TomographyConsumer(DocumentRouter):
     def has_projections(self) -> bool:
         """Whether a tomography has got as far as that, or has yet to be refused."""
         start = self.start_doc or {}
-        return start.get("scan_type") != "tomography" or bool(self._events["primary"])
+        return start.get("scan_type") != ScanType.TOMOGRAPHY or bool(self._events["primary"])
 
     def start(self, doc: Any) -> None:
         if self.start_doc is not None and self.start_doc["uid"] != doc["uid"]:
@@ -149,7 +150,7 @@ class TomographyConsumer(DocumentRouter):
         if start is None:
             raise ValueError("documents: no start document among them, needs a tomography run")
         uid = start["uid"]
-        if start.get("scan_type") != "tomography":
+        if start.get("scan_type") != ScanType.TOMOGRAPHY:
             raise ValueError(f"run {uid}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography")
         if "geometry" not in start:
             raise ValueError(f"run {uid}: its start document has no geometry, needs what ConeGeometry holds")

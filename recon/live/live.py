@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recon.live.following import RunFollower
 from recon.runs import Reconstruction
+from xrm_sims.scan_type import ScanType
 
 logger = logging.getLogger(__name__)
 NICENESS = 5
@@ -72,7 +73,7 @@ class LiveReconstruction:
         threading.Thread(target=self._work, name="live-reconstruction", daemon=True).start()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "start" and doc.get("scan_type") == "tomography":
+        if name == "start" and doc.get("scan_type") == ScanType.TOMOGRAPHY:
             self._told = doc["uid"]
         self._queue.put((name, doc))
 
@@ -139,7 +140,7 @@ class LiveReconstruction:
             self._changed.notify_all()
 
     def _hear(self, name: str, doc: dict[str, Any]) -> bool:
-        if name == "start" and doc.get("scan_type") == "tomography":
+        if name == "start" and doc.get("scan_type") == ScanType.TOMOGRAPHY:
             self.error, self._run, self._heard = None, None, doc["uid"]
             self._run = RunFollower(doc, **self._options)
             numba.set_num_threads(max(1, ALL_THREADS - 1))  # of this thread: one core is left to the scan

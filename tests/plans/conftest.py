@@ -42,6 +42,8 @@ class Run:
 
     def __call__(self, name, doc):
         schema_validators[DocumentNames[name]].validate(doc)
+        if name == "start":
+            assert type(doc["scan_type"]) is str  # no ScanType, which YAML cannot write
         self.documents.append((name, doc))
 
     def all(self, name):

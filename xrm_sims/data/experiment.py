@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xrm_sims.data import arrays
 from xrm_sims.data.catalog import as_catalog, find_run, is_address, open_catalog, results_beside, tiled_parts_of
+from xrm_sims.scan_type import ScanType
 
 if TYPE_CHECKING:
     import pandas
@@ -57,7 +58,7 @@ class Experiment:
     def projections(self, stream: str = "primary", uid: str | None = None) -> xarray.DataArray:
         """Raw counts (angle, row, column) of a tomography; its ``flat``, ``dark`` and ``reference`` frames likewise.
         See :func:`xrm_sims.data.arrays.projections`."""
-        return arrays.projections(tiled_parts_of(self._run(uid, "tomography")), stream)
+        return arrays.projections(tiled_parts_of(self._run(uid, ScanType.TOMOGRAPHY)), stream)
 
     def volume(self, uid: str | None = None, factor: int = 1) -> xarray.DataArray:
         """The reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um; a large one also with
@@ -68,17 +69,17 @@ class Experiment:
     def maps(self, uid: str | None = None) -> xarray.DataArray:
         """SIMS counts (frame, isotope, v, u); where they were registered to the volume, with x, y and z in its frame.
         See :func:`xrm_sims.data.arrays.maps`."""
-        parts = tiled_parts_of(self._run(uid, "sims_raster"))
+        parts = tiled_parts_of(self._run(uid, ScanType.SIMS_RASTER))
         of_run = self.results.get(parts[0].metadata["start"]["uid"], {})
         return arrays.maps(parts, dict(of_run["registration"].metadata) if "registration" in of_run else None)
 
     def se_image(self, uid: str | None = None) -> xarray.DataArray:
         """Secondary electrons (v, u), counts."""
-        return arrays.image(self._run(uid, "se_image"), arrays.SE_KEY)
+        return arrays.image(self._run(uid, ScanType.SE_IMAGE), arrays.SE_KEY)
 
     def eds_map(self, uid: str | None = None) -> xarray.DataArray:
         """X-ray counts (element, v, u)."""
-        return arrays.image(self._run(uid, "eds_map"), arrays.EDS_KEY)
+        return arrays.image(self._run(uid, ScanType.EDS_MAP), arrays.EDS_KEY)
 
     def _run(self, uid: str | None, scan_type: str = "") -> Any:
         runs = self.of_type(scan_type) if uid is None else self.runs

@@ -13,8 +13,13 @@ from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import as_catalog, parts_of, results_beside
 from xrm_sims.data.stored import RASTER_KEY, stored_frames, stored_raster
 from xrm_sims.exchange.provenance import About, about_runs
+from xrm_sims.scan_type import ScanType
 
-KEYS = {"sims_raster": RASTER_KEY, "se_image": "se_image", "eds_map": "eds_counts"}
+IMAGES = {  # data key and title
+    ScanType.SIMS_RASTER: (RASTER_KEY, "SIMS maps"),
+    ScanType.SE_IMAGE: ("se_image", "SE image"),
+    ScanType.EDS_MAP: ("eds_counts", "EDS maps"),
+}
 BLOCK_BYTES = 16 << 20
 
 
@@ -81,10 +86,11 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
     first = start.get("resumes_uid", start["uid"])
     catalog = as_catalog(data)
     everything = results_beside(catalog)
-    if kind in KEYS:
+    if kind in IMAGES:
         return _measured(run, data, everything.get(first, {}), licence)
     if first not in everything or "volume" not in everything[first]:
-        advice = f"xrm-sims reconstruct {first[:8]} makes one" if kind == "tomography" else "it is no image either"
+        tomography = kind == ScanType.TOMOGRAPHY
+        advice = f"xrm-sims reconstruct {first[:8]} makes one" if tomography else "it is no image either"
         raise ValueError(f"run {first} ({kind or 'run of unknown type'}) has no volume; {advice}")
     kept = results.find(catalog, first, "volume")
     volume, about = kept["volume"], dict(kept.metadata)
@@ -100,19 +106,19 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
 
 def _measured(run: Any, data: Any, of_run: Any, licence: str | None) -> Image:
     uid, kind = run.metadata["start"]["uid"], run.metadata["start"]["scan_type"]
-    frames, start = stored_raster(uid, data) if kind == "sims_raster" else stored_frames(uid, KEYS[kind], data)
+    key, title = IMAGES[kind]
+    frames, start = stored_raster(uid, data) if kind == ScanType.SIMS_RASTER else stored_frames(uid, key, data)
     rows, columns = frames.shape[-2:]
     if "channels" in start:
         channels = tuple(Channel(str(one["label"]), one.get("mass_u")) for one in start["channels"])
     else:
         channels = tuple(Channel(str(name)) for name in start.get("elements", ()))
-    what = {"sims_raster": "SIMS maps", "se_image": "SE image", "eds_map": "EDS maps"}[kind]
     return Image(
         data=frames,
         axes="tcyx" if len(frames.shape) == 4 else "tyx",
         pixel_um=float(start["fov_um"]) / columns,
         units="counts",
-        about=about_runs([part.start for part in parts_of(run)], what, licence),
+        about=about_runs([part.start for part in parts_of(run)], title, licence),
         channels=channels,
         centre_um=tuple(start.get("centre_um", (0.0, 0.0))),
         labels=_labels(of_run, (rows, columns)),

@@ -13,6 +13,7 @@ from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan
 from xrm_sims.exchange.provenance import iso
 from xrm_sims.exchange.store import FrameFile
 from xrm_sims.geometry import Geometry
+from xrm_sims.scan_type import ScanType
 
 IMAGE_KEY = "widepix_image"
 UNITS = {"rotation_angle_deg": "deg", "beam_current_na": "nA", "instrument_time_s": "s"}
@@ -34,7 +35,7 @@ def scan_documents(
         **({key: kept.starts[0][key] for key in CARRIED if key in kept.starts[0]} if kept else _told(scan)),
         **said,
         "plan_name": "import",
-        "scan_type": "tomography",
+        "scan_type": ScanType.TOMOGRAPHY.value,
         "detectors": ["widepix"],
         "motors": ["rotation_angle_deg"],
         "num_points": len(angles),

@@ -13,6 +13,7 @@ from xrm_sims.data.catalog import find_run, parts_of
 from xrm_sims.data.frames import read_block
 from xrm_sims.exchange.provenance import About, about_runs
 from xrm_sims.geometry import Geometry, geometry_from_dict
+from xrm_sims.scan_type import ScanType
 
 STREAMS = ("dark", "flat", "reference", "primary")
 
@@ -63,7 +64,7 @@ def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan
             if name == "descriptor" and doc["name"] == "primary":
                 configuration = doc["configuration"]
         start = dict(consumer.start_doc or {})
-        if start.get("scan_type") != "tomography" or "geometry" not in start:
+        if start.get("scan_type") != ScanType.TOMOGRAPHY or "geometry" not in start:
             raise ValueError(
                 f"run {start.get('uid', uid)}: is a {start.get('scan_type', 'run of unknown type')}, this format "
                 "needs a tomography; choose a format for images"

@@ -18,6 +18,7 @@ from xrm_sims.exchange.provenance import About, about_runs
 from xrm_sims.exchange.round_trip import READINGS
 from xrm_sims.exchange.scans import read_scan
 from xrm_sims.exchange.writing import Progress
+from xrm_sims.scan_type import ScanType
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def read_tables(uid: str, data: Any = None, licence: str | None = None) -> Table
                 tables[kind if name == kind else f"{kind}-{name}"] = _flat(part.read())
     if "drift" in of_run and of_run["drift"].metadata.get("complete"):
         tables["drift"] = _drift({name: part.read() for name, part in of_run["drift"].items()})
-    if start.get("scan_type") == "tomography":
+    if start.get("scan_type") == ScanType.TOMOGRAPHY:
         scan = read_scan(uid, data)
         columns = {key: getattr(scan.frames, column) for key, column in READINGS.items()}
         tables["frames"] = pandas.DataFrame({"stream": scan.streams, **columns})

@@ -11,14 +11,15 @@ from typing import Any
 from tqdm import tqdm
 
 from plans.preflight import duration
+from xrm_sims.scan_type import ScanType
 
-_UNITS = {
-    "tomography": "view",
-    "sims_raster": "frame",
-    "milling": "pass",
-    "deposition": "pass",
-    "se_image": "image",
-    "eds_map": "map",
+_UNITS: dict[str, str] = {
+    ScanType.TOMOGRAPHY: "view",
+    ScanType.SIMS_RASTER: "frame",
+    ScanType.MILLING: "pass",
+    ScanType.DEPOSITION: "pass",
+    ScanType.SE_IMAGE: "image",
+    ScanType.EDS_MAP: "map",
 }
 
 

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from xrm_sims.app.common.last_frame import Document, LastFrame, figure_of
 from xrm_sims.correlate.figures.drawing import new_figure, save
+from xrm_sims.scan_type import ScanType
 
-_AGAINST = {"milling": "instrument_time_s", "deposition": "instrument_time_s"}
+_AGAINST: dict[str, str] = {ScanType.MILLING: "instrument_time_s", ScanType.DEPOSITION: "instrument_time_s"}
 
 
 def figure_of_run(documents: Iterable[Document]) -> Figure:

@@ -19,6 +19,7 @@ from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Milled, pattern_from_dict
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import ModeChange
 
 HALF_GONE_UM = 0.1  # a plane this little above the middle of an ROI has cut it open
@@ -31,7 +32,7 @@ def check_not_consumed(data: Path, tomography: Sequence[Part], roi: Roi, mode_ch
     placed = _placed(data, later)
     x, y, z = roi.defect.centre_um
     for start in later:
-        if start.get("scan_type") != "milling":
+        if start.get("scan_type") != ScanType.MILLING:
             continue
         pattern = pattern_from_dict(start["pattern"])
         assert isinstance(pattern, Milled)
@@ -76,7 +77,7 @@ def _placed(data: Path, starts: Sequence[dict[str, Any]]) -> dict[str, dict[str,
 
 def _registered(data: Path, start: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was found when the image or map of a plane was registered."""
-    kind = {"se_image": "plane", "sims_raster": "registration"}.get(start.get("scan_type", ""))
+    kind = {ScanType.SE_IMAGE: "plane", ScanType.SIMS_RASTER: "registration"}.get(start.get("scan_type", ""))
     try:
         return None if kind is None else results.load(data, start["uid"], kind).metadata
     except ValueError:

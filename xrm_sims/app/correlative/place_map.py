@@ -31,6 +31,7 @@ from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 
@@ -90,10 +91,10 @@ def register_runs(
 
 def _look_at(part: Part, root: Path, instrument: Settings) -> Seen:
     kind = part.start.get("scan_type", "run")
-    if kind == "sims_raster":
+    if kind == ScanType.SIMS_RASTER:
         maps = make_maps(part.uid, root, instrument, uncorrected_too=True)
         return Seen(sims_active(maps.image), maps.raster, maps.start, maps)
-    if kind == "se_image":
+    if kind == ScanType.SE_IMAGE:
         image, start = read_counts(part.uid, "se_image", root)
         return Seen(se_active(image[0]), raster_of_image(start), start)
     raise ValueError(f"run {part.uid}: is a {kind}, and a sims_raster or an se_image is needed; name one of those")

@@ -22,6 +22,7 @@ from xrm_sims.data.figures import keep_figures
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.stored import StoredFrames, raster_doses_nc, stored_configuration, stored_raster
 from xrm_sims.patterns import Raster
+from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
 KIND = "maps"
@@ -226,7 +227,7 @@ def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
 def _stored(run: str, data: Path | None, uncorrected_too: bool) -> tuple[StoredFrames, dict[str, Any], Counters]:
     start = find_run(run, data).metadata["start"]
     kind = start.get("scan_type", start.get("plan_name", "run of unknown kind"))
-    if kind != "sims_raster":
+    if kind != ScanType.SIMS_RASTER:
         raise ValueError(f"run {start['uid']}: is a {kind}, and maps are made of a sims_raster; name one of those")
     frames, first = stored_raster(start["uid"], data)
     told = stored_configuration(first["uid"], data)

@@ -16,6 +16,7 @@ from xrm_sims.app.report.slices import SCRIPT
 from xrm_sims.app.report.slices import STYLE as SLICES_STYLE
 from xrm_sims.app.tomography.tomogram import Tomogram
 from xrm_sims.exchange.writing import Progress, appearing
+from xrm_sims.scan_type import ScanType
 
 _STYLE = """
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; list-style: none } a { color: inherit }
@@ -60,7 +61,7 @@ def write_report(
 
 def page(held: Holdings, progress: Progress = lambda stage, share: None) -> str:
     """The page as text."""
-    rasters, tomograms = held.first_parts("sims_raster"), held.first_parts("tomography")
+    rasters, tomograms = held.first_parts(ScanType.SIMS_RASTER), held.first_parts(ScanType.TOMOGRAPHY)
     steps, maps = len(rasters) + 2 * len(tomograms) + 1, []
     for n, run in enumerate(rasters, start=1):
         maps.append(held.map(run))

@@ -29,6 +29,7 @@ from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.data import Experiment, open_experiment, read_counts, read_raster, results
 from xrm_sims.data.catalog import as_catalog
 from xrm_sims.data.layout import Layout
+from xrm_sims.scan_type import ScanType
 
 T = TypeVar("T")
 
@@ -148,14 +149,14 @@ class Holdings:
 
     def _scan_of(self, parents: Sequence[str]) -> str | None:
         """The first part of the tomography that is among the parents of a result."""
-        first = {run.uid: run.start.get("resumes_uid", run.uid) for run in self.runs if run.kind == "tomography"}
+        first = {run.uid: run.start.get("resumes_uid", run.uid) for run in self.runs if run.kind == ScanType.TOMOGRAPHY}
         return next((first[uid] for uid in parents if uid in first), None)
 
     def _images(self, raster: Run) -> tuple[Measured | None, Measured | None]:
         """The first SE image before anything was milled, and the last one between milling and raster."""
         earlier = [run for run in self.runs if run.start["time"] < raster.start["time"]]
-        milled = [run.start["time"] for run in earlier if run.kind == "milling"]
-        images = [run for run in earlier if run.kind == "se_image" and run.stop]
+        milled = [run.start["time"] for run in earlier if run.kind == ScanType.MILLING]
+        images = [run for run in earlier if run.kind == ScanType.SE_IMAGE and run.stop]
         before = [run for run in images if not milled or run.start["time"] < milled[0]]
         after = [run for run in images if milled and run.start["time"] > milled[-1]]
         return self._image(before[0] if before else None), self._image(after[-1] if after else None)
@@ -201,9 +202,9 @@ def open_holdings(experiment: str, data: Path | None) -> Holdings:
     found = open_experiment(word, data)
     told = [run.metadata for run in found.runs]
     runs = [read_run(about["start"], about.get("stop"), layout.journal) for about in told]
-    if not found.results and not any(run.kind in ("sims_raster", "se_image") for run in runs):
+    if not found.results and not any(run.kind in (ScanType.SIMS_RASTER, ScanType.SE_IMAGE) for run in runs):
         advice = next(
-            (f"; begin with xrm-sims reconstruct {run.uid[:8]}" for run in runs if run.kind == "tomography"), ""
+            (f"; begin with xrm-sims reconstruct {run.uid[:8]}" for run in runs if run.kind == ScanType.TOMOGRAPHY), ""
         )
         raise ValueError(f"experiment {found.uid}: nothing was computed of it yet and it has no images to show{advice}")
     return Holdings(found, layout.root, runs)

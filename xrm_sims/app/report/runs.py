@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,23 @@ from typing import Any
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.data.journal import find_journal, read_journal
 from xrm_sims.data.parts import read_part
+from xrm_sims.scan_type import ScanType
 
-NAMES = {
-    "tomography": "nanoCT scan",
-    "sims_raster": "SIMS map",
-    "milling": "milling",
-    "deposition": "platinum deposition",
-    "se_image": "SE image",
-    "eds_map": "EDS map",
+NAMES: dict[str, str] = {
+    ScanType.TOMOGRAPHY: "nanoCT scan",
+    ScanType.SIMS_RASTER: "SIMS map",
+    ScanType.MILLING: "milling",
+    ScanType.DEPOSITION: "platinum deposition",
+    ScanType.SE_IMAGE: "SE image",
+    ScanType.EDS_MAP: "EDS map",
 }
-PURPOSES = {
-    "tomography": "X-ray projections all around, from which the volume is reconstructed",
-    "sims_raster": "counts of secondary ions, isotope by isotope, while the ion beam goes over the field",
-    "milling": "the ion beam takes off what lies above the plane to look at",
-    "deposition": "a protective layer from the gas injector",
-    "se_image": "secondary electrons: shows where the specimen lies in the scan",
-    "eds_map": "characteristic X-rays under the electron beam, element by element",
+PURPOSES: dict[str, str] = {
+    ScanType.TOMOGRAPHY: "X-ray projections all around, from which the volume is reconstructed",
+    ScanType.SIMS_RASTER: "counts of secondary ions, isotope by isotope, while the ion beam goes over the field",
+    ScanType.MILLING: "the ion beam takes off what lies above the plane to look at",
+    ScanType.DEPOSITION: "a protective layer from the gas injector",
+    ScanType.SE_IMAGE: "secondary electrons: shows where the specimen lies in the scan",
+    ScanType.EDS_MAP: "characteristic X-rays under the electron beam, element by element",
 }
 _LIT = ("primary", "flat", "reference")  # streams of a tomography whose frames need the electron beam
 
@@ -138,11 +139,11 @@ def _image(start: Mapping[str, Any]) -> str:
     return f"{rows} × {columns} pixels over {start['fov_um']:g} µm{source}"
 
 
-_WORDS = {
-    "tomography": _tomography,
-    "sims_raster": _sims,
-    "milling": _cut,
-    "deposition": _cut,
-    "se_image": _image,
-    "eds_map": _image,
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    ScanType.TOMOGRAPHY: _tomography,
+    ScanType.SIMS_RASTER: _sims,
+    ScanType.MILLING: _cut,
+    ScanType.DEPOSITION: _cut,
+    ScanType.SE_IMAGE: _image,
+    ScanType.EDS_MAP: _image,
 }

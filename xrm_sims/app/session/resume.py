@@ -11,6 +11,7 @@ import plans
 from plans.stubs import NothingLeftError, Plan
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
+from xrm_sims.scan_type import ScanType
 
 SCAN_DOSE = "fib_scan_dose_nc"
 A_TRACE = 1e-6  # of a frame's dose: what sums of doses differ by
@@ -53,7 +54,7 @@ def finish_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     with suppress(NothingLeftError):
         yield from resume_run(scope, run, data, announce)
     whole = find_parts(Layout.of(data).journal, run)
-    if first.start["scan_type"] == "sims_raster" and not any(part.taken for part in whole):
+    if first.start["scan_type"] == ScanType.SIMS_RASTER and not any(part.taken for part in whole):
         raise ValueError(f"raster {first.uid[:8]}: the specimen has lost every frame without its being kept")
     return first.uid
 
@@ -84,15 +85,15 @@ def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) ->
 def _milling(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
     start, done_nc = parts[0].start, sum(_scan_dose_nc(scope, part) for part in parts)
     announce(f"{start['scan_type']} {parts[0].uid[:8]}: {done_nc:.4g} nC are on the pattern")
-    plan = plans.resume_deposit if start["scan_type"] == "deposition" else plans.resume_mill
+    plan = plans.resume_deposit if start["scan_type"] == ScanType.DEPOSITION else plans.resume_mill
     return plan(scope, start, done_nc)
 
 
 _RESUMES: dict[str, Callable[..., Plan[str]]] = {
-    "tomography": _tomography,
-    "sims_raster": _raster,
-    "milling": _milling,
-    "deposition": _milling,
+    ScanType.TOMOGRAPHY: _tomography,
+    ScanType.SIMS_RASTER: _raster,
+    ScanType.MILLING: _milling,
+    ScanType.DEPOSITION: _milling,
 }
 
 

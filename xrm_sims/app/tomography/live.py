@@ -16,6 +16,7 @@ from xrm_sims.correlate.figures.drawing import image_in, new_figure, save, scale
 from xrm_sims.data.journal import find_journal, follow_journal, interrupted_runs, read_start
 from xrm_sims.data.layout import Layout
 from xrm_sims.geometry import ConeGeometry
+from xrm_sims.scan_type import ScanType
 
 LATEST = "latest"
 POLL_S = 0.5
@@ -63,7 +64,7 @@ def _running(folder: Path, announce: Callable[[str], object]) -> Path:
     while True:
         open_runs = interrupted_runs(folder) if folder.is_dir() else []
         for path in reversed(open_runs):
-            if read_start(path).get("scan_type") == "tomography":
+            if read_start(path).get("scan_type") == ScanType.TOMOGRAPHY:
                 return path
         if not told:
             announce(f"no tomography goes on in {folder.parent}; waiting for one to begin")
@@ -72,7 +73,7 @@ def _running(folder: Path, announce: Callable[[str], object]) -> Path:
 
 
 def _geometry(start: dict[str, Any]) -> ConeGeometry:
-    if start.get("scan_type") != "tomography":
+    if start.get("scan_type") != ScanType.TOMOGRAPHY:
         raise ValueError(
             f"run {start['uid']}: is a {start.get('scan_type', 'run of unknown type')}, needs a tomography"
         )

@@ -30,6 +30,7 @@ from xrm_sims.data.catalog import as_catalog, results_beside
 from xrm_sims.exchange.images import Image, read_image
 from xrm_sims.exchange.ome_zarr import write_ome_zarr
 from xrm_sims.exchange.writing import Progress, appearing
+from xrm_sims.scan_type import ScanType
 
 VERSION = 1
 SPLITS = ("train", "validation", "test")
@@ -138,7 +139,7 @@ def _item(uid: str, data: Path, labels: bool | None, licence: str | None) -> Ite
         item.why_not = "it was not asked for"
         return item
     try:
-        if image.about.scan_type != "tomography":
+        if image.about.scan_type != ScanType.TOMOGRAPHY:
             specimen_name(first, data)
             item.why_not = "what the beam met at each pixel is not kept"
             return item
