@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from xrm_sims.correlate.figures import drawing, figures, tomogram_figures
+from xrm_sims.correlate.figures import drawing, map_figures, tomogram_figures
 from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.defects import find_defects
@@ -33,7 +33,7 @@ def _looks_like_a_picture(path, inches, dpi):
 def test_overlay(phantom_volume, placed, tmp_path):
     counts = np.random.default_rng(0).poisson(20, (4, 96, 96))
     defect = find_defects(phantom_volume, VOXEL_UM)[0]
-    figure = figures.overlay_figure(
+    figure = map_figures.overlay_figure(
         phantom_volume, VOXEL_UM, counts, ("7Li", "27Al", "58Ni", "59Co"), RASTER, placed,
         se_image=counts.sum(axis=0).sum(axis=0) + np.zeros((96, 96)), se_raster=(14.0, (0.0, 0.0)), defect=defect,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_overview(phantom_volume, tmp_path):
 
 def test_every_channel_has_its_scale(tmp_path):
     labels = ("7Li", "27Al", "58Ni")
-    figure = figures.channels_figure(np.random.default_rng(0).poisson(5, (2, 3, 96, 96)), labels, RASTER)
+    figure = map_figures.channels_figure(np.random.default_rng(0).poisson(5, (2, 3, 96, 96)), labels, RASTER)
     assert sum(axes.get_ylabel() == "counts per pixel" for axes in figure.axes) == len(labels)
     _looks_like_a_picture(drawing.save(figure, tmp_path / "channels.png", dpi=60), figure.get_size_inches(), 60)
 
@@ -64,7 +64,7 @@ def test_a_registration_comes_back_from_its_table(placed):
 
 def test_registration(phantom_volume, placed, tmp_path):
     counts = np.random.default_rng(0).poisson(20, (4, 96, 96))
-    figure = figures.registration_figure(phantom_volume, VOXEL_UM, counts, RASTER, placed)
+    figure = map_figures.registration_figure(phantom_volume, VOXEL_UM, counts, RASTER, placed)
     _looks_like_a_picture(drawing.save(figure, tmp_path / "registration.png", dpi=60), figure.get_size_inches(), 60)
 
 
@@ -112,5 +112,5 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
 
 
 def test_no_pyplot_state():
-    code = "import sys, xrm_sims.correlate.figures.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, xrm_sims.correlate.figures.map_figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ from xrm_sims.app.maps.phases import kept_phases
 from xrm_sims.app.maps.sims_maps import kept_ions
 from xrm_sims.app.tomography.figures import Measured, draw_drift, overview
 from xrm_sims.app.tomography.tomogram import Ct
-from xrm_sims.correlate.figures import drawing, figures
+from xrm_sims.correlate.figures import drawing, map_figures
 from xrm_sims.correlate.figures.phase_figures import phases_figure
 from xrm_sims.correlate.phases.phases import tells_phases
 from xrm_sims.correlate.registration.register import Registration
@@ -60,7 +60,7 @@ def draw_placed(
     tomogram: Ct, registration: Registration, image: NDArray[np.float64], raster: Raster, out: Path
 ) -> list[Path]:
     """The picture of an image (row, column) that was placed in a volume."""
-    figure = figures.registration_figure(
+    figure = map_figures.registration_figure(
         tomogram.volume, tomogram.voxel_um, np.clip(image, 0.0, None)[None], raster, registration, what="SE"
     )
     return [drawing.save(figure, out / "registration.png")]
@@ -71,7 +71,7 @@ def overlay(
 ) -> Figure:
     """CT, SE and SIMS of one field; ``se`` is an image about that field."""
     counts, start = sims
-    return figures.overlay_figure(
+    return map_figures.overlay_figure(
         tomogram.volume,
         tomogram.voxel_um,
         counts,
@@ -87,7 +87,7 @@ def overlay(
 def registered(tomogram: Ct, registration: Registration, sims: Measured) -> Figure:
     """What the registration did."""
     counts, start = sims
-    return figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
+    return map_figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
 
 
 def phases(sims: Measured, data: Path) -> dict[str, Figure]:

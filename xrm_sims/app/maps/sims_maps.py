@@ -211,16 +211,16 @@ def in_words(maps: Maps, natural: float | None) -> list[str]:
 
 def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
     """``maps.png``; ``profile.png`` of several frames; ``ratio.png`` where one was asked for."""
-    from xrm_sims.correlate.figures import drawing, figures
+    from xrm_sims.correlate.figures import drawing, map_figures
 
     summed = maps.summed
     shown = np.where(summed.whole, summed.ions.number, 0.0)
-    figure = figures.channels_figure(shown, summed.labels, maps.raster, maps.totals.error.tolist())
+    figure = map_figures.channels_figure(shown, summed.labels, maps.raster, maps.totals.error.tolist())
     drawn = {"maps": figure}
     if maps.profiles:
-        drawn["profile"] = figures.profile_figure(maps.profiles)
+        drawn["profile"] = map_figures.profile_figure(maps.profiles)
     if maps.ratio is not None and maps.departures is not None and maps.ratio_name is not None:
-        drawn["ratio"] = figures.ratio_figure(maps.ratio, maps.departures, maps.ratio_name, natural, maps.raster)
+        drawn["ratio"] = map_figures.ratio_figure(maps.ratio, maps.departures, maps.ratio_name, natural, maps.raster)
     return [drawing.save(figure, out / f"{name}.png") for name, figure in drawn.items()]
 
 

@@ -21,7 +21,7 @@ from xrm_sims.app.report.slices import Field, slices
 from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.app.tomography import figures as tomogram_figures
 from xrm_sims.app.tomography.tomogram import Tomogram
-from xrm_sims.correlate.figures import figures
+from xrm_sims.correlate.figures import map_figures
 from xrm_sims.correlate.figures.drawing import as_png
 from xrm_sims.correlate.maps.field_maps import channel_statistics
 from xrm_sims.correlate.volume.defects import Defect
@@ -246,7 +246,7 @@ def counts(each: Map) -> Element | None:
         f"SIMS map {each.run.uid[:8]}",
         element("p", each.run.what),
         shown(
-            figures.channels_figure(frames, labels, raster_of(start)),
+            map_figures.channels_figure(frames, labels, raster_of(start)),
             f"Maps of {', '.join(labels)}, each with its scale in counts per pixel",
             "Raw counts, summed over frames; each map has its own scale, which ends at its 99.8th percentile.",
         ),

@@ -118,18 +118,12 @@ def draw_sharpness(sharpness: Sharpness, out: Path) -> Path:
     figure = drawing.new_figure(10.0, 4.2)
     left, right = figure.subplots(1, 2)
     if sharpness.edge is None:
-        left.text(0.5, 0.5, "no free edge in the field", ha="center", transform=left.transAxes)
-        left.set(xticks=[], yticks=[])
+        drawing.no_data(left, "no free edge in the field")
     else:
         curves = sharpness.edge.curves
-        left.plot(curves.distance_um, curves.edge_response, ".", ms=2, color="0.5", label="edge response")
-        peak = curves.line_spread_per_um.max()
-        left.plot(curves.distance_um, curves.line_spread_per_um / peak, color="#0072b2", label="line spread")
-        left.axhline(0.5, color="0.8", lw=0.8, zorder=0)
+        drawing.edge_curves(left, curves.distance_um, curves.edge_response, curves.line_spread_per_um)
         width_nm, sigma_nm = 1e3 * sharpness.edge.fwhm_um, 1e3 * sharpness.edge.sigma_um
-        left.set(xlim=(-1.5, 1.5), ylim=(-0.25, 1.25), xlabel="distance from the edge (µm)")
         left.set_title(f"edge: {width_nm:.0f} ± {sigma_nm:.0f} nm (FWHM)", fontsize=9)
-        left.legend(fontsize=8, frameon=False)
     shell, crossing = sharpness.shell, sharpness.crossing
     right.plot(shell.frequency_per_um, shell.correlation, color="#d55e00", label="even against odd views")
     right.plot(shell.frequency_per_um, shell.half_bit, "--", lw=1.0, color="black", label="half bit")

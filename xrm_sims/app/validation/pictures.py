@@ -1,4 +1,4 @@
-"""Pictures of the validation: images in micrometres with scale bars and uniform maps, curves with their limits."""
+"""Figures of the validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 import recon
-from xrm_sims.correlate.figures.drawing import caption, image_in, new_figure, scale_bar
+from xrm_sims.correlate.figures.drawing import (
+    LCO_COLOUR,
+    NCA_COLOUR,
+    Extent,
+    caption,
+    centred,
+    colour_bar,
+    edge_curves,
+    image_in,
+    new_figure,
+    panel,
+    scale_bar,
+    up_to,
+)
+from xrm_sims.correlate.figures.map_figures import isotope
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 
@@ -22,8 +36,6 @@ if TYPE_CHECKING:
     from xrm_sims.app.validation.laboratory import Tomogram
     from xrm_sims.app.validation.measured import Image, Seen, Voxels
 
-LCO, NCA = "#0072b2", "#d55e00"  # told apart by everybody
-MAP = "viridis"
 PILLAR = {
     Material.VACUUM: "free space",
     Material.LCO: "LCO",
@@ -34,44 +46,34 @@ PILLAR = {
 
 
 def radiograph_figure(projections: NDArray[np.float64], flat: NDArray[np.float64], settings: Settings) -> Figure:
-    """Transmission of the first views."""
+    """Draw the transmission of the first three views."""
     figure = new_figure(10.0, 6.0)
     rows, columns = flat.shape
     for axes, image, letter in zip(figure.subplots(3, 1), projections, "abc", strict=False):
-        shown = image / np.maximum(flat, 1)
-        extent = _extent(columns * settings.voxel_um, rows * settings.voxel_um)
-        picture = image_in(axes, shown, extent, "gray", (0.0, 1.1))
-        caption(axes, letter, "transmission")
-        scale_bar(axes)
-        figure.colorbar(picture, ax=axes, fraction=0.02, pad=0.01)
+        extent = centred(columns * settings.voxel_um, rows * settings.voxel_um)
+        drawn = panel(axes, letter, "transmission", image / np.maximum(flat, 1), extent, "gray", (0.0, 1.1))
+        colour_bar(drawn, axes, fraction=0.02, pad=0.01)
     return figure
 
 
 def edge_figure(tomogram: Tomogram, width: recon.EdgeResolution) -> Figure:
-    """A slice of the volume, the edge response and its line spread."""
+    """Draw a slice of the volume, the edge response and its line spread."""
     figure = new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
     _slice(left, tomogram, tomogram.raw, "nanoCT")
-    curves = width.curves
-    right.plot(curves.distance_um, curves.edge_response, ".", ms=2, color="0.5", label="edge response")
-    right.plot(
-        curves.distance_um, curves.line_spread_per_um / curves.line_spread_per_um.max(), color=LCO, label="line spread"
-    )
-    right.axhline(0.5, color="0.8", lw=0.8, zorder=0)
-    right.set(xlim=(-1.5, 1.5), ylim=(-0.25, 1.25), xlabel="distance from the edge (µm)")
-    right.legend(fontsize=8, frameon=False)
+    edge_curves(right, width.curves.distance_um, width.curves.edge_response, width.curves.line_spread_per_um)
     caption(right, "b", f"{1e3 * width.fwhm_um:.0f} ± {1e3 * width.sigma_um:.0f} nm (direct half maximum)")
     return figure
 
 
 def grey_figure(tomogram: Tomogram, voxels: Voxels, target: str) -> Figure:
-    """A slice by filtered back projection, and the grey values in it of both active materials."""
+    """Draw a slice by filtered back projection, and histograms of the grey values of LCO and NCA."""
     figure = new_figure(11.0, 4.6)
     left, right = figure.subplots(1, 2)
     _slice(left, tomogram, tomogram.raw, f"{target} target")
     both = np.concatenate([voxels.of(Material.LCO), voxels.of(Material.NCA)])
     edges = np.linspace(np.quantile(both, 0.001), np.quantile(both, 0.999), 80)
-    for material, colour in ((Material.LCO, LCO), (Material.NCA, NCA)):
+    for material, colour in ((Material.LCO, LCO_COLOUR), (Material.NCA, NCA_COLOUR)):
         right.hist(voxels.of(material), edges, density=True, histtype="stepfilled", alpha=0.5, color=colour,
                    label=material.name)  # fmt: skip
     right.set(xlabel="attenuation (1/µm)", ylabel="share of voxels (µm)")
@@ -81,61 +83,56 @@ def grey_figure(tomogram: Tomogram, voxels: Voxels, target: str) -> Figure:
 
 
 def sims_figure(field: Field) -> Figure:
-    """All channels of a frame, and what is there by the truth."""
+    """Draw all channels of a frame, and the true materials."""
+    width = field.raster.fov_um
+    extent = centred(width, width * field.raster.shape[0] / field.raster.shape[1])
+    return _counts_figure(field.counts, [isotope(label) for label in field.labels], field.material, extent)
+
+
+def eds_figure(image: Image, elements: Sequence[str]) -> Figure:
+    """Draw the element maps, and the true materials."""
+    return _counts_figure(image.counts, elements, image.material, _extent_of(image))
+
+
+def _counts_figure(
+    counts: NDArray[np.float64], names: Sequence[str], material: NDArray[np.uint8], extent: Extent
+) -> Figure:
+    """Draw up to five maps (n, row, column) of counts, and the true materials after them."""
     figure = new_figure(12.0, 8.2)
     grid = figure.subplots(2, 3).ravel()
-    width = field.raster.fov_um
-    extent = _extent(width, width * field.raster.shape[0] / field.raster.shape[1])
-    for axes, image, label, letter in zip(grid, field.counts, field.labels, "abcd", strict=False):
-        top = max(1.0, float(np.percentile(image, 99.5)))
-        picture = image_in(axes, image, extent, MAP, (0.0, top))
-        mass = label.rstrip("LiAlNCoF")
-        caption(axes, letter, rf"$^{{{mass}}}${label[len(mass) :]}$^+$")
-        bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.045, pad=0.02)
-        bar.set_label("counts per pixel", fontsize=8)
-        scale_bar(axes)
-    _materials(grid[4], field.material, extent, "e")
-    grid[5].axis("off")
+    for axes, image, name, letter in zip(grid, counts, names, "abcde", strict=False):
+        drawn = panel(axes, letter, name, image, extent, "viridis", up_to(image, 99.5, 1.0))
+        colour_bar(drawn, axes, "counts per pixel", orientation="horizontal")
+    _materials(grid[len(counts)], material, extent, "abcdef"[len(counts)])
+    for axes in grid[len(counts) + 1 :]:
+        axes.axis("off")
     return figure
 
 
 def se_figure(image: Image) -> Figure:
-    """The SE image beside the materials that are there."""
+    """Draw the SE image beside the true materials."""
     figure = new_figure(11.0, 5.6)
     left, right = figure.subplots(1, 2)
-    extent = _extent(image.pixel_um * image.counts.shape[1], image.pixel_um * image.counts.shape[0])
-    image_in(left, image.counts, extent, "gray", tuple(np.percentile(image.counts, (0.5, 99.5))))  # type: ignore[arg-type]
-    caption(left, "a", "secondary electrons")
-    scale_bar(left)
-    _materials(right, image.material, extent, "b")
+    low, high = np.percentile(image.counts, (0.5, 99.5))
+    panel(left, "a", "secondary electrons", image.counts, _extent_of(image), "gray", (float(low), float(high)))
+    _materials(right, image.material, _extent_of(image), "b")
     return figure
 
 
-def eds_figure(image: Image, elements: Sequence[str]) -> Figure:
-    """Element maps beside the materials that are there."""
-    figure = new_figure(12.0, 8.2)
-    grid = figure.subplots(2, 3).ravel()
-    extent = _extent(image.pixel_um * image.material.shape[1], image.pixel_um * image.material.shape[0])
-    for axes, counts, element, letter in zip(grid, image.counts, elements, "abcde", strict=False):
-        picture = image_in(axes, counts, extent, MAP, (0.0, max(1.0, float(np.percentile(counts, 99.5)))))
-        caption(axes, letter, element)
-        bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.045, pad=0.02)
-        bar.set_label("counts per pixel", fontsize=8)
-        scale_bar(axes)
-    _materials(grid[5], image.material, extent, "f")
-    return figure
+def _extent_of(image: Image) -> Extent:
+    rows, columns = image.material.shape
+    return centred(image.pixel_um * columns, image.pixel_um * rows)
 
 
 def pores_figure(seen: Sequence[Seen]) -> Figure:
-    """Each pore as the tomogram and as the lithium map have it, on the same pixels."""
+    """Draw each pore in the tomogram and in the lithium map, on the same pixels."""
     figure = new_figure(2.4 * max(len(seen), 2), 5.2)
     grid = figure.subplots(2, len(seen), squeeze=False)
     for (above, below), entry in zip(grid.T, seen, strict=True):
         width = entry.field.raster.fov_um
-        extent = _extent(width, width)
-        image_in(above, entry.slice_per_um, extent, "gray", (0.0, float(np.percentile(entry.slice_per_um, 99))))
-        lithium = entry.field.channel("7Li")
-        image_in(below, lithium, extent, MAP, (0.0, float(np.percentile(lithium, 99))))
+        extent, lithium = centred(width, width), entry.field.channel("7Li")
+        image_in(above, entry.slice_per_um, extent, "gray", up_to(entry.slice_per_um, 99))
+        image_in(below, lithium, extent, "viridis", up_to(lithium, 99))
         shift = 1e3 * entry.shift_um
         above.set_title("nanoCT", fontsize=8)
         below.set_title(rf"$^7$Li$^+$, {shift[0]:+.0f}, {shift[1]:+.0f} nm", fontsize=8)
@@ -145,26 +142,20 @@ def pores_figure(seen: Sequence[Seen]) -> Figure:
     return figure
 
 
-def _slice(axes: Axes, tomogram: Tomogram, volume: NDArray[np.float32], said: str) -> None:
-    """A horizontal slice of one of its volumes below the middle."""
+def _slice(axes: Axes, tomogram: Tomogram, volume: NDArray[np.float32], name: str) -> None:
+    """Draw a horizontal slice below the middle of one of the tomogram's volumes."""
     k = len(volume) // 3
     image = volume[k]
+    text = f"{name}, z = {tomogram.z_um[k]:z.2f} µm, voxels of {1e3 * tomogram.voxel_um:.0f} nm"
     side = tomogram.voxel_um * np.array(image.shape)
-    image_in(axes, image, _extent(side[1], side[0]), "gray", (0.0, float(np.percentile(image, 99.8))))
-    caption(axes, "a", f"{said}, z = {tomogram.z_um[k]:z.2f} µm, voxels of {1e3 * tomogram.voxel_um:.0f} nm")
-    scale_bar(axes)
+    panel(axes, "a", text, image, centred(side[1], side[0]), "gray", up_to(image, 99.8))
 
 
-def _materials(axes: Axes, material: NDArray[np.uint8], extent: tuple[float, float, float, float], letter: str) -> None:
-    """What is there by the truth, one shade for each material."""
-    here = [m for m in PILLAR if (material == m).any()]
-    image_in(axes, np.minimum(material, Material.BINDER), extent, "cividis", (0.0, float(Material.BINDER)))
+def _materials(axes: Axes, material: NDArray[np.uint8], extent: Extent, letter: str) -> None:
+    """Draw the true materials, one shade for each."""
+    shown, span = np.minimum(material, Material.BINDER), (0.0, float(Material.BINDER))
+    panel(axes, letter, "truth", shown, extent, "cividis", span)
     shades = colormaps["cividis"](np.array(list(PILLAR)) / Material.BINDER)
-    patches = [Patch(color=tuple(shade), label=PILLAR[m]) for m, shade in zip(PILLAR, shades, strict=True) if m in here]
+    here = [(m, shade) for m, shade in zip(PILLAR, shades, strict=True) if (material == m).any()]
+    patches = [Patch(color=tuple(shade), label=PILLAR[m]) for m, shade in here]
     axes.legend(handles=patches, fontsize=7, loc="upper left", framealpha=0.9)
-    caption(axes, letter, "truth")
-    scale_bar(axes)
-
-
-def _extent(width_um: float, height_um: float) -> tuple[float, float, float, float]:
-    return -0.5 * width_um, 0.5 * width_um, -0.5 * height_um, 0.5 * height_um

@@ -1,4 +1,4 @@
-"""Figure of one field as CT, SIMS, electrons and X-rays see it."""
+"""Figure of one field as CT, SIMS, SE and EDS show it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xrm_sims.correlate.figures.drawing import caption, image_in, new_figure, scale_bar
-from xrm_sims.correlate.figures.figures import field_extent, isotope
-from xrm_sims.correlate.maps.field_maps import slice_in_field
+from xrm_sims.correlate.figures.drawing import colour_bar, new_figure, panel, up_to
+from xrm_sims.correlate.figures.map_figures import ct_contour, field_extent, isotope, registered_slice
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.segment import Volume
 from xrm_sims.patterns import Raster
@@ -26,15 +25,14 @@ def elements_figure(
     eds: NDArray[np.float64],
     elements: Sequence[str],
 ) -> Figure:
-    """The SIMS raster's field as CT, ions, electrons and X-rays see it, with the rims of CT's particles.
+    """Draw the SIMS raster's field as CT slice, ion maps, SE image and EDS maps, with the rims of CT's particles.
 
     ``sims`` : counts (channel, row, column), labels, raster, registration; ``sem`` (row, column) and ``eds`` (element,
     row, column) at the raster's pixels.
     """
     counts, labels, raster, registration = sims
     extent = field_extent(raster)
-    slice_ = slice_in_field(volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, raster.shape)
-    rim = 0.5 * float(np.nanpercentile(slice_, 95))
+    slice_ = registered_slice(volume, voxel_um, raster, registration)
     ions = [(f"SIMS {isotope(name)}", counts[list(labels).index(name)]) for name in SHOWN_BESIDE if name in labels]
     xrays = [(f"EDS {name}", image) for name, image in zip(elements, eds, strict=True)]
     rows = [("nanoCT", slice_), *ions], [("SE by electrons", sem), *xrays]
@@ -46,13 +44,9 @@ def elements_figure(
             axes.set_axis_off()
         for axes, (name, image) in zip(axes_of_row, panels, strict=False):
             counted = name.startswith(("SIMS", "EDS"))
-            limits = (0.0, float(np.nanpercentile(image, 99.7)))
-            picture = image_in(axes, image, extent, "inferno" if counted else "gray", limits)
-            axes.contour(np.nan_to_num(slice_), levels=[rim], extent=extent, colors="white", linewidths=0.5)
-            caption(axes, next(letters), name)
-            scale_bar(axes)
+            colours = "inferno" if counted else "gray"
+            drawn = panel(axes, next(letters), name, image, extent, colours, up_to(image, 99.7))
+            ct_contour(axes, slice_, extent, linewidths=0.5)
             if counted:
-                bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.045, pad=0.02)
-                bar.set_label("counts per pixel", fontsize=8)
-                bar.ax.tick_params(labelsize=7)
+                colour_bar(drawn, axes, "counts per pixel", orientation="horizontal")
     return figure

@@ -1,4 +1,4 @@
-"""One picture of a map's phases: which, how surely, with how many counts, and what grain boundaries look like."""
+"""Figure of a map's phases: phase and probability of each pixel, mean counts, a profile across a grain boundary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from xrm_sims.correlate.figures.drawing import caption, image_in, new_figure, outline, scale_bar
-from xrm_sims.correlate.figures.figures import field_extent, isotope
+from xrm_sims.correlate.figures.drawing import (
+    caption,
+    colour_bar,
+    image_in,
+    new_figure,
+    no_data,
+    outline,
+    panel,
+    scale_bar,
+)
+from xrm_sims.correlate.figures.map_figures import field_extent, isotope
 from xrm_sims.correlate.phases.chemistry import Chemistry
 from xrm_sims.correlate.phases.particles import Particle
 from xrm_sims.correlate.phases.phase_statistics import PhaseRow
@@ -20,22 +29,21 @@ from xrm_sims.correlate.phases.phases import CHANNELS, Phase
 from xrm_sims.correlate.phases.profiles import LineProfile
 from xrm_sims.patterns import Raster
 
-# of Okabe and Ito's set, told apart by whoever sees colours otherwise, and by their lightness
+# from Okabe and Ito's palette for colour-blind readers; they also differ in lightness
 PHASE_COLOURS = {Phase.PORE: "#000000", Phase.BINDER: "#009e73", Phase.LCO: "#d55e00", Phase.NCA: "#f0e442"}
 CHANNEL_COLOURS = dict(zip(CHANNELS, ("#009e73", "#0072b2", "#cc79a7", "#d55e00"), strict=True))
-NAME_SHARE = 0.1  # of the field: half of the width of a name
-NAMED_UM2 = 0.8  # smaller particles carry no label
+NAME_SHARE = 0.1  # half of the width of a name, as a share of the field
+NAMED_UM2 = 0.8  # smaller particles have no room for a name
 
 
 def phases_figure(found: Chemistry, raster: Raster) -> Figure:
-    """Four panels: phases with their particles, certainty, mean counts with 95 % intervals, a grain boundary."""
+    """Draw phases with their particles, their probability, mean counts with 95 % intervals, and a grain boundary."""
     figure = new_figure(10.2, 8.6)
     grid = figure.subplots(2, 2)
     _phases(grid[0, 0], found, raster)
-    certainty = image_in(grid[0, 1], found.probabilities.max(axis=0), field_extent(raster), "viridis", (0.25, 1.0))
-    caption(grid[0, 1], "b", "probability of the phase shown")
-    figure.colorbar(certainty, ax=grid[0, 1], fraction=0.045, pad=0.02)
-    scale_bar(grid[0, 1])
+    certainty, extent = found.probabilities.max(axis=0), field_extent(raster)
+    drawn = panel(grid[0, 1], "b", "probability of the phase shown", certainty, extent, "viridis", (0.25, 1.0))
+    colour_bar(drawn, grid[0, 1])
     _means(grid[1, 0], found.statistics)
     _boundary(grid[1, 1], found.profiles)
     b = found.binder
@@ -54,7 +62,7 @@ def _phases(axes: Axes, found: Chemistry, raster: Raster) -> None:
     caption(axes, "a", "phases and particles, from SIMS and CT")
     for particle, (u, v) in zip(found.particles, _middles(found.particle_labels, len(found.particles)), strict=True):
         if particle.area_um2 >= NAMED_UM2:
-            rim_um = NAME_SHARE * raster.fov_um  # so far inside, a name is whole
+            rim_um = NAME_SHARE * raster.fov_um  # a name so far inside is not cut off
             u_um = extent[0] + np.clip((u + 0.5) * raster.pixel_um, rim_um, raster.fov_um - rim_um)
             place = (u_um, extent[2] + (v + 0.5) * raster.pixel_um)
             axes.text(
@@ -83,7 +91,7 @@ def _name(particle: Particle) -> str:
 
 
 def _middles(labels: NDArray[np.int32], count: int) -> list[tuple[float, float]]:
-    """Mean (column, row) of each particle."""
+    """Return the mean (column, row) of each particle."""
     size = np.maximum(np.bincount(labels.ravel(), minlength=count + 1)[1:], 1)
     r, c = (
         np.bincount(labels.ravel(), index.ravel(), minlength=count + 1)[1:] / size for index in np.indices(labels.shape)
@@ -92,7 +100,7 @@ def _middles(labels: NDArray[np.int32], count: int) -> list[tuple[float, float]]
 
 
 def _edges(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Where two particles meet."""
+    """Return the pixels where two particles touch."""
     edges = np.zeros(labels.shape, bool)
     for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         edges[here] |= (labels[here] != labels[there]) & (labels[here] > 0) & (labels[there] > 0)
@@ -100,7 +108,7 @@ def _edges(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _means(axes: Axes, rows: Sequence[PhaseRow]) -> None:
-    """Counts per pixel of each channel, one marker a phase."""
+    """Plot counts per pixel of each channel, one marker for each phase."""
     for n, phase in enumerate(Phase):
         of_phase = [row for row in rows if row.phase == phase.words and row.pixels and row.mean > 0]
         place = [CHANNELS.index(row.channel) + 0.16 * (n - 1.5) for row in of_phase]
@@ -119,9 +127,7 @@ def _means(axes: Axes, rows: Sequence[PhaseRow]) -> None:
 def _boundary(axes: Axes, profiles: Sequence[LineProfile]) -> None:
     caption(axes, "d", "across a grain boundary of NCA")
     if not profiles:
-        axes.text(0.5, 0.5, "no boundary stands out", ha="center", va="center", transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
-        return
+        return no_data(axes, "no boundary stands out")
     line = profiles[0]
     for name, mean, sigma in zip(CHANNELS[1:], line.mean[1:], line.sigma[1:], strict=True):
         axes.errorbar(line.distance_um, mean, sigma, fmt=".-", lw=0.8, color=CHANNEL_COLOURS[name], label=isotope(name))

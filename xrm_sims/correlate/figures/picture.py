@@ -1,4 +1,4 @@
-"""One picture of an array with coordinates, such as ``xrm_sims.data.open_experiment`` gives."""
+"""Figure of an array with coordinates, such as ``xrm_sims.data.open_experiment`` returns."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xrm_sims.correlate.figures.drawing import image_in, new_figure, scale_bar
+from xrm_sims.correlate.figures.drawing import colour_bar, image_in, new_figure, scale_bar
 
 if TYPE_CHECKING:
     import xarray
 
 MOST_VIEWS = 3
-FLAT = 0.5  # height over width of images that are drawn one above the other
+FLAT = 0.5  # height over width below which images are drawn one above the other
 LIMITS = (0.2, 99.8)  # percentiles of an image that are drawn darkest and brightest
-_COUNTED = ("sims", "eds_counts")  # from zero, and in colour; what shows morphology is grey
+_COUNTED = ("sims", "eds_counts")  # drawn in colour from zero; images of morphology are grey
 
 
 def picture(array: xarray.DataArray) -> Figure:
-    """Draw what there is to see, reading no more than that.
+    """Draw an image, three planes of a volume, three views of projections, or the maps of a raster.
 
-    An image is drawn as it is; of a volume (z, y, x) the three middle planes; of projections (angle, row, column)
-    three views; of maps the sum of all frames for each isotope or element. Axes are in um with a scale bar; the colour
-    maps are perceptually uniform. Nothing of pyplot's state is touched; a notebook shows the figure.
+    A volume (z, y, x) is cut through its middle; maps are summed over frames, one panel for each isotope or element.
+    Only the values that are drawn are read. Axes are in um with a scale bar. The figure does not use pyplot's state.
 
     Raises ValueError for an array without coordinates in um along its last two axes.
     """
@@ -39,7 +38,7 @@ def picture(array: xarray.DataArray) -> Figure:
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, image) in zip(grid, panels, strict=False):
-        _draw(figure, axes, title, image)
+        _draw(axes, title, image)
     sample, uid = array.attrs.get("sample_name", ""), str(array.attrs.get("uid", ""))[:8]
     figure.suptitle(" ".join(str(word) for word in (sample, array.name, uid) if word), fontsize=9)
     return figure
@@ -63,10 +62,10 @@ def _panels(array: xarray.DataArray) -> Iterator[tuple[str, xarray.DataArray]]:
             one = array.isel({axis: n})
             yield (str(one[axis].item()) if labels else f"{axis} {float(one[axis]):.1f}°"), one
     else:
-        raise ValueError(f"array: has the axes {', '.join(map(str, array.dims))}; choose an image or a volume of it")
+        raise ValueError(f"array: has the axes {', '.join(map(str, array.dims))}; select an image or a volume from it")
 
 
-def _draw(figure: Figure, axes: Axes, title: str, image: xarray.DataArray) -> None:
+def _draw(axes: Axes, title: str, image: xarray.DataArray) -> None:
     up, right = _names(image)
     values = np.asarray(image)
     counted = image.name in _COUNTED
@@ -76,33 +75,31 @@ def _draw(figure: Figure, axes: Axes, title: str, image: xarray.DataArray) -> No
     axes.set(xlabel=f"{right} (µm)", ylabel=f"{up} (µm)")
     axes.set_title(title, fontsize=9)
     scale_bar(axes)
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.045, pad=0.02)
-    bar.set_label(str(image.attrs.get("units", "")).replace("um", "µm"), fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    colour_bar(drawn, axes, str(image.attrs.get("units", "")).replace("um", "µm"))
 
 
 def _steepness(image: xarray.DataArray) -> float:
-    """Height over width."""
+    """Return height over width."""
     up, right = (np.ptp(_edges(image, name)) for name in _names(image))
     return float(up / right)
 
 
 def _names(image: xarray.DataArray) -> tuple[str, str]:
-    """The coordinates in um up and to the right."""
+    """Return the names of the coordinates in um up and to the right."""
     up, right = (_along(image, str(dim)) for dim in image.dims)
     return up, right
 
 
 def _along(image: xarray.DataArray, dim: str) -> str:
-    """The coordinate in um along an axis."""
+    """Return the name of the coordinate in um along an axis."""
     for name in (dim, *map(str, image.coords)):
         if name in image.coords and image[name].dims == (dim,) and image[name].attrs.get("units") == "um":
             return name
-    raise ValueError(f"array: has no coordinate in um along {dim}; needs one for an image to scale")
+    raise ValueError(f"array: has no coordinate in um along {dim}; a scale bar needs one")
 
 
 def _edges(image: xarray.DataArray, name: str) -> tuple[float, float]:
-    """From the outer edge of the first pixel to that of the last."""
+    """Return the outer edges of the first and last pixel."""
     middles: Any = image[name].values
     half = 0.5 * float(middles[1] - middles[0]) if len(middles) > 1 else 0.5
     return float(middles[0]) - half, float(middles[-1]) + half

@@ -1,12 +1,13 @@
-"""Pictures of the correlation: overlay of CT, SE and SIMS, the registration; maps, isotope ratios, depth profiles.
+"""Figures of a SIMS map: overlay with CT and SE, registration, channels, isotope ratios, depth profiles.
 
-All functions return a :class:`matplotlib.figure.Figure` without touching pyplot's state; images are drawn with
+All functions return a :class:`matplotlib.figure.Figure` and do not use pyplot's state. Images are drawn with
 ``origin="lower"``, in micrometres, each with a scale bar.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,19 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from xrm_sims.correlate.figures.drawing import caption, image_in, new_figure, outline, ring, scale_bar
+from xrm_sims.correlate.figures.drawing import (
+    Extent,
+    caption,
+    colour_bar,
+    image_in,
+    new_figure,
+    no_data,
+    outline,
+    panel,
+    ring,
+    scale_bar,
+    up_to,
+)
 from xrm_sims.correlate.maps.depth import DepthProfile
 from xrm_sims.correlate.maps.field_maps import COLOURS, rgb_composition, slice_in_field, sum_frames
 from xrm_sims.correlate.maps.isotopes import Departures, RatioMap
@@ -37,7 +50,7 @@ def overlay_figure(
     defect: Defect | None = None,
     title: str = "",
 ) -> Figure:
-    """Six panels as in the paper's figure 4: CT slice, SE image, three channels in colour, then single channels.
+    """Draw six panels as in the paper's figure 4: CT slice, SE image, three channels in colour, then single channels.
 
     ``se_image`` (rows, columns) was taken in the same scan frame with the field of view and centre (um) in
     ``se_raster``; it is cut to the raster's field. All panels show the raster's field.
@@ -46,41 +59,32 @@ def overlay_figure(
     shown = [n for n in ("7Li", "27Al", "59Co") if n in labels] or list(labels)[:3]
     figure = new_figure(10.2, 7.6)
     grid = figure.subplots(2, 3)
-    rows, columns = raster.shape
     extent = field_extent(raster)
-    slice_ = slice_in_field(volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, (rows, columns))
-    low, high = 0.0, float(np.nanpercentile(slice_, 99.5))
-    image_in(grid[0, 0], slice_, extent, "gray", (low, high))
-    caption(grid[0, 0], "a", f"nanoCT, z = {registration.exposed_z_um:.2f} µm")
+    slice_ = registered_slice(volume, voxel_um, raster, registration)
+    panel(grid[0, 0], "a", f"nanoCT, z = {registration.exposed_z_um:.2f} µm", slice_, extent, "gray",
+          up_to(slice_, 99.5))  # fmt: skip
     if se_image is not None:
-        fov_um, centre_um = se_raster or (raster.fov_um, raster.centre_um)
+        fov_um, (u, v) = se_raster or (raster.fov_um, raster.centre_um)
         se = np.asarray(se_image, dtype=float)
         height = fov_um * se.shape[0] / se.shape[1]
-        se_extent = (
-            centre_um[0] - fov_um / 2, centre_um[0] + fov_um / 2, centre_um[1] - height / 2, centre_um[1] + height / 2
-        )  # fmt: skip
-        part = _crop(se, se_extent, extent)
-        limits = (float(np.percentile(part, 0.5)), float(np.percentile(part, 99.5)))
-        image_in(grid[0, 1], se, se_extent, "gray", limits)
-        grid[0, 1].set(xlim=extent[:2], ylim=extent[2:])
+        se_extent = (u - fov_um / 2, u + fov_um / 2, v - height / 2, v + height / 2)
+        low, high = np.percentile(_crop(se, se_extent, extent), (0.5, 99.5))
+        image_in(grid[0, 1], se, se_extent, "gray", (float(low), float(high)))
         caption(grid[0, 1], "b", "SE")
     else:
-        grid[0, 1].text(0.5, 0.5, "no SE image", ha="center", va="center", transform=grid[0, 1].transAxes)
-        grid[0, 1].set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
+        no_data(grid[0, 1], "no SE image")
+        grid[0, 1].set(aspect="equal")
+    grid[0, 1].set(xlim=extent[:2], ylim=extent[2:])
     grid[0, 2].imshow(rgb_composition(maps, labels), origin="lower", extent=extent, interpolation="nearest")
     grid[0, 2].set(xticks=[], yticks=[])
     caption(grid[0, 2], "c", "SIMS overlay")
     _legend(grid[0, 2], shown)
+    for axes in grid[0, 1:]:
+        scale_bar(axes)
     for axes, label, letter in zip(grid[1], shown, "def", strict=False):
         image = maps[list(labels).index(label)]
-        top = max(1.0, float(np.percentile(image, 99.8)))
-        picture = image_in(axes, image, extent, _channel_map(label), (0.0, top))
-        caption(axes, letter, isotope(label))
-        bar = figure.colorbar(picture, ax=axes, orientation="horizontal", fraction=0.045, pad=0.02)
-        bar.set_label("counts per pixel", fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-    for axes in grid.ravel():
-        scale_bar(axes)
+        drawn = panel(axes, letter, isotope(label), image, extent, _channel_map(label), up_to(image, 99.8, 1.0))
+        colour_bar(drawn, axes, "counts per pixel", orientation="horizontal")
     if defect is not None:
         at = apply_affine(invert_affine(registration.scan_to_specimen), np.array([defect.centre_um[:2]]))[0]
         for axes in grid.ravel():
@@ -101,22 +105,17 @@ def registration_figure(
     registration: Registration,
     what: str = "SIMS",
 ) -> Figure:
-    """CT contour of active material on the map, or the image, beside the CT slice: the registration to the eye."""
+    """Draw the CT contour of active material on the map (or image ``what``), and beside it on the CT slice."""
     total = np.sqrt(sum_frames(sims_counts).sum(axis=0))
-    slice_ = slice_in_field(
-        volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, (raster.shape[0], raster.shape[1])
-    )
+    slice_ = registered_slice(volume, voxel_um, raster, registration)
     extent = field_extent(raster)
-    level = 0.5 * float(np.nanpercentile(slice_, 95))
     figure = new_figure(10.6, 5.4)
     left, right = figure.subplots(1, 2)
-    image_in(left, total, extent, "viridis", (0.0, float(np.percentile(total, 99.5))))
-    caption(left, what, "square root of counts, CT contour")
-    image_in(right, slice_, extent, "gray", (0.0, float(np.nanpercentile(slice_, 99.5))))
-    caption(right, "CT", f"z = {registration.exposed_z_um:.2f} ± {registration.sigma_z_um:.2f} µm")
-    for axes, colour in ((left, "white"), (right, "#ff9f0a")):
-        axes.contour(np.nan_to_num(slice_), levels=[level], extent=extent, colors=colour, linewidths=0.8)
-        scale_bar(axes)
+    panel(left, what, "square root of counts, CT contour", total, extent, "viridis", up_to(total, 99.5))
+    place = f"z = {registration.exposed_z_um:.2f} ± {registration.sigma_z_um:.2f} µm"
+    panel(right, "CT", place, slice_, extent, "gray", up_to(slice_, 99.5))
+    ct_contour(left, slice_, extent, linewidths=0.8)
+    ct_contour(right, slice_, extent, colors="#ff9f0a", linewidths=0.8)
     figure.suptitle(
         f"rotation {registration.rotation_deg:+.2f}°, scale {registration.scale:.4f}, correlation "
         f"{registration.score:.2f}; stated uncertainty {registration.sigma_nm:.0f} nm, halves disagree by "
@@ -129,9 +128,9 @@ def registration_figure(
 def channels_figure(
     sims_counts: ArrayLike, labels: Sequence[str], raster: Raster, errors: Sequence[float] | None = None
 ) -> Figure:
-    """Every channel by itself, each with a scale of its own in counts per pixel (summed over frames).
+    """Draw every channel with its own scale in counts per pixel (summed over frames).
 
-    ``errors`` (channel,) are the standard errors of the sums over the field, where they are known.
+    ``errors`` (channel,) are the standard errors of the sums over the field, if known.
     """
     maps = sum_frames(sims_counts)
     columns = min(len(maps), 2)
@@ -139,11 +138,10 @@ def channels_figure(
     figure = new_figure(4.6 * columns + 0.2, 4.0 * rows + 0.1)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for n, (axes, label, image) in enumerate(zip(grid, labels, maps, strict=False)):
-        top = max(1.0, float(np.percentile(image, 99.8)))
-        shown = image_in(axes, image, field_extent(raster), "viridis", (0.0, top))
+        shown = image_in(axes, image, field_extent(raster), "viridis", up_to(image, 99.8, 1.0))
         known = "" if errors is None else f" ± {errors[n]:,.0f}"
         axes.set_title(f"{isotope(label)}, {image.sum():,.0f}{known} counts", fontsize=9, loc="left")
-        figure.colorbar(shown, ax=axes, fraction=0.045, pad=0.02, label="counts per pixel")
+        colour_bar(shown, axes, "counts per pixel")
         scale_bar(axes)
     for axes in grid[len(maps) :]:
         axes.set_axis_off()
@@ -151,8 +149,10 @@ def channels_figure(
 
 
 def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: float | None, raster: Raster) -> Figure:
-    """The ratio of two isotopes, called ``name``, with the regions that depart outlined and numbered, and beside it its
-    relative standard error; NaN stays grey."""
+    """Draw the ratio ``name`` of two isotopes, deviating regions outlined and numbered, beside its relative error.
+
+    Pixels that are NaN stay grey.
+    """
     figure = new_figure(10.4, 4.7)
     extent = field_extent(raster)
     light, heavy = (isotope(label) for label in name.split("/"))
@@ -165,12 +165,11 @@ def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: fl
     ):
         axes.set_facecolor("0.6")
         low, high = np.nanpercentile(image, (0.5, 99.5)) if np.isfinite(image).any() else (0.0, 1.0)
-        picture = image_in(axes, image, extent, "viridis" if letter == "a" else "cividis", (float(low), float(high)))
-        caption(axes, letter, f"{light} / {heavy}{words}")
-        figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02).ax.tick_params(labelsize=7)
+        colours = "viridis" if letter == "a" else "cividis"
+        drawn = panel(axes, letter, f"{light} / {heavy}{words}", image, extent, colours, (float(low), float(high)))
+        colour_bar(drawn, axes)
         if departures.regions:
             axes.contour(departures.numbers > 0, levels=[0.5], extent=extent, colors="white", linewidths=1.0)
-        scale_bar(axes)
     for region in departures.regions:
         figure.axes[0].annotate(
             str(region.number), (region.u_um, region.v_um), color="white", fontsize=8, ha="center", va="center",
@@ -179,15 +178,17 @@ def ratio_figure(found: RatioMap, departures: Departures, name: str, natural: fl
     rest = departures.rest
     nature = "" if natural is None else f" (natural {natural:.4f})"
     figure.suptitle(
-        f"the rest {rest.value:.5f} ± {rest.sigma:.5f}{nature}; regions that depart: {len(departures.regions)}",
+        f"rest of the field {rest.value:.5f} ± {rest.sigma:.5f}{nature}; deviating regions: {len(departures.regions)}",
         fontsize=9,
     )
     return figure
 
 
 def profile_figure(profiles: Mapping[str, DepthProfile]) -> Figure:
-    """Counts per pixel against depth with their errors, one panel for each named profile; the bar above shows how
-    uncertain the last depth is."""
+    """Plot ions per pixel against depth with their errors, one panel for each named profile.
+
+    The bar at the top shows the uncertainty of the last depth.
+    """
     figure = new_figure(4.8 * len(profiles) + 0.4, 4.2)
     for axes, (name, profile) in zip(
         figure.subplots(1, len(profiles), squeeze=False, sharex=True).ravel(), profiles.items(), strict=True
@@ -205,16 +206,29 @@ def profile_figure(profiles: Mapping[str, DepthProfile]) -> Figure:
     return figure
 
 
-def field_extent(raster: Raster) -> tuple[float, float, float, float]:
-    """(left, right, bottom, top) of a raster in scan coordinates, um."""
+def registered_slice(
+    volume: Volume, voxel_um: float, raster: Raster, registration: Registration
+) -> NDArray[np.float32]:
+    """Return the CT slice at the exposed height on the pixels (row, column) of a registered raster."""
+    shape = (raster.shape[0], raster.shape[1])
+    return slice_in_field(volume, voxel_um, registration.exposed_z_um, registration.sims_to_specimen, shape)
+
+
+def ct_contour(axes: Axes, slice_: NDArray[np.float32], extent: Extent, colors: str = "white", **lines: Any) -> None:
+    """Outline active material of a CT slice (row, column), at half of its grey level."""
+    level = 0.5 * float(np.nanpercentile(slice_, 95))
+    axes.contour(np.nan_to_num(slice_), levels=[level], extent=extent, colors=colors, **lines)
+
+
+def field_extent(raster: Raster) -> Extent:
+    """Return the extent of a raster in scan coordinates, um."""
     u, v = raster.centre_um
     half_u, half_v = raster.fov_um / 2, raster.pixel_um * raster.shape[0] / 2
     return (u - half_u, u + half_u, v - half_v, v + half_v)
 
 
-def _crop(
-    image: NDArray[np.float64], has: tuple[float, float, float, float], wants: tuple[float, float, float, float]
-) -> NDArray[np.float64]:
+def _crop(image: NDArray[np.float64], has: Extent, wants: Extent) -> NDArray[np.float64]:
+    """Cut the pixels of ``wants`` out of an image with the extent ``has``; the whole image if there are none."""
     rows, columns = image.shape
     c = np.clip(np.round((np.array(wants[:2]) - has[0]) / (has[1] - has[0]) * columns).astype(int), 0, columns)
     r = np.clip(np.round((np.array(wants[2:]) - has[2]) / (has[3] - has[2]) * rows).astype(int), 0, rows)
@@ -231,13 +245,13 @@ def _legend(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def isotope(label: str) -> str:
-    """A label such as 59Co as it is written, in matplotlib's mathtext."""
+    """Return a label such as 59Co with a raised mass number, in matplotlib's mathtext."""
     digits = "".join(ch for ch in label if ch.isdigit())
     return rf"$^{{{digits}}}${label[len(digits) :]}$^+$" if digits and label.startswith(digits) else label
 
 
 def _channel_map(label: str) -> str | LinearSegmentedColormap:
-    """Black to the channel's colour to white, with evenly rising lightness."""
+    """Return colours from black through the channel's colour to white, of evenly rising lightness."""
     if label not in COLOURS:
         return "inferno"
     return LinearSegmentedColormap.from_list(label, [(0, 0, 0), COLOURS[label], (1, 1, 1)])
