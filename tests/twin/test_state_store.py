@@ -142,3 +142,12 @@ def with_store(root, do):
         return do(store)
     finally:
         store.close()
+
+
+def test_a_deposit_that_was_milled_away_does_not_come_back(tmp_path):
+    state, store = a_state(), StateStore(tmp_path)
+    heights = {"heights_um": np.zeros((4, 4), np.float32)}
+    for arrays in (heights | {"deposit_um": np.ones((4, 4), np.float32)}, heights):
+        store.save_surface(state, arrays)
+        assert store.load_surface(state).keys() == arrays.keys()
+    store.close()

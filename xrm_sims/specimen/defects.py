@@ -1,4 +1,4 @@
-"""What grows inside particles: closed pores and cracks."""
+"""Closed pores and cracks inside particles."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ CRACK = np.dtype(
         ("particle", np.int32),
     ]
 )
-_ATTEMPTS = 20  # places tried for a defect before it is given up
-_SKIN = 0.93  # defects end inside the particle scaled by this factor
-_APART = 1.2  # pores keep this multiple of their size to each other and to cracks
+_ATTEMPTS = 20  # positions tried for a defect
+_SKIN = 0.93  # defects lie inside the particle scaled by this factor
+_APART = 1.2  # least distance between pores, and to cracks, as a multiple of their size
 
 
 def draw_pores(particles: NDArray[np.void], settings: Specimen, rng: np.random.Generator) -> NDArray[np.void]:
-    """Closed pores (structured ``PORE``) that lie wholly inside one particle, apart from each other and centred in
-    the pillar; their number follows the particle's volume."""
+    """Draw closed pores (structured ``PORE``), each wholly inside one particle, separate and centred in the pillar.
+
+    Their number is proportional to the particle's volume.
+    """
     pores: list[tuple[NDArray[np.float64], float, int, int]] = []
     for index, particle in enumerate(particles):
         nca = particle["phase"] == Material.NCA
@@ -55,10 +57,10 @@ def draw_pores(particles: NDArray[np.void], settings: Specimen, rng: np.random.G
 def draw_cracks(
     particles: NDArray[np.void], pores: NDArray[np.void], settings: Specimen, rng: np.random.Generator
 ) -> NDArray[np.void]:
-    """Cracks (structured ``CRACK``) inside one particle each and clear of its wide pores.
+    """Draw cracks (structured ``CRACK``), each inside one particle and separate from its wide pores.
 
-    In NCA the crack's plane holds the radius of the particle (radial, along grain boundaries); in LCO all cracks of a
-    particle are parallel (its basal plane).
+    In NCA the crack's plane contains the radius of the particle (radial, along grain boundaries); in LCO all cracks of
+    a particle are parallel (its basal plane).
     """
     cracks = []
     for index, particle in enumerate(particles):
@@ -86,7 +88,7 @@ def _in_pillar(centre: NDArray[np.float64], settings: Specimen) -> bool:
 
 
 def _inside(particle: np.void, radius: float, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """n uniform centres such that a sphere of ``radius`` stays inside the particle."""
+    """Draw n uniform centres of spheres of ``radius`` inside the particle."""
     direction = rng.normal(size=(n, 3))
     direction *= (np.cbrt(rng.random(n)) / np.linalg.norm(direction, axis=1))[:, None]
     shrunk = np.maximum(_SKIN * particle["radii_um"] - radius, 0)
@@ -94,7 +96,7 @@ def _inside(particle: np.void, radius: float, n: int, rng: np.random.Generator) 
 
 
 def _radial_axes(radial: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Columns: the radius, a random direction across it, and the normal of the plane they span."""
+    """Return as columns the radius, a random direction perpendicular to it, and the normal of their plane."""
     first = radial / np.linalg.norm(radial)
     across = np.cross(first, rng.normal(size=3))
     second = across / np.linalg.norm(across)
@@ -102,11 +104,11 @@ def _radial_axes(radial: NDArray[np.float64], rng: np.random.Generator) -> NDArr
 
 
 def _rim(centre: NDArray[np.float64], radii: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sixteen points on the edge of a flat ellipsoid."""
+    """Return sixteen points on the edge of a flat ellipsoid."""
     phi = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     return centre + np.column_stack([radii[0] * np.cos(phi), radii[1] * np.sin(phi)]) @ axes[:, :2].T
 
 
 def _depth_norm(particle: np.void, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """0 at the particle's centre, 1 on its surface."""
+    """Return 0 at the particle's centre and 1 on its surface."""
     return np.linalg.norm((points - particle["centre_um"]) @ particle["axes"] / particle["radii_um"], axis=1)

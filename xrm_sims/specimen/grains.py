@@ -1,7 +1,7 @@
-"""Grains of the polycrystalline particles: an implicit Voronoi tessellation, nothing stored.
+"""Grains of the polycrystalline particles: an implicit Voronoi tessellation that stores nothing.
 
-Each cell of a cubic lattice that turns with the particle holds one seed at a hashed place (a jittered lattice); a
-point belongs to the nearest seed, and the facet between two grains is the plane midway between their seeds.
+Each cell of a cubic lattice with the particle's orientation contains one seed at a hashed position (a jittered
+lattice). A point belongs to the nearest seed; the facet between two grains is the plane midway between their seeds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @njit(cache=True, inline="always")
 def _mix(value: np.uint64) -> np.uint64:
-    """SplitMix64 finaliser (Steele, Lea and Flood 2014)."""
+    """Hash a number with the SplitMix64 finaliser (Steele, Lea and Flood 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
@@ -32,13 +32,13 @@ def _cell_hash(particle: int, i: int, j: int, k: int) -> np.uint64:
 
 @njit(cache=True, inline="always")
 def _beyond(within: float, step: int) -> float:
-    """Squared distance along one edge from a place ``within`` a unit cell to the cell ``step`` beside it."""
+    """Return the squared distance along one edge from a position ``within`` a unit cell to its neighbour ``step``."""
     return 0.0 if step == 0 else (within * within if step < 0 else (1.0 - within) * (1.0 - within))
 
 
 @njit(cache=True)
 def nearest_seeds(centre, whiten, particle, pitch_um, x, y, z):  # type: ignore[no-untyped-def]
-    """Hashes of the nearest and second nearest seeds and the distance to the facet between them in um."""
+    """Return the hashes of the two nearest seeds and the distance in um to the facet between them."""
     d0, d1, d2 = x - centre[0], y - centre[1], z - centre[2]
     # an NCA particle is a sphere: its whitening matrix is a rotation divided by its radius
     scale = 1.0 / (pitch_um * np.sqrt(whiten[0, 0] ** 2 + whiten[0, 1] ** 2 + whiten[0, 2] ** 2))
@@ -54,7 +54,7 @@ def nearest_seeds(centre, whiten, particle, pitch_um, x, y, z):  # type: ignore[
         for dj in (0, -1, 1):
             near_uv = near_u + _beyond(v - j0, dj)
             for dk in (0, -1, 1):
-                if near_uv + _beyond(w - k0, dk) >= second:  # no seed of this cell can be that near
+                if near_uv + _beyond(w - k0, dk) >= second:  # no seed of this cell can be nearer
                     continue
                 i, j, k = i0 + di, j0 + dj, k0 + dk
                 h = _cell_hash(particle, i, j, k)
@@ -73,7 +73,7 @@ def nearest_seeds(centre, whiten, particle, pitch_um, x, y, z):  # type: ignore[
 
 @njit(cache=True)
 def is_boundary(centre, whiten, particle, grains, x, y, z):  # type: ignore[no-untyped-def]
-    """Whether the point lies in a decorated facet; ``grains`` = pitch, thinnest, thickest boundary, share."""
+    """Return whether a point lies in a decorated facet; ``grains`` = pitch, thinnest, thickest boundary, share."""
     one, other, distance = nearest_seeds(centre, whiten, particle, grains[0], x, y, z)
     if distance > 0.5 * grains[2]:
         return False
@@ -92,7 +92,7 @@ def grain_ids(
     pitch_um: float,
     points: NDArray[np.float64],
 ) -> NDArray[np.uint32]:
-    """A number per crystal grain for (n, 3) points in ellipsoids ``solid``; 0 outside crystals."""
+    """Return a number per crystal grain for (n, 3) points in ellipsoids ``solid``; 0 outside crystals."""
     ids = np.zeros(len(points), np.uint32)
     for p in range(len(points)):
         i = solid[p]

@@ -1,5 +1,4 @@
-"""Where lithium is enriched in 6Li: spheres planted by the settings. Isotopes share their chemistry, so only a mass
-spectrometer sees them."""
+"""Spheres with lithium enriched in 6Li, from the settings; only a mass spectrometer detects them."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from xrm_sims.settings import Specimen
 
 
 def is_enriched(points_um: NDArray[np.float64], settings: Specimen) -> NDArray[np.bool_]:
-    """(n,) whether each of (n, 3) points lies in an enriched sphere."""
+    """Return whether each of (n, 3) points lies in an enriched sphere."""
     inside = np.zeros(len(points_um), bool)
     for *centre_um, radius_um in settings.enriched_um:
         inside |= ((points_um - centre_um) ** 2).sum(axis=1) <= radius_um**2
@@ -20,7 +19,7 @@ def is_enriched(points_um: NDArray[np.float64], settings: Specimen) -> NDArray[n
 def enriched_between_um3(
     before_um: NDArray[np.floating], after_um: NDArray[np.floating], pitch_um: float, settings: Specimen
 ) -> float:
-    """How much of the enriched spheres lies between two square height maps that are centred on the axis."""
+    """Return the volume of the enriched spheres between two square height maps centred on the axis."""
     n = len(before_um)
     at_um = (np.arange(n) - 0.5 * (n - 1)) * pitch_um
     total_um = 0.0

@@ -1,4 +1,4 @@
-"""What the specimen is made of: densities, compositions and X-ray attenuation."""
+"""Materials of the specimen: densities, compositions and X-ray attenuation."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ _AS_PUBLISHED = Specimen()
 
 
 def density_g_cm3(material: Material, settings: Specimen = _AS_PUBLISHED) -> float:
-    """Mass density; that of ``PILLAR_AVERAGE`` follows from the volume fractions in ``settings``."""
+    """Return the mass density; that of ``PILLAR_AVERAGE`` follows from the volume fractions in ``settings``."""
     if material is Material.PILLAR_AVERAGE:
         return sum(share * _DENSITY_G_CM3[part] for part, share in _volume_fractions(settings).items())
     return _DENSITY_G_CM3[material]
 
 
 def atomic_fractions(material: Material, settings: Specimen = _AS_PUBLISHED) -> dict[str, float]:
-    """Element symbol → share of the atoms (sums to 1; empty for vacuum)."""
+    """Return element symbol → share of the atoms (sums to 1; empty for vacuum)."""
     moles = {e: w / _atomic_weight(e) for e, w in mass_fractions(material, settings).items()}
     return {element: n / sum(moles.values()) for element, n in moles.items()}
 
 
 def mass_fractions(material: Material, settings: Specimen = _AS_PUBLISHED) -> dict[str, float]:
-    """Element symbol → share of the mass (sums to 1; empty for vacuum)."""
+    """Return element symbol → share of the mass (sums to 1; empty for vacuum)."""
     if material is Material.PILLAR_AVERAGE:
         total: dict[str, float] = {}
         for part, share in _volume_fractions(settings).items():
@@ -74,7 +74,7 @@ def mass_fractions(material: Material, settings: Specimen = _AS_PUBLISHED) -> di
 
 
 def atoms_per_um3(material: Material, settings: Specimen = _AS_PUBLISHED) -> float:
-    """Number density of atoms of all elements."""
+    """Return the number density of all atoms."""
     moles_per_g = sum(w / _atomic_weight(e) for e, w in mass_fractions(material, settings).items())
     return density_g_cm3(material, settings) * 1e-12 * moles_per_g * 6.02214076e23
 
@@ -82,7 +82,7 @@ def atoms_per_um3(material: Material, settings: Specimen = _AS_PUBLISHED) -> flo
 def attenuation_per_um(
     material: Material, energy_kev: ArrayLike, settings: Specimen = _AS_PUBLISHED
 ) -> NDArray[np.float64]:
-    """Linear attenuation coefficient, shape of ``energy_kev``, from xraylib's total cross sections."""
+    """Return the linear attenuation coefficient, shape of ``energy_kev``, from xraylib's total cross sections."""
     energies = np.asarray(energy_kev, dtype=float)
     per_cm = np.zeros(energies.shape)
     for element, fraction in mass_fractions(material, settings).items():

@@ -1,4 +1,4 @@
-"""A dense random packing of LCO ellipsoids and NCA spheres in a periodic box, and the pillar's place in it."""
+"""A dense random packing of LCO ellipsoids and NCA spheres in a periodic box, and the pillar cut from it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from xrm_sims.settings import Specimen
 
-_SWEEPS = 120  # overlaps no longer shrink after that many
-_GRID_UM = 0.8  # of the map on which the pillar's place is chosen
+_SWEEPS = 120  # more sweeps do not reduce the overlaps
+_GRID_UM = 0.8  # of the map that determines the pillar's position
 
 
 @dataclass
@@ -30,25 +30,25 @@ class Packing:
 
 
 def whitening(radii: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 3, 3) matrices that map each ellipsoid, relative to its centre, onto the unit sphere."""
+    """Return (n, 3, 3) matrices that map each ellipsoid, relative to its centre, onto the unit sphere."""
     return np.ascontiguousarray(np.swapaxes(axes, 1, 2) / radii[:, :, None])
 
 
 def half_edges(radii: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 3) half edges of the ellipsoids' bounding boxes."""
+    """Return (n, 3) half edges of the ellipsoids' bounding boxes."""
     return np.sqrt(((axes * radii[:, None, :]) ** 2).sum(axis=2))
 
 
 def random_axes(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    """(n, 3, 3) rotations, uniform."""
+    """Draw (n, 3, 3) uniform rotations."""
     return Rotation.random(n, rng=rng).as_matrix() if n else np.empty((0, 3, 3))
 
 
 def pack(settings: Specimen, rng: np.random.Generator) -> Packing:
-    """Particles that fill a cylinder around the axis, its top at z = 0, in the volume fractions asked for.
+    """Draw particles that fill a cylinder around the axis, with its top at z = 0, in the given volume fractions.
 
-    The packing is relaxed in a periodic box; the pillar is then cut where the composition of the box comes closest
-    to the mean, and particles that stay outside are dropped.
+    The packing is relaxed in a periodic box. The pillar is cut where the composition is closest to the volume
+    fractions; particles outside are dropped.
     """
     margin = 1.35 * max(settings.lco_diameter_um[1], settings.nca_diameter_um[1])
     size = np.array([settings.diameter_um, settings.diameter_um, settings.detail_depth_um]) + margin
@@ -64,7 +64,7 @@ def pack(settings: Specimen, rng: np.random.Generator) -> Packing:
 def _draw_particles(
     settings: Specimen, volume_um3: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Radii (n, 3) and phase of particles that fill their share of the box, largest first."""
+    """Draw radii (n, 3) and phase of particles that fill their share of the box, largest first."""
     kinds = [
         (settings.fraction_lco, settings.lco_diameter_um, settings.lco_aspect, False),
         (settings.fraction_nca, settings.nca_diameter_um, (1.0, 1.0), True),
@@ -86,7 +86,7 @@ def _draw_particles(
 def _relax(centre, reach, whiten, size, sweeps):  # type: ignore[no-untyped-def]
     """Push overlapping particles apart in a periodic box.
 
-    Contact is where the radii of both along the line of centres add up to the distance, exact for spheres.
+    Two particles touch when their radii along the line of centres add up to the distance, exact for spheres.
     """
     n = len(centre)
     step = np.empty(3)
@@ -117,7 +117,7 @@ def _relax(centre, reach, whiten, size, sweeps):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _label_map(centre, reach, whiten, is_nca, size, grid_um):  # type: ignore[no-untyped-def]
-    """The box on a coarse grid: 0 matrix, 1 LCO, 2 NCA."""
+    """Return the box on a coarse grid: 0 matrix, 1 LCO, 2 NCA."""
     shape = (int(np.round(size[0] / grid_um)), int(np.round(size[1] / grid_um)), int(np.round(size[2] / grid_um)))
     labels = np.zeros(shape, np.uint8)
     for p in range(len(centre)):
@@ -136,10 +136,10 @@ def _label_map(centre, reach, whiten, is_nca, size, grid_um):  # type: ignore[no
 
 
 def _best_place(packing: Packing, size: NDArray[np.float64], settings: Specimen) -> NDArray[np.float64]:
-    """Where the pillar's top centre should lie so that both phases come closest to their volume fractions."""
+    """Return the centre of the pillar's top for which both phases are closest to their volume fractions."""
     labels = _label_map(packing.centre, packing.radii.max(axis=1), packing.whiten, packing.is_nca, size, _GRID_UM)
     x, y, z = (((np.arange(n) + n // 2) % n - n // 2) * _GRID_UM for n in labels.shape)
-    # the pillar hangs below its top centre; depth counts from 0 to the box height
+    # the pillar extends below its top centre; depth counts from 0 to the box height
     depth = (-z) % size[2]
     disc = x[:, None] ** 2 + y[None, :] ** 2 <= (0.5 * settings.diameter_um) ** 2
     mask = disc[:, :, None] & (depth <= settings.detail_depth_um)[None, None, :]
@@ -152,7 +152,7 @@ def _best_place(packing: Packing, size: NDArray[np.float64], settings: Specimen)
 
 
 def _cut(packing: Packing, size: NDArray[np.float64], settings: Specimen) -> Packing:
-    """Every periodic image that reaches into the cylinder of the pillar's detailed part."""
+    """Return all periodic images of particles that reach into the pillar's detailed part."""
     half = half_edges(packing.radii, packing.axes)
     reach = packing.radii.max(axis=1)
     images = np.array(np.meshgrid([-1, 0], [-1, 0], [-1, 0])).reshape(3, -1).T * size

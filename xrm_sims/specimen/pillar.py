@@ -1,4 +1,4 @@
-"""The cathode pillar: one continuous object, seeded, asked at points and along lines."""
+"""The cathode pillar: a continuous object from a seed, with its material at points and along lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTICLE = np.dtype(
         ("phase", np.uint8),
     ]
 )
-_BUCKET_UM = 0.5  # fine enough that few solids share a bucket, coarse enough to build in a blink
+_BUCKET_UM = 0.5  # few solids share a bucket, and there are not too many buckets
 _CALIBRATION_POINTS = 200_000
 _AS_PUBLISHED = Specimen()
 
@@ -32,8 +32,8 @@ _AS_PUBLISHED = Specimen()
 class CathodePillar:
     """A FIB-cut pillar of blended cathode on its pedestal, in the specimen frame (um).
 
-    Particles (LCO ellipsoids, NCA spheres) lie in a matrix of binder with interstitial voids; pores and cracks lie in
-    the particles. The same seed and settings give the same specimen.
+    Particles (LCO ellipsoids, NCA spheres) lie in a matrix of binder with interstitial voids, pores and cracks in the
+    particles. Seed and settings determine the specimen.
 
     Attributes
     ----------
@@ -68,11 +68,11 @@ class CathodePillar:
         self._binder_al = binder_rng.uniform(*settings.binder_al_fraction, len(self.particles))
 
     def material_at(self, points_um: ArrayLike) -> NDArray[np.uint8]:
-        """Codes of ``Material`` at (n, 3) points; ValueError for another shape."""
+        """Return codes of ``Material`` at (n, 3) points; ValueError for another shape."""
         return tracing.materials_at(self.solids, _points(points_um))
 
     def grain_id(self, points_um: ArrayLike) -> NDArray[np.uint32]:
-        """A number per crystal grain at (n, 3) points, 0 outside crystals; LCO particles are single crystals."""
+        """Return a number per crystal grain at (n, 3) points, 0 outside crystals; LCO particles are single crystals."""
         points = _points(points_um)
         solid = tracing.solids_at(self.solids, points) - len(self.solids.cylinders)
         material = self.solids.material[len(self.solids.cylinders) :]
@@ -87,9 +87,9 @@ class CathodePillar:
         )
 
     def binder_al_fraction(self, points_um: ArrayLike) -> NDArray[np.float64]:
-        """Atomic fraction of aluminium in binder at (n, 3) points; 0 where there is no binder.
+        """Return the atomic fraction of aluminium in binder at (n, 3) points; 0 outside binder.
 
-        It falls off as exp(-d / length) with the distance d to the nearest NCA particle.
+        It decays as exp(-d / length) with the distance d to the nearest NCA particle.
         """
         points = _points(points_um)
         nca = np.flatnonzero(self.particles["phase"] == Material.NCA)
@@ -104,7 +104,7 @@ class CathodePillar:
         return fraction
 
     def _points_in_detail(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Uniform random points in the detailed part of the pillar."""
+        """Draw uniform points in the detailed part of the pillar."""
         radius = 0.5 * self.settings.diameter_um * np.sqrt(rng.random(n))
         phi = 2 * np.pi * rng.random(n)
         z = self.settings.top_um - self.settings.detail_depth_um * rng.random(n)
@@ -120,7 +120,7 @@ class CathodePillar:
         self.solids = self._compile()
 
     def _calibrate_particles(self, packing: Packing, points: NDArray[np.float64]) -> None:
-        """Scale the particles of each phase by a few per cent until both volume fractions are met."""
+        """Scale the particles of each phase by a few per cent until both volume fractions are right."""
         for _ in range(3):
             codes = self.material_at(points)
             codes[codes == Material.NCA_BOUNDARY] = Material.NCA
@@ -135,7 +135,7 @@ class CathodePillar:
             self._set_particles(packing)
 
     def _compile(self) -> tracing.Solids:
-        """All solids in order of priority: cylinders, voids, particles, pores, cracks."""
+        """Return all solids in order of priority: cylinders, voids, particles, pores, cracks."""
         s = self.settings
         foot = s.top_um - s.height_um
         disk = s.top_um - s.disk_below_top_um
@@ -176,7 +176,7 @@ def _empty(n: int) -> NDArray[np.uint8]:
 
 
 def _spheres(centre: NDArray[np.float64], radius: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
-    """Empty spheres as centre, radii, axes and material."""
+    """Return centre, radii, axes and material of empty spheres."""
     n = len(radius)
     return centre, np.repeat(radius[:, None], 3, axis=1), np.broadcast_to(np.eye(3), (n, 3, 3)), _empty(n)
 
@@ -191,7 +191,7 @@ def _points(points_um: ArrayLike) -> NDArray[np.float64]:
 def _buckets(
     centre: NDArray[np.float64], half: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Square buckets over x and y as (start, items): which bounding boxes touch each, ascending."""
+    """Return square buckets over x and y as (start, items): the bounding boxes in each, ascending."""
     cells = int(np.ceil(2 * radius / _BUCKET_UM))
     low = np.clip(np.floor((centre - half + radius) / _BUCKET_UM), 0, cells).astype(int)
     high = np.clip(np.floor((centre + half + radius) / _BUCKET_UM), -1, cells - 1).astype(int)

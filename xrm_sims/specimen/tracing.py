@@ -1,9 +1,9 @@
 """Exact intervals of one material along lines through the specimen, and the material at a point.
 
-Every solid is convex, so a line crosses it once, from ``t_in`` to ``t_out``. Where solids overlap the one with the
-highest index is there; sorting all crossings and sweeping over them once therefore splits the line into disjoint
-intervals. Indices 0 to ``len(cylinders) - 1`` are the vertical cylinders (disk, pedestal, deposit, lower pillar,
-detailed pillar), the ellipsoids follow; ellipsoids exist only inside the last cylinder, as if a FIB had cut them.
+Every solid is convex, so a line crosses it once, from ``t_in`` to ``t_out``. Where solids overlap, the one with the
+highest index counts; sorting all crossings and sweeping over them once splits the line into disjoint intervals. Indices
+0 to ``len(cylinders) - 1`` are the vertical cylinders (disk, pedestal, deposit, lower pillar, detailed pillar); the
+ellipsoids follow. They exist only inside the last cylinder, as if a FIB had cut them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from xrm_sims.specimen.grains import is_boundary
 
 
 class Solids(NamedTuple):
-    """The specimen as compiled code sees it.
+    """The specimen as arrays for compiled code.
 
-    cylinders : (c, 3) radius, top, bottom of vertical cylinders around the axis; the last one holds the ellipsoids.
+    cylinders : (c, 3) radius, top, bottom of vertical cylinders around the axis; the last one contains the ellipsoids.
     centre, half : (n, 3) centre and half edges of the bounding box of each ellipsoid.
     whiten : (n, 3, 3) maps a point of the ellipsoid, relative to its centre, into the unit sphere.
     material : (c + n,) codes of ``Material``.
     cell_um, start, items : square buckets over x and y; bucket k holds ellipsoids ``items[start[k]:start[k + 1]]``,
         ascending.
     grains : pitch, thinnest and thickest boundary in um, decorated share of the facets.
-    nca, nca_boundary : the two codes which points inside NCA can get.
+    nca, nca_boundary : the two codes of points inside NCA.
     """
 
     cylinders: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Solids(NamedTuple):
 
 @njit(cache=True, inline="always")
 def _bucket(solids: Solids, x: float, y: float) -> int:
-    """Index of the bucket over (x, y), or -1 outside the detailed pillar."""
+    """Return the index of the bucket over (x, y), -1 outside the detailed pillar."""
     radius = solids.cylinders[-1, 0]
     if x * x + y * y >= radius * radius:
         return -1
@@ -55,7 +55,7 @@ def _bucket(solids: Solids, x: float, y: float) -> int:
 
 @njit(cache=True)
 def solid_at(solids: Solids, x: float, y: float, z: float) -> int:
-    """Index of the solid that fills the point, -1 in free space."""
+    """Return the index of the solid at a point, -1 in free space."""
     detail = len(solids.cylinders) - 1
     if solids.cylinders[detail, 2] <= z <= solids.cylinders[detail, 1]:
         bucket = _bucket(solids, x, y)
@@ -83,7 +83,7 @@ def solid_at(solids: Solids, x: float, y: float, z: float) -> int:
 
 @njit(cache=True)
 def material_at_point(solids: Solids, x: float, y: float, z: float) -> int:
-    """Material code at a point; only points resolve the aluminium-rich grain boundaries of NCA."""
+    """Return the material code at a point, which (unlike an interval) resolves aluminium-rich boundaries in NCA."""
     solid = solid_at(solids, x, y, z)
     if solid < 0:
         return 0
@@ -97,7 +97,7 @@ def material_at_point(solids: Solids, x: float, y: float, z: float) -> int:
 
 @njit(cache=True, parallel=True)
 def materials_at(solids: Solids, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Codes of (n, 3) points."""
+    """Return the codes of (n, 3) points."""
     codes = np.empty(len(points), np.uint8)
     for k in prange(len(points)):
         codes[k] = material_at_point(solids, points[k, 0], points[k, 1], points[k, 2])
@@ -106,7 +106,7 @@ def materials_at(solids: Solids, points: NDArray[np.float64]) -> NDArray[np.uint
 
 @njit(cache=True)
 def solids_at(solids: Solids, points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index of the solid at each of (n, 3) points, -1 in free space."""
+    """Return the index of the solid at each of (n, 3) points, -1 in free space."""
     found = np.empty(len(points), np.int64)
     for k in range(len(points)):
         found[k] = solid_at(solids, points[k, 0], points[k, 1], points[k, 2])
@@ -117,7 +117,7 @@ def solids_at(solids: Solids, points: NDArray[np.float64]) -> NDArray[np.int64]:
 def nearest_sphere(
     points: NDArray[np.float64], centre: NDArray[np.float64], radius: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distance of (n, 3) points to the surface of the nearest sphere (negative inside), and which one."""
+    """Return the distance of (n, 3) points to the nearest sphere (negative inside), and the index of that sphere."""
     distance = np.empty(len(points))
     nearest = np.empty(len(points), np.int64)
     for p in prange(len(points)):
@@ -135,7 +135,7 @@ def nearest_sphere(
 
 @njit(cache=True)
 def sort_crossings(t: NDArray[np.float64], code: NDArray[np.int32], n: int) -> None:
-    """Insertion sort by ``t``: the lists are short and partly ordered."""
+    """Sort by ``t``, by insertion because the lists are short and partly ordered."""
     for i in range(1, n):
         ti = t[i]
         ci = code[i]
@@ -159,14 +159,14 @@ def sweep(
     t_out: NDArray[np.float64],
     kind: NDArray[np.uint8],
 ) -> int:
-    """Disjoint intervals of one material from sorted crossings; returns how many were written.
+    """Write disjoint intervals of one material from sorted crossings; return their number.
 
     ``code`` is solid + 1 where the line enters and -(solid + 1) where it leaves. ``active`` is scratch of length n.
-    Free space (code 0) is left out; neighbours of equal material are joined.
+    Free space (code 0) is omitted; neighbours of equal material are joined.
     """
     count = 0
     inside = 0
-    last = 0  # material of the stretch under way
+    last = 0  # material of the present interval
     begin = 0.0
     for e in range(n):
         c = code[e]
@@ -197,7 +197,7 @@ def sweep(
 
 @njit(cache=True)
 def cylinder_chord(radius, top, bottom, o, d):  # type: ignore[no-untyped-def]
-    """Parameters between which the line o + t d is inside a vertical cylinder; (1, 0) when it misses."""
+    """Return the parameters between which the line o + t d is inside a vertical cylinder; (1, 0) when it misses."""
     low, high = -np.inf, np.inf
     a = d[0] * d[0] + d[1] * d[1]
     b = o[0] * d[0] + o[1] * d[1]
@@ -220,7 +220,7 @@ def cylinder_chord(radius, top, bottom, o, d):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _ellipsoid_chord(centre, whiten, o, d):  # type: ignore[no-untyped-def]
-    """Parameters between which the line o + t d is inside an ellipsoid; (1, 0) when it misses."""
+    """Return the parameters between which the line o + t d is inside an ellipsoid; (1, 0) when it misses."""
     a = b = c = 0.0
     for k in range(3):
         wd = whiten[k, 0] * d[0] + whiten[k, 1] * d[1] + whiten[k, 2] * d[2]
@@ -237,7 +237,7 @@ def _ellipsoid_chord(centre, whiten, o, d):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def push(t, code, n, low, high, solid):  # type: ignore[no-untyped-def]
-    """Append the two crossings of a solid to a list of n when there is a stretch between them; returns the new n."""
+    """Append the two crossings of a solid to a list of n if ``low < high``; return the new n."""
     if low < high:
         t[n], t[n + 1] = low, high
         code[n], code[n + 1] = solid + 1, -(solid + 1)
@@ -247,7 +247,7 @@ def push(t, code, n, low, high, solid):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _line(solids, o, d, t_start, items):  # type: ignore[no-untyped-def]
-    """Intervals (t_in, t_out, material) of the line o + t d beyond t_start, testing the listed ellipsoids."""
+    """Return intervals (t_in, t_out, material) of the line o + t d beyond t_start, for the listed ellipsoids."""
     detail = len(solids.cylinders) - 1
     size = 2 * (detail + 1 + len(items))
     t = np.empty(size)
@@ -272,7 +272,7 @@ def _line(solids, o, d, t_start, items):  # type: ignore[no-untyped-def]
 def ray_intervals(
     solids: Solids, origin: NDArray[np.float64], direction: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
-    """Along origin + t * direction, t > 0 (um when ``direction`` is a unit vector): t_in, t_out, material code."""
+    """Return t_in, t_out, material code along origin + t * direction, t > 0 (um for a unit vector)."""
     return _line(solids, origin, direction, 0.0, np.arange(len(solids.centre)).astype(np.int32))
 
 
@@ -280,7 +280,7 @@ def ray_intervals(
 def ray_path_lengths(
     solids: Solids, origin: NDArray[np.float64], direction: NDArray[np.float64], num_materials: int
 ) -> NDArray[np.float64]:
-    """Path length in um per material code (num_materials,) along the ray; ``direction`` need not be normalised."""
+    """Return path lengths in um per material code (num_materials,) along a ray; ``direction`` of any length."""
     t_in, t_out, kind = ray_intervals(solids, origin, direction)
     lengths = np.zeros(num_materials)
     scale = np.sqrt((direction * direction).sum())
@@ -293,9 +293,9 @@ def ray_path_lengths(
 def column_intervals(
     solids: Solids, x: float, y: float, z_start: float, z_low: float = -np.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
-    """Straight down from (x, y, z_start): z_top, z_bottom (descending) and material code of each interval.
+    """Return z_top, z_bottom (descending) and material code of each interval straight down from (x, y, z_start).
 
-    Below ``z_low`` they are not to be trusted: ellipsoids that lie wholly down there are left out.
+    Intervals below ``z_low`` are wrong: ellipsoids that lie wholly below it are omitted.
     """
     bucket = _bucket(solids, x, y)
     items = solids.items[:0]
@@ -313,9 +313,9 @@ def column_intervals(
 
 @njit(cache=True)
 def material_between(solids: Solids, x: float, y: float, low: float, high: float) -> int:
-    """Code of the one material that fills the vertical stretch over (x, y), -1 where it is not one.
+    """Return the code of the only material between two heights over (x, y), -1 if there are several.
 
-    Also -1 beside the detailed pillar. It costs a fraction of :func:`column_intervals`.
+    Also -1 beside the detailed pillar. It is much faster than :func:`column_intervals`.
     """
     detail = len(solids.cylinders) - 1
     bucket = _bucket(solids, x, y)
@@ -345,24 +345,3 @@ def material_between(solids: Solids, x: float, y: float, low: float, high: float
             return -1
         highest = max(highest, detail + 1 + i)
     return int(solids.material[highest])
-
-
-@njit(cache=True)
-def columns(
-    solids: Solids, x: NDArray[np.float64], y: NDArray[np.float64], z_start: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
-    """All columns (n,) at once: first, z_top, z_bottom, material; column k owns entries first[k] to first[k + 1]."""
-    first = np.zeros(len(x) + 1, np.int64)
-    z_top, z_bottom, kind = np.empty(64), np.empty(64), np.empty(64, np.uint8)
-    used = 0
-    for k in range(len(x)):
-        tops, bottoms, kinds = column_intervals(solids, x[k], y[k], z_start[k])
-        if used + len(kinds) > len(kind):
-            spare = np.zeros(len(kind) + len(kinds))
-            z_top, z_bottom = np.append(z_top, spare), np.append(z_bottom, spare)
-            kind = np.append(kind, spare.astype(np.uint8))
-        for i in range(len(kinds)):
-            z_top[used], z_bottom[used], kind[used] = tops[i], bottoms[i], kinds[i]
-            used += 1
-        first[k + 1] = used
-    return first, z_top[:used], z_bottom[:used], kind[:used]

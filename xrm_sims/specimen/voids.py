@@ -1,4 +1,4 @@
-"""Interstitial voids: overlapping spheres in the binder matrix, as many as the porosity asks for."""
+"""Interstitial voids: overlapping spheres in the binder matrix, up to the given porosity."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from xrm_sims.specimen.materials import Material
 def draw_voids(
     points: NDArray[np.float64], codes: NDArray[np.uint8], settings: Specimen, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Centres and radii (n, 4), centred in the matrix, enough to leave the binder's volume fraction.
+    """Draw centres and radii (n, 4) of voids centred in the matrix, until the binder has its volume fraction.
 
-    ``points`` are uniform in the pillar and ``codes`` their materials without voids: they measure what is covered.
+    ``points`` are uniform in the pillar and ``codes`` their materials without voids; they measure the covered volume.
     """
     matrix = points[codes == Material.BINDER]
     surplus = len(matrix) - round(settings.fraction_binder * len(points))
@@ -33,7 +33,7 @@ def draw_voids(
 
 @njit(cache=True)
 def _cover(points, covered, centres, radii, reach_um, wanted):  # type: ignore[no-untyped-def]
-    """How many spheres, taken in order, cover ``wanted`` of the points; points ascend in z."""
+    """Return how many spheres, in order, cover ``wanted`` of the points, which ascend in z."""
     z = points[:, 2].copy()
     total = 0
     for v in range(len(centres)):

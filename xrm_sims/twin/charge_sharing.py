@@ -1,8 +1,8 @@
-"""Charge that spreads over a pixel's border: a photon counted next door, twice, or not at all.
+"""Charge sharing: near a pixel's border a photon counts in the neighbour, in both pixels, or in neither.
 
-The charge of an absorbed photon diffuses into a Gaussian cloud on its way through the sensor; every pixel that collects
-more of it than its threshold, noise included, counts. With 55 um pixels, a cloud of 5 um and 4 keV a photon of 5 keV is
-often lost at a border, one of 12 keV often counted on both sides.
+The charge of an absorbed photon diffuses into a Gaussian cloud in the sensor. Every pixel counts that collects more
+than its threshold, noise included. With 55 um pixels, a cloud of 5 um and a threshold of 4 keV, a photon of 5 keV is
+often lost at a border, and one of 12 keV often counts on both sides.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from scipy.special import erfc, ndtr
 from xrm_sims.settings import Detector
 
 _REACH_SIGMAS = 5.0
-_NODES = 48  # of the quadrature, per stretch
+_NODES = 48  # of the quadrature, per interval
 
 
 @dataclass(frozen=True)
 class CrossTalk:
-    """What two neighbours have in common under one beam and threshold; the four neighbours are alike.
+    """Exchange of counts between a pixel and one of its four neighbours, for one spectrum and threshold.
 
-    strayed : share of a pixel's counts that is due to photons absorbed in a given neighbour.
-    paired : share of a pixel's counts that a given neighbour counts as well.
+    strayed : share of the pixel's counts from photons absorbed in the neighbour.
+    paired : share of the pixel's counts that the neighbour counts too.
     """
 
     strayed: float = 0.0
@@ -33,11 +33,11 @@ class CrossTalk:
 
 @dataclass(frozen=True)
 class Sharing:
-    """Per absorbed photon of each energy, averaged over where in the pixel it is absorbed, (e,) each.
+    """Counts per absorbed photon of each energy, averaged over its position in the pixel, (energies,) each.
 
     counts : counts in all pixels together.
-    strayed : counts in a given neighbour of the pixel that absorbed it (those across corners are put to the four).
-    paired : counts by a pixel and its right neighbour at once (or any other of the four).
+    strayed : counts in one of the four neighbours of the absorbing pixel (which include those across corners).
+    paired : photons that a pixel and one of the four neighbours both count.
     """
 
     counts: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Sharing:
     paired: NDArray[np.float64]
 
     def crosstalk(self, absorbed: ArrayLike) -> CrossTalk:
-        """Average over a spectrum of absorbed photons (e,)."""
+        """Return the average over a spectrum of absorbed photons (energies,)."""
         weight = np.asarray(absorbed, dtype=float)
         counts = float(weight @ self.counts)
         if counts <= 0:
@@ -54,10 +54,10 @@ class Sharing:
 
 
 def sharing(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> Sharing:
-    """Sharing of photons of energies (e,), by quadrature over the place of absorption.
+    """Return the sharing of photons of energies (energies,), by quadrature over the place of absorption.
 
-    A pixel at distance collects the product of two differences of normal distributions, and counts with the
-    probability that this and Gaussian noise pass the threshold; the noise of neighbours is independent. With
+    The charge in a pixel is a product of two differences of normal distributions; the pixel counts with the
+    probability that this charge and Gaussian noise exceed the threshold. The noise of neighbours is independent. With
     ``charge_sigma_um`` 0 every photon stays in its pixel. ValueError for a cloud wider than a quarter of the pixel,
     which would reach beyond the next neighbours.
     """
@@ -66,7 +66,7 @@ def sharing(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> 
     if not 0 <= sigma_um <= pitch_um / 4:
         raise ValueError(
             f"detector.charge_sigma_um: needs 0 to a quarter of the {pitch_um:.4g} um pixel, so that charge reaches "
-            f"the next neighbours alone; got {sigma_um:.4g}"
+            f"only the next neighbours; got {sigma_um:.4g}"
         )
 
     def passes(share: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,7 +76,7 @@ def sharing(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> 
     if sigma_um == 0:
         none = np.zeros(len(energy))
         return Sharing(passes(np.array(1.0)), none, none)
-    # along one axis, from outside the left border to the middle of the pixel; the other half is its mirror image
+    # along one axis, from outside the left border to the middle of the pixel; the other half is symmetric
     border, reach = 0.5 * pitch_um, _REACH_SIGMAS * sigma_um
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     ends = np.array([(-border - reach, -border), (-border, -border + reach), (-border + reach, 0.0)])

@@ -1,7 +1,7 @@
 """The twin's clock: as fast as the computer allows, in real time, or accelerated.
 
-Twin time belongs to the instrument's state; the clock only says how long things take. With ``"fast"`` an exposure of
-90 s passes at once. Otherwise it is waited for, and twin time follows the wall clock also between two commands.
+The instrument's state holds the twin time; the clock only controls the waiting. With ``"fast"`` an exposure of 90 s
+passes at once. Otherwise the clock waits, and twin time follows the wall clock also between commands.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 
 class Clock:
-    """How twin seconds relate to seconds on the wall.
+    """Conversion between twin seconds and wall-clock seconds.
 
     Parameters
     ----------
-    pace : "fast", "real", or twin seconds per second on the wall (60.0: an hour passes in a minute).
-    wall : seconds since the epoch; it has to go on while no process runs.
-    wait : waits on an event for at most so many seconds, true when the event was set.
+    pace : "fast", "real", or twin seconds per wall-clock second (60.0: an hour passes in a minute).
+    wall : returns seconds since the epoch; it must continue while no process runs.
+    wait : waits on an event for at most so many seconds; returns whether the event was set.
 
     Raises
     ------
@@ -46,15 +46,15 @@ class Clock:
             raise ValueError(f'clock: needs "fast", "real" or a positive factor, got {pace!r}')
 
     def elapsed_s(self, since_wall_s: float) -> float:
-        """Twin seconds that passed by themselves since a moment on the wall; none when the clock is fast."""
+        """Return the twin seconds that passed since a wall-clock time; 0 with a fast clock."""
         return 0.0 if self.rate is None else self.away_s(since_wall_s)
 
     def away_s(self, since_wall_s: float) -> float:
-        """Twin seconds since a moment on the wall, one for one when the clock is fast."""
+        """Return the twin seconds since a wall-clock time; with a fast clock they equal wall-clock seconds."""
         return max(0.0, self.wall() - since_wall_s) * (self.rate or 1.0)
 
     def let_pass(self, seconds: float, halt: threading.Event) -> float:
-        """Let twin seconds pass; how many did, fewer than asked for when ``halt`` was set meanwhile."""
+        """Wait for twin seconds; return how many passed, fewer when ``halt`` was set."""
         if self.rate is None or seconds <= 0:
             return max(0.0, seconds)
         began = self.wall()

@@ -1,11 +1,11 @@
-"""Secondary-ion counts of a raster frame: what the beam meets, what is sputtered, ionised, sorted and counted.
+"""Secondary-ion counts of a raster frame.
 
 N = (I t / e) Y c U per pixel: ions x sputter yield x atomic fraction x useful yield (detected per sputtered atom).
 Useful yields fall exponentially with the ionisation energy (Andersen and Hinthorne, Anal. Chem. 45 (1973) 1421).
 
-Redeposition, to first order: a share of what a field sputters lands again within a Gaussian around its origin. It is
-not extracted there but sputtered once more where it landed, so that every atom is counted at most once; what lands
-beside the field is lost.
+Redeposition, to first order: a share of the sputtered atoms lands within a Gaussian around its origin. It is not
+extracted at its origin but sputtered again where it landed, so that every atom counts at most once; atoms that land
+beside the field are lost.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
+from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
@@ -23,7 +24,6 @@ from xrm_sims.patterns import E_CHARGE_C, Raster
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.lithium_enrichment import enriched_between_um3, is_enriched
 from xrm_sims.specimen.materials import Material, atomic_fractions
-from xrm_sims.twin.emission import NO_BINDER, add_ions
 from xrm_sims.twin.milling import core_sigma_um
 from xrm_sims.twin.sector import (
     HYDROGEN_U,
@@ -44,16 +44,17 @@ IONISATION_EV = {
 }  # fmt: skip
 NATURAL_LITHIUM = {name: ISOTOPES[name].abundance for name in ("6Li", "7Li")}
 LITHIUM_BEARING = [Material.LCO, Material.NCA, Material.NCA_BOUNDARY, Material.PILLAR_AVERAGE]
-SUBPIXELS = 2  # per side: where within its pixel the beam is taken to meet the specimen, jittered
+SUBPIXELS = 2  # jittered sampling points per side of a pixel
+NO_BINDER = -1.0
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A raster of the ion or the electron beam as it lies on the specimen.
+    """A raster of the ion or the electron beam on the specimen.
 
     to_specimen : 2 x 3 affine, um; pixel (r, c) lies at u = (c - (C-1)/2) * pixel + centre_u, v likewise with r.
-    drift_um_per_s : how the scan drifts over the specimen (x, y) during a frame.
-    impact_energy_kev : of ions; None for the energy at which the settings' yields hold.
+    drift_um_per_s : drift of the scan over the specimen (x, y) during a frame.
+    impact_energy_kev : of ions; None for the reference energy of the settings' yields.
     """
 
     raster: Raster
@@ -68,18 +69,18 @@ class Scan:
 
     @property
     def primaries_per_pixel(self) -> float:
-        """Ions (or electrons)."""
+        """Ions (or electrons) per pixel."""
         return self.raster.ions_per_pixel(self.current_pa)
 
-    def half_way(self) -> NDArray[np.float64]:
-        """``to_specimen`` in the middle of a frame."""
+    def at_mid_frame(self) -> NDArray[np.float64]:
+        """Return ``to_specimen`` in the middle of a frame."""
         drift_um = 0.5 * self.raster.frame_s * np.asarray(self.drift_um_per_s)
         return np.asarray(self.to_specimen, dtype=float) + np.outer(drift_um, (0.0, 0.0, 1.0))
 
 
 @dataclass(frozen=True)
 class Analyser:
-    """The magnetic sector as it is set; without bias nothing is collected. slit_mm: None for the settings' width."""
+    """State of the magnetic sector; without bias it collects nothing. slit_mm: None for the settings' width."""
 
     bias_v: float
     extraction_v: float
@@ -89,13 +90,13 @@ class Analyser:
 
 
 def useful_yield(element: str, settings: Settings) -> float:
-    """Ions detected per sputtered atom of an element, in its isotopic mixture: Li 4.0e-3, Al 1.5e-3, Co 6.3e-5."""
+    """Return the ions detected per sputtered atom of an element (all isotopes): Li 4.0e-3, Al 1.5e-3, Co 6.3e-5."""
     s = settings.sputtering
     return s.useful_yield_li * float(np.exp(-(IONISATION_EV[element] - IONISATION_EV["Li"]) / s.useful_yield_scale_ev))
 
 
 def pixel_points(scan: Scan, jitter: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """Specimen coordinates (rows, columns, 2) in um of the pixels' centres, each at its own time of the frame.
+    """Return the pixels' centres in specimen coordinates (rows, columns, 2) in um, each at its time in the frame.
 
     ``jitter`` (rows, columns, 2) displaces them by fractions of a pixel along (u, v).
     """
@@ -117,33 +118,31 @@ def ion_sensitivity(
     impact_energy_kev: float | None = None,
     lithium: Mapping[str, float] = NATURAL_LITHIUM,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Counts per incident ion on a flat surface that holds its gallium, before dead time.
+    """Return counts per incident ion on a flat surface with its steady-state gallium, before dead time.
 
-    Every isotope also comes as hydride and as dioxide, and binder sends organic molecules; the slits decide what of it
-    falls on another mass. ``lithium`` gives the abundances of its isotopes.
+    Every isotope also forms hydride and dioxide ions, and binder emits organic molecules; the slits determine their
+    interference with other masses. ``lithium`` gives the abundances of its isotopes.
 
     Returns
     -------
     by_code : (materials, channels), without the aluminium of the binder.
     binder_al : (channels,) per atomic fraction of aluminium in binder.
-    organics : (channels,) molecules from binder, C2H3+ above all.
+    organics : (channels,) molecules from binder, mainly C2H3+.
     """
     sector, s = settings.sector, settings.sputtering
     radii_mm, voltage_v = analyser.collector_radii_mm, analyser.bias_v + analyser.extraction_v
     collected = bias_transmission(analyser.bias_v, sector)
 
+    accepted = partial(
+        accepted_fraction, voltage_v=voltage_v, field_t=analyser.field_t, sector=sector, slit_mm=analyser.slit_mm
+    )
+
     def passed(mass_u: float) -> NDArray[np.float64]:
-        where: dict[str, Any] = {
-            "voltage_v": voltage_v,
-            "field_t": analyser.field_t,
-            "sector": sector,
-            "slit_mm": analyser.slit_mm,
-        }
-        return collected * np.array([accepted_fraction(mass_u, r, **where) for r in radii_mm])
+        return collected * np.array([accepted(mass_u, radius_mm) for radius_mm in radii_mm])
 
     per_atom = {element: np.zeros(len(radii_mm)) for element in IONISATION_EV}
     for name, isotope in ISOTOPES.items():
-        # useful yields count ions behind a well-placed slit of the settings' width
+        # useful yields include the loss at a well-placed slit of the settings' width
         abundance = lithium.get(name, isotope.abundance)
         before_slit = abundance * useful_yield(isotope.element, settings) / centred_fraction(sector)
         arriving = passed(isotope.mass_u)
@@ -172,12 +171,12 @@ def expected_counts(
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Mean secondary ions per pixel (channel, row, column) behind the slits, before the counters.
+    """Return mean secondary ions per pixel (channel, row, column) behind the slits, before the counters.
 
-    Every pixel is met at jittered sub-pixel points, then the maps are blurred by the beam's core and tail.
+    Each pixel is sampled at jittered points, then the maps are blurred by the beam's core and tail.
     """
     by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
-    if settings.specimen.enriched_um:  # a second table after the first
+    if settings.specimen.enriched_um:  # a second table, for enriched lithium, after the first
         by_code = np.concatenate([by_code, _enriched_sensitivity(analyser, settings, scan.impact_energy_kev)])
     raster, lands_again = scan.raster, settings.sputtering.redeposited_fraction
     shape = (len(analyser.collector_radii_mm), *raster.shape)
@@ -185,10 +184,10 @@ def expected_counts(
     for i, j in np.ndindex(SUBPIXELS, SUBPIXELS):
         jitter = (np.array([i, j]) + rng.random((*raster.shape, 2))) / SUBPIXELS - 0.5
         view = surface.look(specimen, pixel_points(scan, jitter).reshape(-1, 2))
-        add_ions(
+        _add_ions(
             view.codes + np.uint8(NUM_MATERIALS) * is_enriched(view.points_um, settings.specimen),
             _binder_aluminium(specimen, view),
-            _gain(view, scan, settings),
+            _relative_emission(view, scan, settings),
             view.sky * view.cos_facet**settings.sputtering.collection_exponent,
             by_code,
             binder_al,
@@ -208,22 +207,24 @@ def expected_counts(
 def _enriched_sensitivity(
     analyser: Analyser, settings: Settings, impact_energy_kev: float | None
 ) -> NDArray[np.float64]:
-    """(materials, channels) counts per incident ion where lithium is enriched in 6Li."""
+    """Return counts per incident ion (materials, channels) where lithium is enriched in 6Li."""
     share = settings.specimen.enriched_6li_share
     return ion_sensitivity(analyser, settings, impact_energy_kev, {"6Li": share, "7Li": 1.0 - share})[0]
 
 
 def _binder_aluminium(specimen: Specimen, view: View) -> NDArray[np.float64]:
-    """(n,) atomic fraction of aluminium in binder, negative where there is none."""
+    """Return the atomic fraction of aluminium in binder (n,); ``NO_BINDER`` in other materials."""
     aluminium = np.full(len(view.codes), NO_BINDER)
     binder = np.flatnonzero(view.codes == Material.BINDER)
     aluminium[binder] = specimen.binder_al_fraction(view.points_um[binder])
     return aluminium
 
 
-def _gain(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
-    """(n,) ions relative to a flat surface in the steady state: tilted facets sputter faster, fresh ones hold less
-    gallium."""
+def _relative_emission(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
+    """Return ions (n,) relative to a flat surface in the steady state.
+
+    Tilted facets sputter faster, and fresh ones hold less gallium.
+    """
     faster = tilt_gain(view.cos_facet, settings)
     energy_kev, raster = scan.impact_energy_kev, scan.raster
     dose_nc_per_um2 = scan.current_pa * 1e-3 * raster.frame_s / raster.area_um2 / area_scale(scan.to_specimen)
@@ -233,9 +234,10 @@ def _gain(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
 
 
 def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
-    """Maps (channel, row, column) blurred by about a Gaussian; what leaves them is lost.
+    """Blur maps (channel, row, column) by an approximate Gaussian; ions that leave the maps are lost.
 
-    Three running means in a row cost the same whatever their width (Wells, IEEE Trans. PAMI 8 (1986) 234).
+    It is a sequence of three running means, whose cost does not depend on the width (Wells, IEEE Trans. PAMI 8 (1986)
+    234).
     """
     width = 2 * max(0, round(0.5 * (np.sqrt(4.0 * sigma_px**2 + 1.0) - 1.0))) + 1
 
@@ -243,7 +245,7 @@ def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
         for axis in (0, 1):
             for _ in range(3):
                 one = uniform_filter1d(one, width, axis=axis, mode="constant")
-        return np.maximum(one, 0.0)  # running sums leave rounding
+        return np.maximum(one, 0.0)  # running sums leave rounding errors
 
     return _each_channel(spread_one, maps)
 
@@ -257,21 +259,21 @@ def raster_frame(
     settings: Settings,
     rng: np.random.Generator,
 ) -> NDArray[np.uint32]:
-    """One frame: counts (channel, row, column), and the surface lowered by what was sputtered for it."""
+    """Return the counts of one frame (channel, row, column) and lower the surface by the sputtered depth."""
     ions = expected_counts(specimen, surface, scan, analyser, settings=settings, rng=rng)
     before_um3, before_um = surface.removed_um3.copy(), surface.heights_um.copy()
-    middle = replace(scan, to_specimen=scan.half_way())
+    middle = replace(scan, to_specimen=scan.at_mid_frame())
     dose_field(specimen, surface, middle, seconds=scan.raster.frame_s, settings=settings)
     removed_um3 = surface.removed_um3 - before_um3
     rich_um3 = enriched_between_um3(before_um, surface.heights_um, surface.pitch_um, settings.specimen)
-    ions *= _left_to_count(ions, removed_um3, rich_um3, scan, analyser, settings)[:, None, None]
+    ions *= _available_share(ions, removed_um3, rich_um3, scan, analyser, settings)[:, None, None]
     dwell_s = scan.raster.dwell_ms * 1e-3
     rate_cps = ions / dwell_s + settings.sector.dark_rate_cps
     counts = rng.poisson(observed_rate_cps(rate_cps, settings.sector.dead_time_ns) * dwell_s)
     return counts.astype(np.uint32)
 
 
-def _left_to_count(
+def _available_share(
     ions: NDArray[np.float64],
     removed_um3: NDArray[np.float64],
     rich_um3: float,
@@ -279,18 +281,18 @@ def _left_to_count(
     analyser: Analyser,
     settings: Settings,
 ) -> NDArray[np.float64]:
-    """(channels,) share of the expected ions that there are atoms for.
+    """Return the share of the expected ions for which there were atoms (channels,).
 
-    It is 1 unless the beam digs so deep within the frame that it runs out of what lay on top: then what all that was
-    removed can give, and no more. Small differences are the map's cells, not a lack of atoms. ``rich_um3`` of what was
-    removed lay in spheres enriched in 6Li.
+    It is 1 unless the beam mills through the top material within the frame; then the removed volume limits the ions.
+    Small differences come from the cells of the height map, not from a lack of atoms. ``rich_um3`` of the removed
+    volume lay in spheres enriched in 6Li.
     """
     by_code, binder_al, organics = ion_sensitivity(analyser, settings, scan.impact_energy_kev)
     if settings.specimen.enriched_um:
         share = min(1.0, rich_um3 / max(removed_um3[LITHIUM_BEARING].sum(), 1e-9))
         enriched = _enriched_sensitivity(analyser, settings, scan.impact_energy_kev)
         by_code += share * np.maximum(enriched - by_code, 0.0)
-    by_code[Material.NCA] = by_code[[Material.NCA, Material.NCA_BOUNDARY]].max(axis=0)  # what is removed counts as NCA
+    by_code[Material.NCA] = by_code[[Material.NCA, Material.NCA_BOUNDARY]].max(axis=0)  # boundaries count as NCA
     by_code[Material.BINDER] += settings.specimen.binder_al_fraction[1] * binder_al + organics
     rates = removal_rates(settings, scan.impact_energy_kev)
     spent_nc = np.divide(removed_um3, rates, out=np.zeros_like(rates), where=rates > 0)
@@ -299,14 +301,14 @@ def _left_to_count(
 
 
 def dose_field(specimen: Specimen, surface: Surface, scan: Scan, *, seconds: float, settings: Settings) -> float:
-    """A scanning beam erodes the raster's field evenly, each material at its own rate; returns the dose in nC."""
+    """Erode the raster's field evenly, each material at its own rate; return the dose in nC."""
     dose_nc = scan.current_pa * 1e-3 * seconds
     surface.erode(specimen, scan.to_specimen, scan.raster, dose_nc, settings, scan.impact_energy_kev)
     return dose_nc
 
 
 def blur_by_beam(maps: NDArray[np.float64], scan: Scan, settings: Settings) -> NDArray[np.float64]:
-    """Maps (channel, row, column) as a beam with a Gaussian core and a weak, wide Gaussian tail sees them."""
+    """Blur maps (channel, row, column) by a beam with a Gaussian core and a weak, wide Gaussian tail."""
     share = settings.ion.tail_fraction
     core_px = core_sigma_um(scan.current_pa, settings, scan.impact_energy_kev) / scan.raster.pixel_um
     tail_px = settings.ion.tail_sigma_nm * 1e-3 / scan.raster.pixel_um
@@ -319,8 +321,33 @@ def blur_by_beam(maps: NDArray[np.float64], scan: Scan, settings: Settings) -> N
 
 
 def _each_channel(
-    filtered: Callable[[NDArray[np.float64]], NDArray[np.float64]], maps: NDArray[np.float64]
+    blur: Callable[[NDArray[np.float64]], NDArray[np.float64]], maps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """A filter of scipy's over each channel of (channel, row, column), in threads: it lets go of the interpreter."""
+    """Apply a filter to each channel of (channel, row, column), in threads (scipy's filters release the GIL)."""
     with ThreadPoolExecutor() as threads:
-        return np.stack(list(threads.map(filtered, maps)))
+        return np.stack(list(threads.map(blur, maps)))
+
+
+@njit(cache=True, parallel=True)
+def _add_ions(  # type: ignore[no-untyped-def]
+    codes, aluminium, gain, share, by_code, binder_al, organics, sputtered, seen, collected
+):
+    """Add one sampling point of each of n pixels to the sums.
+
+    Parameters
+    ----------
+    codes : (n,) materials; aluminium : (n,) atomic fraction in binder, ``NO_BINDER`` elsewhere.
+    gain : (n,) ions relative to a flat surface; share : (n,) share of them that escapes.
+    by_code : (materials, channels) ions per primary; binder_al : (channels,) per fraction of aluminium in binder;
+        organics : (channels,) from binder.
+    sputtered, seen : (channels, n) sums of all ions and of those that escape; collected : (n,) sum of ``share``.
+    """
+    for p in prange(len(codes)):
+        for k in range(len(sputtered)):
+            ions = by_code[codes[p], k]
+            if aluminium[p] >= 0.0:
+                ions += aluminium[p] * binder_al[k] + organics[k]
+            ions *= gain[p]
+            sputtered[k, p] += ions
+            seen[k, p] += ions * share[p]
+        collected[p] += share[p]

@@ -1,9 +1,9 @@
-"""Makes ``spectra.json``, the table behind ``spectrum.py``, with spekpy 2.5 (``pip install xrm-sims[spectra]``).
+"""Make ``spectra.json``, the table of ``spectrum.py``, with spekpy 2.5 (``pip install xrm-sims[spectra]``).
 
-``python -m xrm_sims.twin.make_spectra`` tabulates W, Cu and Cr; further targets that spekpy knows (Mo, Rh, Ag, Au) are
-named behind it, and go into the settings' ``target.materials`` as well. Physics model "casim" (Omar, Andreo and
-Poludniowski 2020), which begins at 10 kV; no filtration, photons above 1 keV. Bremsstrahlung is tabulated over the
-fraction of the maximum energy, so that spectra of neighbouring voltages can be interpolated; lines apart.
+``python -m xrm_sims.twin.make_spectra`` tabulates W, Cu and Cr. Its arguments are further targets of spekpy (Mo, Rh,
+Ag, Au), which the settings' ``target.materials`` must list as well. Physics model "casim" (Omar, Andreo and
+Poludniowski 2020), from 10 kV; no filtration, photons above 1 keV. Bremsstrahlung is tabulated over the fraction of the
+maximum energy, so that neighbouring voltages can be interpolated; lines are separate.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ TARGETS = ("W", "Cu", "Cr")
 VOLTAGES_KV = (10.0, 12.5, 15.0, 17.5, 20.0, 25.0, 30.0)
 TAKE_OFFS_DEG = (10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 FRACTIONS = 120
-_LINES_FROM_DEG = 30.0  # angle at which the lines worth keeping are chosen
+_LINES_FROM_DEG = 30.0  # angle at which the lines are selected
 _LINE_STEP_KEV = 0.01
-_SAME_LINE_KEV = 0.05  # lines nearer than this are one
-_SMALLEST_LINE = 0.002  # of all lines of the target; weaker ones are left out
+_SAME_LINE_KEV = 0.05  # closer lines are merged
+_SMALLEST_LINE = 0.002  # share of all lines of the target; weaker ones are omitted
 
 Lines = dict[float, float]
 
 
 def tube(target: str, voltage_kv: float, take_off_deg: float, step_kev: float, **parts: bool) -> tuple[Any, Any]:
-    """Energies in keV, and photons per cm², mAs and keV at 1 m."""
+    """Return energies in keV, and photons per cm², mAs and keV at 1 m."""
     import spekpy
 
     source = spekpy.Spek(
@@ -39,20 +39,20 @@ def tube(target: str, voltage_kv: float, take_off_deg: float, step_kev: float, *
 
 
 def bremsstrahlung(target: str, voltage_kv: float, take_off_deg: float) -> list[float]:
-    """Photons per cm², mAs and keV at 1 m over equal fractions of the maximum energy."""
+    """Return photons per cm², mAs and keV at 1 m over equal fractions of the maximum energy."""
     energy_kev, fluence_per_kev = tube(target, voltage_kv, take_off_deg, voltage_kv / (8 * FRACTIONS), char=False)
     part = np.minimum((energy_kev / voltage_kv * FRACTIONS).astype(int), FRACTIONS - 1)
     return _rounded(np.bincount(part, fluence_per_kev / 8, FRACTIONS))
 
 
 def lines(target: str, voltage_kv: float, take_off_deg: float) -> Lines:
-    """Photons per cm² and mAs at 1 m by energy."""
+    """Return photons per cm² and mAs at 1 m by energy."""
     energy_kev, fluence_per_kev = tube(target, voltage_kv, take_off_deg, _LINE_STEP_KEV, brem=False)
     return dict(zip(np.round(energy_kev, 4).tolist(), fluence_per_kev * _LINE_STEP_KEV, strict=True))
 
 
 def target_table(target: str) -> dict[str, Any]:
-    """Bremsstrahlung (take-off, voltage, fraction) and lines (take-off, voltage, line) with their energies."""
+    """Return bremsstrahlung (take-off, voltage, fraction) and lines (take-off, voltage, line) with their energies."""
     top = lines(target, VOLTAGES_KV[-1], _LINES_FROM_DEG)
     present = np.array(sorted(e for e, n in top.items() if n > _SMALLEST_LINE * sum(top.values())))
     groups = np.split(present, np.flatnonzero(np.diff(present) > _SAME_LINE_KEV) + 1)

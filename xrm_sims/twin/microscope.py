@@ -1,4 +1,4 @@
-"""The simulated microscope: drivers over one simulator whose state outlives every process that opens it."""
+"""The simulated microscope: all drivers, over one simulator whose state outlives the process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from xrm_sims.twin.surface import Surface
 
 @dataclass(frozen=True)
 class Truth:
-    """What no instrument tells: for tests and validation only.
+    """True values that no instrument can measure; only for tests and validation.
 
     scan_to_specimen : 2 x 3 affine (um) of the present mode, now.
     source_drift_um : twin time in s -> (3,) displacement of the focal spot.
@@ -43,29 +43,29 @@ class Truth:
 
 
 class Microscope:
-    """One instrument with one specimen in it.
+    """One instrument with one specimen.
 
     Parameters
     ----------
-    root : folder of its state; it is made when it is not there.
-    settings : the instrument's fixed facts.
-    seed : of the specimen and of everything random; None takes what is mounted, 1 where nothing is.
+    root : folder of its state; created when it does not exist.
+    settings : fixed properties of the instrument.
+    seed : of the specimen and of all random numbers; None: that of the mounted specimen, 1 when none is.
     clock : "fast", "real", a factor of acceleration, or a :class:`Clock`.
-    sample : name of the specimen; None takes what is mounted, the cathode pillar where nothing is.
-    specimen : an object to mount in place of the one that ``sample`` and ``seed`` describe.
-    reset : forget the stored state and mount a fresh specimen.
+    sample : name of the specimen; None: the mounted one, the cathode pillar when none is.
+    specimen : an object to mount instead of the one that ``sample`` and ``seed`` describe.
+    reset : erase the stored state and mount a fresh specimen.
 
     Raises
     ------
-    InstrumentInUse when another process holds ``root``; ValueError for an unknown sample, or when another specimen is
-    mounted than the one asked for.
+    InstrumentInUse when another process holds ``root``; ValueError for an unknown sample, or when ``sample`` or
+    ``seed`` differ from the mounted specimen.
 
     Notes
     -----
-    Every command is on disk before it returns, so a killed process leaves the instrument as it stood. What goes on
-    without a process is made up for by the next one that opens ``root``: a scan that was being drawn is finished (its
-    frame is lost, its dose is not), and unblanked beams have dosed what they stand on for as long as nobody was there.
-    With a fast clock a second away counts as a second; with all beams blanked it then does not count at all.
+    Every command is on disk before it returns, so a killed process leaves the state after its last command. The next
+    process that opens ``root`` accounts for the time between: it finishes an unfinished scan (the frame is lost, the
+    dose is not), and unblanked beams have dosed their target all the time. With a fast clock this time equals
+    wall-clock time, or 0 when all beams are blanked.
     """
 
     def __init__(
@@ -124,24 +124,22 @@ class Microscope:
         self.eds = EDS(simulator)
 
     def _resume(self) -> None:
-        """Make up for the time since the last acknowledged command."""
+        """Account for the time since the last command: finish an unfinished scan, and dose under unblanked beams."""
         simulator = self._simulator
         state, clock = simulator.state, simulator.clock
         away_s, left_s = clock.away_s(state.wall_s), state.time_s
         if state.scanning is not None:
             device, command, *arguments = state.scanning
             simulator.clock = Clock("fast", wall=clock.wall)
-            with suppress(ValueError):  # other settings than those it began under may refuse it
+            with suppress(ValueError):  # other settings may not allow it any more
                 getattr(getattr(self, device), command)(*arguments)
             state.scanning = None
             simulator.clock = clock
-        if simulator.beams_on or clock.rate is not None:
-            simulator.catch_up(away_s - (state.time_s - left_s))
-        else:
-            simulator.catch_up(0.0)
+        beams_or_clock_on = simulator.beams_on or clock.rate is not None
+        simulator.catch_up(away_s - (state.time_s - left_s) if beams_or_clock_on else 0.0)
 
     def truth(self) -> Truth:
-        """What no instrument tells; the surface is the live one, not a copy."""
+        """Return true values that no instrument can measure; the surface is the live object, not a copy."""
         simulator = self._simulator
         return Truth(
             specimen=simulator.specimen,
@@ -153,12 +151,14 @@ class Microscope:
         )
 
     def disturb(self, reading: str, value: float, *, start_s: float, stop_s: float) -> None:
-        """Script a failure, until this process lets go: ``chamber_pressure_pa``, ``measured_current_na`` (the beam
-        itself, counts and dose included) or ``temperature_c`` has a value from one twin time to another."""
+        """Simulate a failure: a reading has this value between two twin times, until this process ends.
+
+        Readings are ``chamber_pressure_pa``, ``measured_current_na`` (with counts and dose) and ``temperature_c``.
+        """
         self._simulator.disturbances.append(Disturbance(reading, value, start_s, stop_s))
 
     def close(self) -> None:
-        """Let go of the instrument and leave it as it stands; its beams stay as they are."""
+        """Release the instrument; beams and stages stay as they are."""
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The ion beam as a tool: one pass of a pattern that mills or deposits, and the hole that a parked beam digs."""
+"""Milling and deposition with the ion beam: one pass of a pattern, and the hole under a parked beam."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 
 from xrm_sims.patterns import Milled
 from xrm_sims.settings import Settings
+from xrm_sims.twin.sector import FWHM_PER_SIGMA
 from xrm_sims.twin.sputtering import removal_rates
 from xrm_sims.twin.surface import BEAM_REACH, LEAST_SHARE, Beam, Specimen, Surface, flanks, weighted_area_um2
 from xrm_sims.twin.surface_kernels import lower_block
@@ -24,22 +25,22 @@ def mill_pass(
     settings: Settings,
     impact_energy_kev: float | None = None,
 ) -> dict[str, float]:
-    """One pass of a milling pattern.
+    """Draw one pass of a milling pattern.
 
-    Planar patterns lose everything above the plane that the pass's dose gets down to; in others each place gets the
-    dose of its depth. How deep either goes follows from the materials really met, at their own rates, not from the
-    wished depth. Around a pattern the beam's profile at that current leaves flanks, which get their share of the dose.
+    Planar patterns are milled down to a plane that the dose of the pass determines; in other patterns each point gets
+    the dose for its depth. The depth follows from the materials and their rates, not from the nominal depth. Flanks
+    around the pattern get their share of the dose according to the beam's profile.
 
     Parameters
     ----------
     scan_to_specimen : 2 x 3 affine from scan to specimen coordinates, um.
     pattern : its dose at the rate of LCO, divided by its passes, is the dose of one pass.
-    fraction : share of this pass that is drawn, 1 unless it is cut short.
-    impact_energy_kev : of the ions; None for the energy at which the settings' rates hold.
+    fraction : share of this pass that is drawn, 1 unless it was stopped.
+    impact_energy_kev : of the ions; None for the reference energy of the settings' rates.
 
     Returns
     -------
-    dose_nc, seconds, removed_um3, and of planar patterns plane_z_um (specimen frame).
+    dose_nc, seconds, removed_um3, and for planar patterns plane_z_um (specimen frame).
 
     Raises
     ------
@@ -65,10 +66,10 @@ def deposit_pass(
     fraction: float,
     settings: Settings,
 ) -> dict[str, float]:
-    """One pass of a pattern under the platinum precursor: a layer grows in proportion to the dose at each place.
+    """Draw one pass of a pattern under the platinum precursor: a layer grows in proportion to the local dose.
 
-    The rate is a net one: it counts what the ions sputter meanwhile. Arguments as in :func:`mill_pass`; returns
-    dose_nc, seconds, deposited_um3. ValueError also for a pattern beside the mapped surface.
+    The rate is net of what the ions sputter. Arguments and errors are those of :func:`mill_pass`; returns dose_nc,
+    seconds, deposited_um3.
     """
     rate = settings.deposition.rate_um3_per_nc
     drawn = _one_pass(pattern, current_pa, fraction, rate)
@@ -80,7 +81,7 @@ def deposit_pass(
 
 
 def _one_pass(pattern: Milled, current_pa: float, fraction: float, rate_um3_per_nc: float) -> dict[str, float]:
-    """Dose and time of a share of one pass; ValueError for a current or share that is not positive."""
+    """Return dose and time of a share of one pass; ValueError for a current or share that is not positive."""
     if not (np.isfinite(current_pa) and current_pa > 0):
         raise ValueError(f"current_pa: a pattern needs a positive current, got {current_pa}")
     if not 0 < fraction <= 1:
@@ -106,9 +107,9 @@ def dose_spot(
     settings: Settings,
     impact_energy_kev: float | None = None,
 ) -> float:
-    """A parked, unblanked beam digs where it stands (specimen frame); returns the dose in nC.
+    """Mill with a parked beam at a point of the specimen frame; return the dose in nC.
 
-    The hole has the beam's core and tail as its profile; a cell of the height map is the finest detail it can have.
+    The profile of the hole is that of the beam's core and tail, but no finer than a cell of the height map.
     """
     dose_nc = current_pa * 1e-3 * seconds
     beam = [
@@ -126,18 +127,18 @@ def dose_spot(
 
 
 def beam_profile(current_pa: float, settings: Settings, impact_energy_kev: float | None = None) -> Beam:
-    """The beam's core and tail."""
+    """Return the beam's core and tail."""
     tail = settings.ion.tail_fraction
     core_um = float(core_sigma_um(current_pa, settings, impact_energy_kev))
     return (1.0 - tail, core_um), (tail, 1e-3 * settings.ion.tail_sigma_nm)
 
 
 def core_sigma_um(current_pa: float, settings: Settings, impact_energy_kev: float | None = None) -> float:
-    """Standard deviation of the beam's core; its FWHM follows current and impact energy by power laws."""
+    """Return the standard deviation of the beam's core; its FWHM follows power laws of current and impact energy."""
     ion, reference_kev = settings.ion, settings.sputtering.reference_kev
     fwhm_nm = ion.core_fwhm_nm * max(current_pa / ion.core_current_pa, 0.0) ** ion.core_growth
     fwhm_nm *= (reference_kev / (impact_energy_kev or reference_kev)) ** ion.core_energy_exponent
-    return fwhm_nm * 1e-3 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
+    return fwhm_nm * 1e-3 / FWHM_PER_SIGMA
 
 
 def _plane_reached(
@@ -150,9 +151,10 @@ def _plane_reached(
     impact_energy_kev: float | None,
     beam: Beam,
 ) -> float:
-    """Height down to which ``dose_nc`` clears a pattern: root of the dose that all solid above a plane takes.
+    """Return the height of the plane down to which ``dose_nc`` mills a pattern.
 
-    Found on every n-th cell of the map, so that a pass costs the same whatever the size of its pattern.
+    It is the root of the dose for all material above a plane, computed on every n-th cell of the map, so that the cost
+    of a pass does not depend on the size of its pattern.
     """
     rows, columns, share = surface.cells(scan_to_specimen, pattern, beam)
     stride = max(1, round(np.sqrt((share > LEAST_SHARE).sum()) / settings.surface.milling_columns))
@@ -169,18 +171,8 @@ def _plane_reached(
     def excess_nc_per_um2(z_um: float) -> float:
         cleared = heights.copy()
         limit, floor_um = flanks(heights, share, z_um)
-        removed_um = lower_block(
-            specimen.solids,
-            cleared,
-            deposit.copy(),
-            np.zeros_like(cleared),
-            first_y,
-            first_x,
-            step_um,
-            limit,
-            floor_um,
-            rates,
-        ).sum(axis=0)
+        block = cleared, deposit.copy(), np.zeros_like(cleared)
+        removed_um = lower_block(specimen.solids, *block, first_y, first_x, step_um, limit, floor_um, rates).sum(axis=0)
         return float(removed_um @ dose_per_um3) / share.sum() - available
 
     highest = float(heights[share > LEAST_SHARE].max())

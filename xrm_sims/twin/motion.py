@@ -1,4 +1,4 @@
-"""What moves although nobody asked for it: drift of the focal spot in time, run-out of the rotation stage."""
+"""Unwanted motion: drift of the focal spot with time, and run-out of the rotation stage."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from xrm_sims.settings import Motion
 
-_STEP_S = 60.0  # of the random walk; in between it is interpolated
-_CHUNK = 256  # steps drawn from one hashed seed
+_STEP_S = 60.0  # of the random walk; positions between steps are interpolated
+_CHUNK = 256  # steps drawn from one seed
 _HARMONICS = 8
 
 
 class SourceDrift:
-    """Path of the focal spot relative to where it should be, the same for a seed in whatever order it is asked.
+    """Path of the focal spot relative to its nominal position; it depends only on seed and time.
 
-    A steady drift in a seeded direction, a random walk of the same size after one hour, and an exponential approach
-    to thermal equilibrium since twin time 0.
+    It is the sum of a steady drift in a random direction, a random walk of the same size after one hour, and an
+    exponential approach to thermal equilibrium from twin time 0.
     """
 
     def __init__(self, settings: Motion, seed: int) -> None:
@@ -31,7 +31,7 @@ class SourceDrift:
         self._chunks: list[NDArray[np.float64]] = []
 
     def at(self, time_s: float) -> NDArray[np.float64]:
-        """(3,) displacement along x, y, z in um of the laboratory; ValueError before time 0."""
+        """Return the displacement (3,) along x, y, z of the laboratory in um; ValueError before time 0."""
         if not time_s >= 0:
             raise ValueError(f"time_s: needs a twin time of 0 s or later, got {time_s}")
         hours = time_s / 3600.0
@@ -41,7 +41,7 @@ class SourceDrift:
         return self._steady_um_per_h * hours + self._thermal_um * settled + walk
 
     def _walk(self, step: int) -> NDArray[np.float64]:
-        """Where the random walk stands after ``step`` steps."""
+        """Return the position of the random walk after ``step`` steps."""
         sigma_um = 1e-3 * self._settings.drift_nm_per_h * np.sqrt(_STEP_S / 3600.0 / 3.0)
         while len(self._chunks) <= step // _CHUNK:
             number = len(self._chunks)
@@ -52,10 +52,10 @@ class SourceDrift:
 
 
 def settling(settings: Motion, seed: int, moves_s: Sequence[float], first: int, time_s: float) -> NDArray[np.float64]:
-    """(3,) displacement in um of the focal spot at a time, after changes of mode or target at ``moves_s`` (ascending).
+    """Return the displacement (3,) in um of the focal spot after changes of mode or target at ``moves_s`` (ascending).
 
-    Each change warms another part of the instrument: from where it is, the spot approaches a new equilibrium,
-    exponentially. ``first`` is the number of the first of the changes listed, which says where its equilibrium lies.
+    Each change warms another part of the instrument, and the spot approaches a new equilibrium exponentially.
+    ``first`` is the number of the first change in the list; the number of a change determines its equilibrium.
     """
     at_um = equilibrium = _equilibrium(settings, seed, first - 1)
     since_s = 0.0
@@ -74,7 +74,7 @@ def _approach(
 
 
 def _equilibrium(settings: Motion, seed: int, number: int) -> NDArray[np.float64]:
-    """Where the spot comes to rest after a change; nowhere else than before as long as there was none."""
+    """Return the equilibrium of the spot after a change; 0 before the first one."""
     if number < 0:
         return np.zeros(3)
     direction = np.random.default_rng([seed, 5, number]).normal(size=3)
@@ -93,6 +93,6 @@ class RunOut:
         self._cosine, self._sine = 1e-3 * settings.runout_nm * draws / rms[:, None]
 
     def at(self, angle_deg: float) -> NDArray[np.float64]:
-        """(3,) displacement along x, y, z in um of the laboratory."""
+        """Return the displacement (3,) along x, y, z of the laboratory in um."""
         phase = np.radians(angle_deg % 360.0) * np.arange(1, _HARMONICS + 1)
         return self._cosine @ np.cos(phase) + self._sine @ np.sin(phase)

@@ -1,4 +1,4 @@
-"""Refraction in the specimen, which shows as bright and dark fringes along edges (in-line phase contrast)."""
+"""In-line phase contrast: refraction makes bright and dark fringes along edges."""
 
 from __future__ import annotations
 
@@ -18,18 +18,12 @@ def wavelength_um(energy_kev: float) -> float:
 
 
 def defocus_um(xray: XrayGeometry) -> float:
-    """Effective propagation distance in the object plane, source_object (M - 1) / M."""
+    """Return the effective propagation distance in the object plane, source_object (M - 1) / M."""
     return 1e3 * xray.source_object_mm * (1 - xray.source_object_mm / xray.source_detector_mm)
 
 
-def fresnel_length_um(energy_kev: float, xray: XrayGeometry) -> float:
-    """Finest structure of which the fringe is still the second derivative: sqrt(wavelength times distance), 0.235 um at
-    9 keV."""
-    return float(np.sqrt(wavelength_um(energy_kev) * defocus_um(xray)))
-
-
 def refractive_decrement(material: Material, energy_kev: float, specimen: Specimen) -> float:
-    """delta of the refractive index n = 1 - delta + i beta, from the elements by mass (xraylib)."""
+    """Return delta of the refractive index n = 1 - delta + i beta, from mass fractions (xraylib)."""
     density = density_g_cm3(material, specimen)
     return sum(
         share * density * (1.0 - xraylib.Refractive_Index_Re(symbol, energy_kev, 1.0))
@@ -40,12 +34,11 @@ def refractive_decrement(material: Material, energy_kev: float, specimen: Specim
 def edge_contrast(
     refraction_um: NDArray[np.float32], energy_kev: float, pitch_um: float, xray: XrayGeometry
 ) -> NDArray[np.float32]:
-    """Relative change of intensity (rows, columns) by refraction, from path length times decrement in um.
+    """Return the relative change of intensity (rows, columns) by refraction, from path length times decrement in um.
 
-    The transport of intensity, z times the Laplacian of the projected decrement (Teague 1983), rolled off beyond the
-    Fresnel length by sin(chi) / chi with chi = pi wavelength z k², as the contrast transfer of a phase object has it
-    (Guigay 1977). Both hold for weak fringes: none takes away more than all there is, or adds more than that.
-    ``pitch_um`` is the pixel in the object plane.
+    Transport of intensity, z times the Laplacian of the projected decrement (Teague 1983), reduced beyond the Fresnel
+    length by sin(chi) / chi with chi = pi wavelength z k², the contrast transfer of a phase object (Guigay 1977). Both
+    hold for weak fringes, so the change is limited to -1 and 1. ``pitch_um`` is the pixel in the object plane.
     """
     rows, columns = refraction_um.shape
     mirrored = np.pad(refraction_um, ((0, rows), (0, columns)), mode="symmetric")

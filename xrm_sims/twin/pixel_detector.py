@@ -1,4 +1,4 @@
-"""From mean photons per pixel to what the photon-counting detector reads out."""
+"""Counts of the photon-counting detector, drawn from the mean counts of each pixel."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xrm_sims.settings import Settings
 from xrm_sims.twin.charge_sharing import CrossTalk
 from xrm_sims.twin.xray import bin_pixels, binned_shape
 
-_STREAMS = 8  # of random numbers in one frame, whatever the number of threads
+_STREAMS = 8  # streams of random numbers in one frame, independent of the number of threads
 _ALONE = CrossTalk()
 
 
 class PixelDetector:
-    """One WidePIX: its seeded gain map and bad pixels, and its readout. Reading changes nothing in it."""
+    """One WidePIX: gain map and bad pixels from a seed, and readout. It has no state."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self._settings = settings.detector
@@ -44,11 +44,11 @@ class PixelDetector:
         rng: np.random.Generator,
         crosstalk: CrossTalk = _ALONE,
     ) -> NDArray[np.uint32]:
-        """Counts (rows, columns) drawn for the ``expected`` counts per binned pixel.
+        """Draw counts (rows, columns) for the ``expected`` counts per binned pixel.
 
-        Gain, dead time, dark and hot pixels and the end of the counter all act on each physical pixel; binning adds
-        what these read. The counts of one pixel are a Poisson number; those of neighbours go together as ``crosstalk``
-        says, because each photon that two of them count is drawn once. ValueError for a wrong shape or exposure.
+        Gain, dead time, darks, hot pixels and counter depth act on each physical pixel; binning adds the readings.
+        The counts of a pixel are a Poisson number; ``crosstalk`` correlates neighbours, because a photon that two of
+        them count is drawn once. ValueError for a wrong shape or exposure.
         """
         photons = np.asarray(expected, dtype=np.float32)
         wanted = binned_shape(self._settings.rows, self._settings.columns, binning)
@@ -64,25 +64,25 @@ class PixelDetector:
         end = 2**counter_depth_bits - 1
         largest = float(mean.max())
         if largest + 10 * np.sqrt(largest) + 10 < end:
-            # no counter can reach its end, and a sum of Poisson numbers is a Poisson number
+            # no counter can overflow, and a sum of Poisson numbers is a Poisson number
             return _draw(mean, lit, crosstalk.paired, binning, rng).astype(np.uint32)
         counts = _draw(mean, lit, crosstalk.paired, 1, rng)
         return bin_pixels(np.minimum(counts, end), binning).astype(np.uint32)
 
     def _live(self, mean: NDArray[np.float32], exposure_s: float) -> NDArray[np.float32]:
-        """Share of the events n that is counted with dead time tau: 1 / (1 + n tau / T), or exp(-n tau / T) when
-        every event prolongs it (paralyzable)."""
+        """Return the counted share of n events with dead time tau: 1 / (1 + n tau / T), or exp(-n tau / T) for a
+        paralyzable counter, whose dead time every event prolongs."""
         dead = mean * np.float32(1e-9 * self._settings.dead_time_ns / exposure_s)
         return np.asarray(np.exp(-dead) if self._settings.paralyzable else 1 / (1 + dead), np.float32)
 
     def dark_expected(self, *, exposure_s: float, binning: int) -> NDArray[np.float32]:
-        """Mean counts (rows, columns) per binned pixel without beam."""
+        """Return mean counts (rows, columns) per binned pixel without beam."""
         return bin_pixels(self._dark_cps * np.float32(exposure_s), binning)
 
     def bad_pixels(self, binning: int) -> NDArray[np.bool_]:
-        """(rows, columns): True where a binned pixel holds a hot pixel, or at least half of its pixels are dead.
+        """Return the mask (rows, columns) of binned pixels with a hot pixel, or with at least half of them dead.
 
-        Fewer dead pixels only lower its gain, which the flat image corrects.
+        Fewer dead pixels only lower the gain, which the flat image corrects.
         """
         binned_shape(self._settings.rows, self._settings.columns, binning)
         dead = bin_pixels(self._dead.astype(np.int64), binning)
@@ -90,7 +90,7 @@ class PixelDetector:
 
 
 def _strayed(photons: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Means after each pixel has given ``share`` to each of its four neighbours; those at the rim mirror themselves."""
+    """Return the means after each pixel gave ``share`` to each of its four neighbours; the rim is mirrored."""
     if share == 0:
         return photons
     around = np.pad(photons, 1, mode="edge")
@@ -101,10 +101,10 @@ def _strayed(photons: NDArray[np.float32], share: float) -> NDArray[np.float32]:
 def _draw(
     mean: NDArray[np.float32], lit: NDArray[np.float32], paired: float, binning: int, rng: np.random.Generator
 ) -> NDArray[Any]:
-    """Counts (rows, columns) after binning, for means per physical pixel of which ``lit`` are due to photons.
+    """Draw counts (rows, columns) after binning for means per physical pixel; ``lit`` is the part due to photons.
 
-    Photons that a pixel and its right or upper neighbour both count are Poisson numbers of their own (marking theorem):
-    they are drawn once and counted on both sides, twice within a binned pixel, and the rest is drawn alone.
+    Photons that a pixel and its right or upper neighbour both count are Poisson numbers of their own (marking theorem).
+    They are drawn once and counted on both sides (twice within a binned pixel); the rest is drawn separately.
     """
     if paired == 0:
         return poisson(bin_pixels(mean, binning), rng)
@@ -122,7 +122,7 @@ def _draw(
 
 
 def _both_sides(pairs: NDArray[Any], axis: int) -> NDArray[Any]:
-    """What pairs with the next pixel along an axis bring to this one and to that one."""
+    """Add the counts shared with the next pixel along an axis to both pixels."""
     total = pairs.copy()
     here, there = (np.s_[:, 1:], np.s_[:, :-1]) if axis else (np.s_[1:], np.s_[:-1])
     total[here] += pairs[there]
@@ -130,8 +130,7 @@ def _both_sides(pairs: NDArray[Any], axis: int) -> NDArray[Any]:
 
 
 def poisson(mean: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Poisson numbers of the given means: blocks with a stream of their own each, drawn by as many threads as Numba
-    uses."""
+    """Draw Poisson numbers of the given means in parallel blocks, each with a random stream of its own."""
     flat = mean.ravel()
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:
         parts = list(pool.map(lambda s, m: s.poisson(m), rng.spawn(_STREAMS), np.array_split(flat, _STREAMS)))

@@ -1,4 +1,4 @@
-"""Double-focusing magnetic sector: where each mass lands and what share of it a collector's slit takes.
+"""Double-focusing magnetic sector: position of each mass, and its transmission through a collector's slit.
 
 Radius in the field: r = sqrt(2 m V / q) / B (singly charged ions, V the whole acceleration: stage bias plus
 extraction). On a Mattauch-Herzog focal plane a mass of radius r lies at sqrt(2) r from the entrance (Mattauch and
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from xrm_sims.patterns import E_CHARGE_C
+from xrm_sims.patterns import E_CHARGE_C, require_positive
 from xrm_sims.settings import Sector, Settings
 
 ATOMIC_MASS_KG = 1.66053906660e-27  # CODATA 2018
@@ -31,7 +31,7 @@ class Isotope:
 
 
 # Masses: AME2020 (Wang et al., Chin. Phys. C 45 (2021) 030003). Abundances: IUPAC 2013 representative values
-# (Meija et al., Pure Appl. Chem. 88 (2016) 293); lithium from the LSVEC-scale value 7.59 %, not the interval's middle.
+# (Meija et al., Pure Appl. Chem. 88 (2016) 293); lithium from the LSVEC-scale value 7.59 %, not the mid-interval.
 ISOTOPES: dict[str, Isotope] = {
     "6Li": Isotope("Li", 6.015123, 0.0759),
     "7Li": Isotope("Li", 7.016003, 0.9241),
@@ -61,22 +61,22 @@ MOLECULES_U = {"C2H3": 27.023475, "CHN": 27.010899, "C3H7O": 59.049690}  # of 12
 
 
 def radius_for(mass_u: float, voltage_v: float, field_t: float) -> float:
-    """Radius in mm of a singly charged mass: 7Li at 3 kV and 0.5 T bends on 41.77 mm.
+    """Return the radius in mm of a singly charged mass: 41.77 mm for 7Li at 3 kV and 0.5 T.
 
     Raises ValueError for a mass, voltage or field that is not positive.
     """
-    _positive(mass_u=mass_u, voltage_v=voltage_v, field_t=field_t)
+    require_positive(mass_u=mass_u, voltage_v=voltage_v, field_t=field_t)
     return 1e3 * math.sqrt(2.0 * mass_u * ATOMIC_MASS_KG * voltage_v / E_CHARGE_C) / field_t
 
 
 def mass_at(radius_mm: float, voltage_v: float, field_t: float) -> float:
-    """Mass in u that bends on ``radius_mm``: the inverse of :func:`radius_for`, same refusals."""
-    _positive(radius_mm=radius_mm, voltage_v=voltage_v, field_t=field_t)
+    """Return the mass in u on ``radius_mm``: the inverse of :func:`radius_for`, with the same errors."""
+    require_positive(radius_mm=radius_mm, voltage_v=voltage_v, field_t=field_t)
     return (radius_mm * 1e-3 * field_t) ** 2 * E_CHARGE_C / (2.0 * voltage_v * ATOMIC_MASS_KG)
 
 
 def focal_position_mm(radius_mm: float) -> float:
-    """Place on the focal plane, counted from the magnet's entrance."""
+    """Return the position on the focal plane, measured from the magnet's entrance."""
     return FOCAL_PER_RADIUS * radius_mm
 
 
@@ -89,10 +89,10 @@ def accepted_fraction(
     sector: Sector,
     slit_mm: float | None = None,
 ) -> float:
-    """Share (0 to 1) of an ion current of one mass that passes the slit of a collector.
+    """Return the share (0 to 1) of an ion current of one mass that passes the slit of a collector.
 
-    The image is a Gaussian of FWHM sqrt(2) r / (2 R); the slit is ``slit_mm`` (default: the settings') wide at the
-    reference radius and scaled with its radius elsewhere, which keeps the resolving power the same for all masses.
+    The image is a Gaussian of FWHM sqrt(2) r / (2 R). The slit is ``slit_mm`` (default: the settings') wide at the
+    reference radius and scales with its radius, so that the resolving power is the same for all masses.
     """
     if voltage_v <= 0:
         return 0.0
@@ -105,18 +105,18 @@ def accepted_fraction(
 
 
 def centred_fraction(sector: Sector) -> float:
-    """Share of a mass that passes the settings' slit when its collector stands right: what useful yields include."""
+    """Return the transmission of a well-placed slit of the settings' width, which useful yields include."""
     sigma_mm = FOCAL_PER_RADIUS * sector.slit_reference_radius_mm / (2.0 * sector.resolving_power * FWHM_PER_SIGMA)
     return math.erf(0.5 * sector.slit_mm / (math.sqrt(2.0) * sigma_mm))
 
 
 def bias_transmission(bias_v: float, sector: Sector) -> float:
-    """Share of the secondary ions that the extraction collects: 1 at the working bias, 0 with the stage at ground."""
+    """Return the share of the secondary ions that is extracted: 1 at the working bias, 0 with a grounded stage."""
     return min(max(bias_v, 0.0) / sector.full_transmission_bias_v, 1.0)
 
 
 def collector_radii(channels: Sequence[str], settings: Settings) -> list[float]:
-    """Calculated radii in mm for isotopes ("7Li", "59Co") at the settings' voltages and field.
+    """Return radii in mm for isotopes ("7Li", "59Co") at the settings' voltages and field.
 
     Raises ValueError naming an isotope that is not in the table.
     """
@@ -129,11 +129,5 @@ def collector_radii(channels: Sequence[str], settings: Settings) -> list[float]:
 
 
 def observed_rate_cps(rate_cps: NDArray[np.float64], dead_time_ns: float) -> NDArray[np.float64]:
-    """Non-paralyzable counter: n = r / (1 + r tau) (Knoll, Radiation Detection and Measurement, ch. 4)."""
+    """Return the rate of a non-paralyzable counter: r / (1 + r tau) (Knoll, Radiation Detection and Measurement)."""
     return rate_cps / (1.0 + rate_cps * dead_time_ns * 1e-9)
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: needs a positive number, got {value}")

@@ -1,6 +1,6 @@
-"""The specimens that can be mounted, by name.
+"""Specimens that can be mounted, by name.
 
-``cathode_pillar`` is drawn from the instrument's own seed, ``cathode_pillar:7`` from seed 7.
+``cathode_pillar`` uses the instrument's own seed, ``cathode_pillar:7`` seed 7.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SAMPLES: dict[str, Callable[[int, Specimen], Any]] = {"cathode_pillar": CathodeP
 
 
 def check_sample(name: str) -> None:
-    """ValueError naming the known ones when there is no such specimen, or saying what its seed should be."""
+    """Raise ValueError for an unknown specimen or a wrong seed."""
     kind, colon, seed = name.partition(":")
     if kind not in SAMPLES:
         raise ValueError(f"sample: there is no {name!r}; known are {', '.join(sorted(SAMPLES))}")
@@ -26,9 +26,9 @@ def check_sample(name: str) -> None:
 
 @lru_cache(maxsize=4)
 def make_specimen(name: str, seed: int, settings: Specimen) -> Any:
-    """The specimen called ``name``, drawn from ``seed`` unless it names its own.
+    """Return the specimen ``name``, drawn from ``seed`` unless the name contains a seed.
 
-    No beam changes it (what ions take and leave is the surface's), so instruments of one process may share it.
+    Beams change only the surface, never this object, so instruments of one process may share it.
     """
     check_sample(name)
     kind, _, own_seed = name.partition(":")

@@ -1,4 +1,4 @@
-"""What leaves the X-ray target and what the silicon sensor counts of it."""
+"""X-ray spectrum of the target, and efficiency of the silicon sensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xrm_sims.settings import Detector, Settings
 from xrm_sims.twin.charge_sharing import sharing
 
-# Bremsstrahlung is gathered into bins that never straddle the K edges of Fe, Co and Ni.
+# Bins of the bremsstrahlung; the K edges of Fe, Co and Ni are bin edges.
 _K_EDGES_KEV = tuple(xraylib.EdgeEnergy(z, xraylib.K_SHELL) for z in (26, 27, 28))
 _BIN_EDGES_KEV = np.array(
     sorted((1, 2, 3, 4, 5, 6, *_K_EDGES_KEV, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22.5, 25, 27.5, 30))
@@ -28,36 +28,31 @@ def _table() -> dict[str, Any]:
 
 
 def target_materials() -> tuple[str, ...]:
-    """Targets there is a table for."""
+    """Return the tabulated targets."""
     return tuple(_table()["targets"])
 
 
 def emission(
     target: str, voltage_kv: float, take_off_deg: float = 30.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Energies (n,) in keV and photons per cm² and mAs at 1 m (n,), above 1 keV: bremsstrahlung bins, then lines.
+    """Return energies (n,) in keV and photons per cm² and mAs at 1 m (n,), above 1 keV: bremsstrahlung, then lines.
 
-    Between the tabulated voltages and take-off angles both parts are interpolated, bremsstrahlung at equal fractions
-    of the maximum energy. ValueError for a target without a table, and outside the voltages and angles of the table.
+    Both are interpolated between the tabulated voltages and take-off angles, bremsstrahlung at equal fractions of the
+    maximum energy. ValueError for a target without a table, and outside the voltages and angles of the table.
     """
     if target not in target_materials():
         raise ValueError(
-            f"target: needs one of {', '.join(target_materials())}, got {target!r}; what another material emits is not "
-            "tabulated (python -m xrm_sims.twin.make_spectra adds it)"
+            f"target: needs one of {', '.join(target_materials())}, got {target!r}; "
+            "python -m xrm_sims.twin.make_spectra tabulates other materials"
         )
     voltages_kv, take_offs_deg = (np.array(_table()[name], float) for name in ("voltages_kv", "take_offs_deg"))
-    _within(
-        "voltage_kv",
-        voltage_kv,
-        voltages_kv,
-        "kV",
-        "slower electrons make next to no photons above a detector's threshold",
-    )
-    _within("take_off_deg", take_off_deg, take_offs_deg, "deg", "a flatter exit lies in the target's own roughness")
+    slow = "slower electrons make next to no photons above a detector's threshold"
+    _within("voltage_kv", voltage_kv, voltages_kv, "kV", slow)
+    _within("take_off_deg", take_off_deg, take_offs_deg, "deg", "at a flatter exit the target's roughness dominates")
     table = _table()["targets"][target]
 
     def tabulated(part: str) -> NDArray[np.float64]:
-        """(voltage, ...) at the take-off angle."""
+        """Return a table (voltage, ...) at the take-off angle."""
         return _between(np.array(table[part]), take_offs_deg, take_off_deg)
 
     shape = _between(tabulated("bremsstrahlung") * voltages_kv[:, None], voltages_kv, voltage_kv)
@@ -72,9 +67,9 @@ def emission(
 
 
 def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: float) -> tuple[Any, Any]:
-    """Energies (n,) in keV and photons per second (n,) that reach one detector pixel on the axis.
+    """Return energies (n,) in keV and photons per second (n,) at one detector pixel on the axis.
 
-    It falls with the square of the source-detector distance: 22.8 photons/s for W, 30 kV, 400 nA at 440 mm.
+    The sum is 22.8 photons/s for W, 30 kV and 400 nA at 440 mm, and falls with the square of the distance.
     """
     energies, fluence = emission(target, voltage_kv, settings.source.take_off_deg)
     area_cm2 = (0.1 * settings.detector.pixel_mm) ** 2
@@ -83,20 +78,20 @@ def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: f
 
 
 def absorbed_fraction(energy_kev: ArrayLike, detector: Detector) -> NDArray[np.float64]:
-    """Probability that a photon is absorbed in the silicon: 1 - exp(-mu d)."""
+    """Return the probability that a photon is absorbed in the silicon: 1 - exp(-mu d)."""
     energy = np.asarray(energy_kev, dtype=float)
     per_g = np.array([xraylib.CS_Total(14, float(e)) for e in energy.ravel()]).reshape(energy.shape)
     return -np.expm1(-per_g * _SILICON_G_CM3 * detector.sensor_um * 1e-4)
 
 
 def detection_efficiency(energy_kev: ArrayLike, detector: Detector, threshold_kev: float) -> NDArray[np.float64]:
-    """Mean counts per photon: absorbed in the silicon, above the noisy threshold, and none, one or several times
-    where pixels share its charge."""
+    """Return the mean counts per photon: absorption in the silicon, noisy threshold, and charge sharing."""
     energy = np.asarray(energy_kev, dtype=float)
     return absorbed_fraction(energy, detector) * sharing(energy, detector, threshold_kev).counts
 
 
 def _within(name: str, value: float, tabulated: NDArray[np.float64], unit: str, reason: str) -> None:
+    """Raise ValueError outside the table; ``reason`` explains its lower end."""
     if not tabulated[0] <= value <= tabulated[-1]:
         raise ValueError(
             f"{name}: the table of spectra reaches from {tabulated[0]:.4g} to {tabulated[-1]:.4g} {unit}, got "
@@ -105,7 +100,7 @@ def _within(name: str, value: float, tabulated: NDArray[np.float64], unit: str, 
 
 
 def _between(rows: NDArray[np.float64], at: NDArray[np.float64], where: float) -> NDArray[np.float64]:
-    """``rows`` (n, ...) tabulated at ``at`` (n,), interpolated."""
+    """Interpolate ``rows`` (n, ...), tabulated at ``at`` (n,)."""
     k = min(int(np.searchsorted(at, where, side="right")) - 1, len(at) - 2)
     weight = (where - at[k]) / (at[k + 1] - at[k])
     return (1 - weight) * rows[k] + weight * rows[k + 1]

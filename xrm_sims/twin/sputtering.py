@@ -1,7 +1,6 @@
-"""What one gallium ion takes away: yields and removal rates by material, impact energy and tilt, and what the gallium
-that stays behind does to the ion yield.
+"""Sputter yields and removal rates by material, impact energy and tilt, and the effect of implanted gallium.
 
-The settings' tables hold at their reference energy and normal incidence; everything here is relative to them.
+The settings' tables hold at their reference energy and normal incidence; the functions here scale them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ GALLIUM_Z, GALLIUM_U = 31, 68.925574  # the beam is 69Ga (AME2020)
 
 
 def by_material(lco: float, nca: float, binder: float, metal: float, average: float) -> NDArray[np.float64]:
-    """(materials,) table of a property given by kind of material; carbon counts as binder, free space gets 0."""
+    """Return a table (materials,) of a property; carbon counts as binder, free space gets 0."""
     table = np.zeros(NUM_MATERIALS)
     table[Material.LCO] = lco
     table[[Material.NCA, Material.NCA_BOUNDARY]] = nca
@@ -33,7 +32,7 @@ def by_material(lco: float, nca: float, binder: float, metal: float, average: fl
 
 
 def sputter_yields(settings: Settings, impact_energy_kev: float | None = None) -> NDArray[np.float64]:
-    """(materials,) atoms per incident ion; the pillar's average sputters like the mean of its active materials."""
+    """Return atoms per incident ion (materials,); the pillar's average is the mean of the active materials."""
     s = settings.sputtering
     at_reference = by_material(
         s.yield_lco, s.yield_nca, s.yield_binder, s.yield_metal, 0.5 * (s.yield_lco + s.yield_nca)
@@ -42,7 +41,7 @@ def sputter_yields(settings: Settings, impact_energy_kev: float | None = None) -
 
 
 def removal_rates(settings: Settings, impact_energy_kev: float | None = None) -> NDArray[np.float64]:
-    """(materials,) um^3 per nC. Doses per volume add up, so the pillar's average is a harmonic mean by volume."""
+    """Return um^3 per nC (materials,). Doses per volume add, so the pillar's average is a harmonic mean by volume."""
     s, shares = settings.sputtering, settings.specimen
     dose_per_um3 = (
         shares.fraction_lco / s.rate_lco_um3_per_nc
@@ -60,7 +59,7 @@ def removal_rates(settings: Settings, impact_energy_kev: float | None = None) ->
 
 
 def energy_gain(settings: Settings, impact_energy_kev: float | None = None) -> NDArray[np.float64]:
-    """(materials,) yields relative to those at the reference energy, which None stands for.
+    """Return yields (materials,) relative to those at the reference energy; None stands for that energy.
 
     Raises ValueError for an energy that is not positive.
     """
@@ -83,8 +82,11 @@ def energy_gain(settings: Settings, impact_energy_kev: float | None = None) -> N
 def relative_yield(
     energy_kev: float, ion_z: int, ion_u: float, target_z: float, target_u: float, binding_ev: float
 ) -> float:
-    """Sputter yield at normal incidence up to a factor of ion and target: Yamamura and Tawara, At. Data Nucl. Data
-    Tables 62 (1996) 149, eqs. 15 to 20; Thomas-Fermi nuclear stopping, electronic stopping, threshold."""
+    """Return the sputter yield at normal incidence, without the factor that depends only on ion and target.
+
+    Yamamura and Tawara, At. Data Nucl. Data Tables 62 (1996) 149, eqs. 15 to 20: Thomas-Fermi nuclear stopping,
+    electronic stopping, threshold.
+    """
     energy_ev, mass_sum_u = 1e3 * energy_kev, ion_u + target_u
     transfer = 4.0 * ion_u * target_u / mass_sum_u**2
     heavy_ion = ion_u >= target_u
@@ -102,9 +104,9 @@ def relative_yield(
 
 
 def tilt_gain(cos_tilt: ArrayLike, settings: Settings) -> NDArray[np.float64]:
-    """Sputter yield relative to normal incidence, x^f exp(-f cos(optimum) (x - 1)) with x = 1 / cos(tilt).
+    """Return the sputter yield relative to normal incidence, x^f exp(-f cos(optimum) (x - 1)) with x = 1 / cos(tilt).
 
-    Yamamura, Radiat. Eff. 55 (1981) 49: it rises to the optimal angle, 4.5 times at 77.5 degrees, and falls to grazing.
+    Yamamura, Radiat. Eff. 55 (1981) 49: maximum of 4.5 at 77.5 degrees, then a fall to grazing incidence.
     """
     s = settings.sputtering
     x = 1.0 / np.maximum(np.asarray(cos_tilt, dtype=float), 1e-3)
@@ -118,15 +120,15 @@ def implantation_gain(
     sputter_yield: NDArray[np.float64],
     settings: Settings,
 ) -> NDArray[np.float64]:
-    """Ion yield relative to the steady state, mean over a frame that lowers a surface by ``lost_um``.
+    """Return the ion yield relative to the steady state, averaged over a frame that lowers a surface by ``lost_um``.
 
-    Gallium builds up to a share of 1 / (1 + Y) while about its range is eroded; what is still missing changes the ion
-    yield in proportion, to first order as exp(-depth / range).
+    The gallium content approaches 1 / (1 + Y) while about its range is eroded. The missing gallium, to first order
+    exp(-depth / range), changes the ion yield in proportion.
 
     Parameters
     ----------
-    before_um : what had been eroded there since the surface was exposed.
-    sputter_yield : atoms per ion there, which also says how much gallium the steady state holds.
+    before_um : depth eroded since the surface was exposed.
+    sputter_yield : atoms per ion, which determines the gallium content of the steady state.
     """
     s = settings.sputtering
     range_um = 1e-3 * s.gallium_range_nm
@@ -137,6 +139,6 @@ def implantation_gain(
 
 @cache
 def _mean_atom(material: Material, specimen: instrument.Specimen) -> tuple[float, float]:
-    """Atomic number and mass in u, means over the atoms of a material."""
+    """Return atomic number and mass in u, averaged over the atoms of a material."""
     shares = {xraylib.SymbolToAtomicNumber(e): f for e, f in atomic_fractions(material, specimen).items()}
     return sum(f * z for z, f in shares.items()), sum(f * xraylib.AtomicWeight(z) for z, f in shares.items())

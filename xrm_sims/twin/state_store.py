@@ -1,7 +1,7 @@
-"""The twin's memory: one small record, the specimen's surface beside it, and the lock that says whose it is.
+"""The twin's state on disk: a small state file, the specimen's surface beside it, and a lock.
 
-After a kill at any moment the record is the one before or the one after. It names the folder of the surface that
-belongs to it, one of two: a surface is complete in the other one before a record names that.
+After a kill at any moment the state file holds the state before or after the command. It names one of two folders with
+the surface; a new surface is complete in the other folder before the state file names that one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _STATE, _LOCK = "state", "lock"
 _SLOTS = ("surface-0", "surface-1")
 
 
-class InstrumentInUse(RuntimeError):  # noqa: N818 (it is a state of the instrument, named as people say it)
-    """Another process drives this instrument; the sentence says whose."""
+class InstrumentInUse(RuntimeError):  # noqa: N818 (a state of the instrument rather than an error)
+    """Another process uses this instrument; the message names it."""
 
 
 @dataclass
 class State:
-    """Everything the instrument keeps. ``wall_s`` is the wall time at which twin time was ``time_s``."""
+    """Everything the instrument stores. ``wall_s`` is the wall time at which twin time was ``time_s``."""
 
     seed: int
     sample: str
@@ -46,16 +46,16 @@ class State:
     totals: dict[str, float] = field(default_factory=dict)  # doses and charges
     scan_frame: list[list[float]] = field(default_factory=lambda: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     frame_drift_um_per_s: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    scanning: list[Any] | None = None  # device, command and arguments of the scan that is being drawn
+    scanning: list[Any] | None = None  # device, command and arguments of an unfinished scan
     moves_s: list[float] = field(default_factory=list)  # twin times of the last changes of mode and target
-    surface: str | None = None  # file that holds the specimen's surface; none while it is untouched
+    surface: str | None = None  # folder with the specimen's surface; None while it is unmilled
 
 
 class StateStore:
-    """The state folder, held by one process at a time.
+    """The state folder, locked by one process at a time.
 
-    Raises :class:`InstrumentInUse` naming the holder (a lock whose process is gone does not count), and ValueError
-    when there can be no such folder.
+    Raises :class:`InstrumentInUse` naming the process that holds the lock (a dead process holds none), and ValueError
+    when the folder cannot be used.
     """
 
     def __init__(self, root: str | Path):
@@ -68,7 +68,7 @@ class StateStore:
             raise ValueError(f"instrument {root}: its folder cannot be used ({error.strerror})") from error
 
     def load(self) -> State | None:
-        """The stored state, or None when nothing was ever stored; ValueError when it is damaged."""
+        """Return the stored state, None when there is none; ValueError when it is damaged."""
         content = self._record.read()
         if content is None:
             return None
@@ -76,13 +76,13 @@ class StateStore:
         return State(**{name: value for name, value in table.items() if name in known})
 
     def save(self, state: State) -> None:
-        """Returns when the state is on disk."""
+        """Write the state and return when it is on disk."""
         self._record.write(json.dumps(vars(state)).encode())
 
     def save_surface(self, state: State, arrays: dict[str, NDArray[Any]]) -> None:
-        """The surface and the state that belongs to it, together or not at all.
+        """Write surface and state, both or neither.
 
-        Two folders are overwritten in turn, both made at the first time: a disk that is full later on does not matter.
+        Two folders are overwritten in turn. The first call creates both, so that a full disk does no harm later.
         """
         free = [slot for slot in _SLOTS if slot != state.surface]
         for slot in [slot for slot in free[1:] if not (self.root / slot).exists()] + free[:1]:
@@ -95,37 +95,41 @@ class StateStore:
             raise
 
     def _write_surface(self, folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
-        made = not folder.exists()
+        entries_changed = not folder.exists()
         folder.mkdir(exist_ok=True)
+        for path in folder.glob("*.npy"):
+            if path.stem not in arrays:  # of an earlier surface: a deposit that is milled away by now
+                path.unlink()
+                entries_changed = True
         for name, array in arrays.items():
             with open(os.open(folder / f"{name}.npy", os.O_RDWR | os.O_CREAT), "r+b") as file:
                 np.save(file, array)
                 file.truncate()
                 file.flush()
                 os.fdatasync(file.fileno())
-        if made:
+        if entries_changed:
             sync(folder)
             sync(self.root)
 
     def load_surface(self, state: State) -> dict[str, NDArray[Any]] | None:
-        """The arrays of :meth:`save_surface`, or None while the specimen is untouched."""
+        """Return the arrays of :meth:`save_surface`, None while the specimen is unmilled."""
         if state.surface is None:
             return None
         return {path.stem: np.load(path) for path in sorted((self.root / state.surface).glob("*.npy"))}
 
     def remove_stale_surfaces(self, state: State | None) -> None:
-        """Surfaces that no state names any more, nor will."""
+        """Delete folders of surfaces that no state names or will name."""
         for folder in self.root.glob("surface-*"):
             if state is None or folder.name not in (state.surface, *_SLOTS):
                 shutil.rmtree(folder)
 
     def clear(self) -> None:
-        """Forget everything stored."""
+        """Erase state and surfaces."""
         self._record.clear()
         self.remove_stale_surfaces(None)
 
     def close(self) -> None:
-        """Let go of the folder; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._lock is not None:
             self._record.close()
             self._lock.close()
@@ -133,7 +137,8 @@ class StateStore:
 
 
 def _hold(path: Path) -> BinaryIO:
-    lock = open(path, "a+b")  # noqa: SIM115 (held for as long as the store lives)
+    """Lock ``path`` and write the name of this process into it."""
+    lock = open(path, "a+b")  # noqa: SIM115 (open as long as the store)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

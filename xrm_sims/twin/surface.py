@@ -1,16 +1,15 @@
-"""The specimen's surface as ions have left it: a height map, lowered column by column and raised by what they deposit.
+"""The specimen's surface: a height map that sputtering lowers and deposition raises, column by column.
 
-A column is a layer of deposit, where there is one, and under it a straight line down through the specimen's solids.
-Whatever takes the uppermost material away, the surface then falls through free space to the next solid below (line of
-sight along -z); what is deposited lies on what the beam meets, and goes first. What went is counted by material from
-the exact intervals of the column, so dose and removed volume agree to rounding. Removal rates are net ones: what
-lands again within the field is sputtered once more on the dose that the rates count.
+A column is a layer of deposit (if any) on a straight line down through the specimen's solids. When the top material of
+a column is gone, the surface drops through free space to the next solid (line of sight along -z); deposit lies on the
+exposed solid and is removed first. The removed volume is counted by material from the exact intervals of the column, so
+it agrees with the dose to rounding. Removal rates are net of redeposition within the field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,13 +26,16 @@ from xrm_sims.twin.surface_kernels import facets, look_down, lower_block
 
 Beam = tuple[tuple[float, float], ...]  # Gaussians: share, standard deviation in um
 UNTOUCHED = -1.0
-FULL_SHARE, LEAST_SHARE = 0.99, 1e-3  # of the dose: where a pattern ends as a plane, and where its flank begins
+FULL_SHARE, LEAST_SHARE = (
+    0.99,
+    1e-3,
+)  # of the dose: plane above, untouched below, flank between
 BEAM_REACH = 4.0  # standard deviations
-BEYOND = 64  # places per side of a field at which the specimen beside the map is asked
+BEYOND = 64  # sampling points per side of a field that leaves the map
 
 
 class Specimen(Protocol):
-    """What ions and electrons ask of a specimen; ``CathodePillar`` fulfils it."""
+    """Interface of a specimen for ions and electrons; ``CathodePillar`` has it."""
 
     @property
     def solids(self) -> Solids: ...
@@ -46,13 +48,13 @@ class Specimen(Protocol):
 
 
 class View(NamedTuple):
-    """What a beam meets at n places.
+    """Surface under a beam at n points.
 
-    codes : (n,) material; points_um : (n, 3) just under the surface; sky : (n,) share of it seen from there.
-    cos_tilt : (n,) of the slope over three cells, which lights up edges.
-    cos_facet : (n,) of the facet that is hit; the brink of a cliff counts as flat.
-    eroded_um : (n,) taken off this surface since it was exposed.
-    deposit_um : (n,) platinum deposit on top of the specimen's solids.
+    codes : (n,) material; points_um : (n, 3) just under the surface; sky : (n,) visible share of the sky.
+    cos_tilt : (n,) of the slope over three cells, for edge brightening.
+    cos_facet : (n,) of the facet under the beam; the brink of a cliff counts as flat.
+    eroded_um : (n,) depth eroded since the surface was exposed.
+    deposit_um : (n,) thickness of platinum deposit on the specimen's solids.
     """
 
     codes: NDArray[np.uint8]
@@ -64,7 +66,7 @@ class View(NamedTuple):
     deposit_um: NDArray[np.float32]
 
     def material_below(self, specimen: Specimen, depth_um: float) -> NDArray[np.uint8]:
-        """(n,) codes so far under the places that the beam meets."""
+        """Return codes (n,) at a depth under the points."""
         codes = specimen.material_at(self.points_um - [0.0, 0.0, depth_um])
         codes[depth_um < self.deposit_um] = Material.DEPOSIT
         return codes
@@ -75,9 +77,9 @@ class Surface:
     """Square height map in the specimen frame, centred on the axis.
 
     heights_um : (n, n) float32, rows along +y, columns along +x, cell centres at (index - (n - 1) / 2) * pitch_um.
-    deposit_um : (n, n) float32, how much of each column, from its top down, was deposited on the specimen's solids.
-    eroded_um : (n, n) float32, taken off the surface at hand since it was exposed (gallium is implanted meanwhile).
-    removed_um3 : (materials,) volume taken away so far, by material code; deposited_um3 : put down so far.
+    deposit_um : (n, n) float32, thickness of the deposit at the top of each column.
+    eroded_um : (n, n) float32, depth eroded since the surface was exposed (its implanted gallium depends on it).
+    removed_um3 : (materials,) volume removed so far, by material code; deposited_um3 : volume deposited so far.
     """
 
     heights_um: NDArray[np.float32]
@@ -91,38 +93,26 @@ class Surface:
 
     @classmethod
     def fresh(cls, specimen: Specimen, settings: Settings) -> Surface:
-        """The surface nobody has touched: the first solid met from above, free space already fallen through."""
+        """Return the unmilled surface: the first solid from above in each column."""
         grid = settings.surface
         n = round(grid.width_um / grid.pitch_um)
         heights = np.full((n, n), specimen.solids.cylinders[:, 1].max(), np.float32)
-        surface = cls(
-            heights,
-            np.zeros_like(heights),
-            np.zeros_like(heights),
-            grid.pitch_um,
-            np.zeros(NUM_MATERIALS),
-            grid.probe_depth_nm * 1e-3,
-            grid.horizon_um,
-        )
+        layers = np.zeros_like(heights), np.zeros_like(heights)
+        probe_um = grid.probe_depth_nm * 1e-3
+        surface = cls(heights, *layers, grid.pitch_um, np.zeros(NUM_MATERIALS), probe_um, grid.horizon_um)
         surface.lower(specimen, slice(0, n), slice(0, n), np.zeros((n, n)), -np.inf, removal_rates(settings))
         return surface
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything an ``.npz`` file has to hold; the layer only where there is one."""
-        layer = {"deposit_um": self.deposit_um} if self.deposit_um.any() else {}
-        return layer | {
-            "heights_um": self.heights_um,
-            "eroded_um": self.eroded_um,
-            "pitch_um": np.asarray(self.pitch_um),
-            "removed_um3": self.removed_um3,
-            "deposited_um3": np.asarray(self.deposited_um3),
-            "probe_depth_um": np.asarray(self.probe_depth_um),
-            "horizon_um": np.asarray(self.horizon_um),
-        }
+        """Return all fields as arrays, without ``deposit_um`` where there is no deposit."""
+        arrays = {entry.name: np.asarray(getattr(self, entry.name)) for entry in fields(self)}
+        if not self.deposit_um.any():
+            del arrays["deposit_um"]
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, ArrayLike]) -> Surface:
-        """The inverse of :meth:`arrays`; ValueError when heights and materials do not fit."""
+        """Make a surface from the result of :meth:`arrays`; ValueError for a wrong shape."""
         heights = np.array(arrays["heights_um"], np.float32)
         deposit, eroded = (
             np.array(arrays[name], np.float32) if name in arrays else np.zeros_like(heights)
@@ -135,17 +125,12 @@ class Surface:
             raise ValueError(
                 f"removed_um3: needs one volume for each of {NUM_MATERIALS} materials, got {removed.shape}"
             )
-        horizon_um = tuple(float(d) for d in np.asarray(arrays["horizon_um"]))
-        return cls(
-            heights,
-            deposit,
-            eroded,
-            float(arrays["pitch_um"]),  # type: ignore[arg-type]
-            removed,
-            float(arrays["probe_depth_um"]),  # type: ignore[arg-type]
-            horizon_um,
-            float(arrays.get("deposited_um3", 0.0)),  # type: ignore[arg-type]
+        pitch_um, probe_um, deposited_um3 = (
+            float(np.asarray(array))
+            for array in (arrays["pitch_um"], arrays["probe_depth_um"], arrays.get("deposited_um3", 0.0))
         )
+        horizon_um = tuple(np.asarray(arrays["horizon_um"], dtype=float).tolist())
+        return cls(heights, deposit, eroded, pitch_um, removed, probe_um, horizon_um, deposited_um3)
 
     @property
     def first_um(self) -> float:
@@ -153,32 +138,21 @@ class Surface:
         return -0.5 * (len(self.heights_um) - 1) * self.pitch_um
 
     def height_at(self, xy_um: ArrayLike) -> NDArray[np.float32]:
-        """Height in um of the cell nearest to each of (n, 2) points; beyond the map that of the rim."""
+        """Return the height in um of the nearest cell for (n, 2) points; outside the map that of the rim."""
         cells = np.rint((np.asarray(xy_um, dtype=float) - self.first_um) / self.pitch_um).astype(np.int64)
         cells = np.clip(cells, 0, len(self.heights_um) - 1)
         return self.heights_um[cells[..., 1], cells[..., 0]]
 
     def look(self, specimen: Specimen, xy_um: NDArray[np.float64]) -> View:
-        """What a beam from above meets at (n, 2) points, :class:`View`.
+        """Return the :class:`View` of a beam from above at (n, 2) points.
 
-        The sky is the cosine-weighted share of directions that no wall covers, mean over 8 azimuths of cos^2 of the
+        The sky is the cosine-weighted share of directions that no wall blocks, mean over 8 azimuths of cos^2 of the
         horizon's elevation (Dozier and Frew, IEEE Trans. Geosci. Remote Sens. 28 (1990) 963); 1 on a flat surface.
         """
         steps = np.unique(np.maximum(np.rint(np.asarray(self.horizon_um) / self.pitch_um), 1)).astype(np.int64)
         xy = np.ascontiguousarray(xy_um, dtype=float)
-        return View(
-            *look_down(
-                specimen.solids,
-                self.heights_um,
-                self.deposit_um,
-                self.eroded_um,
-                self.pitch_um,
-                self.first_um,
-                self.probe_depth_um,
-                steps,
-                xy,
-            )
-        )
+        layers = self.heights_um, self.deposit_um, self.eroded_um
+        return View(*look_down(specimen.solids, *layers, self.pitch_um, self.first_um, self.probe_depth_um, steps, xy))
 
     def erode(
         self,
@@ -190,10 +164,10 @@ class Surface:
         impact_energy_kev: float | None = None,
         beam: Beam = (),
     ) -> NDArray[np.float64]:
-        """Spread a dose over a pattern of the scan frame as its depth is; returns (materials,) um^3 removed.
+        """Spread a dose over a pattern of the scan frame in proportion to its depth; return (materials,) um^3 removed.
 
-        Each material goes at its own rate, a tilted facet faster. A pattern smaller than a cell falls on the nearest
-        one. Beside the map nothing sinks, but what goes there is counted. ``beam`` as in :meth:`cells`.
+        Each material has its own rate, and tilted facets erode faster. A pattern smaller than a cell erodes the nearest
+        one. Outside the map no height changes, but the removed volume is counted. ``beam`` as in :meth:`cells`.
         """
         rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
         rates = removal_rates(settings, impact_energy_kev)
@@ -205,12 +179,12 @@ class Surface:
             dose = np.full((rows.stop - rows.start, columns.stop - columns.start), dose_nc / self.pitch_um**2)
         gain = tilt_gain(facets(self.heights_um[rows, columns], self.pitch_um), settings)
         removed = self.lower(specimen, rows, columns, np.where(dose > 0, dose * gain, dose), -np.inf, rates)
-        return removed + self._take_beside(specimen, scan_to_specimen, pattern, full_nc_per_um2 * rates)
+        return removed + self._remove_outside(specimen, scan_to_specimen, pattern, full_nc_per_um2 * rates)
 
     def deposit(self, scan_to_specimen: ArrayLike, pattern: Shape, volume_um3: float, beam: Beam = ()) -> None:
-        """Spread a volume of deposit over a pattern of the scan frame as its depth is, on what a beam from above meets.
+        """Spread a volume of deposit over a pattern of the scan frame in proportion to its depth.
 
-        A pattern smaller than a cell falls on the nearest one. What goes beside the map is lost and not counted.
+        A pattern smaller than a cell raises the nearest one. Deposit outside the map is lost and not counted.
         """
         rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
         layer_um = share * volume_um3 / weighted_area_um2(scan_to_specimen, pattern)
@@ -231,8 +205,10 @@ class Surface:
         settings: Settings,
         beam: Beam = (),
     ) -> NDArray[np.float64]:
-        """Take away all that stands above ``z_um`` in a pattern of the scan frame, and on the flanks that the beam
-        leaves around it as much as its share of the dose; returns (materials,) um^3."""
+        """Remove everything above ``z_um`` in a pattern of the scan frame; return (materials,) um^3.
+
+        The flanks that the beam makes around it sink by their share of the dose.
+        """
         rows, columns, share = self.cells(scan_to_specimen, pattern, beam)
         limit, floor_um = flanks(self.heights_um[rows, columns], share, z_um)
         return self.lower(specimen, rows, columns, limit, floor_um, removal_rates(settings))
@@ -246,10 +222,10 @@ class Surface:
         floor_um: float | NDArray[np.float64],
         rates_um3_per_nc: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Spend a dose per area on each cell of a block, from the top down but not below ``floor_um``.
+        """Erode each cell of a block with a dose per area, but not below ``floor_um``.
 
-        Cells with a negative dose (``UNTOUCHED``) stay as they are; all others fall through free space.
-        Returns the volume removed, (materials,) um^3, which is also added to ``removed_um3``.
+        Cells with a negative dose (``UNTOUCHED``) do not change; all others drop through free space.
+        Returns the volume removed, (materials,) um^3, and adds it to ``removed_um3``.
         """
         removed = lower_block(
             specimen.solids,
@@ -270,8 +246,10 @@ class Surface:
     def cells(
         self, scan_to_specimen: ArrayLike, pattern: Shape, beam: Beam = ()
     ) -> tuple[slice, slice, NDArray[np.float64]]:
-        """Block of cells around a pattern of the scan frame, and how deep it goes in each by the cell's centre, blurred
-        by the beam that draws it."""
+        """Return rows and columns of the block around a pattern of the scan frame, and the relative depth of its cells.
+
+        The depth is that at the cell's centre, blurred by the beam.
+        """
         (u0, v0), (u1, v1) = pattern.extent_um
         corners = apply_affine(scan_to_specimen, [[u0, v0], [u0, v1], [u1, v0], [u1, v1]])
         reach_um = BEAM_REACH * max((sigma_um for _, sigma_um in beam), default=0.0)
@@ -285,23 +263,23 @@ class Surface:
         return rows, columns, np.asarray(share)
 
     def block(self, low_um: NDArray[np.float64], high_um: NDArray[np.float64]) -> tuple[slice, slice]:
-        """Rows and columns of the cells from one (x, y) to another, as far as they are on the map."""
+        """Return rows and columns of the cells between two points (x, y), cut at the rim of the map."""
         low = np.floor((low_um - self.first_um) / self.pitch_um).astype(int)
         high = np.ceil((high_um - self.first_um) / self.pitch_um).astype(int) + 1
         (c0, r0), (c1, r1) = np.clip(low, 0, len(self.heights_um)), np.clip(high, 0, len(self.heights_um))
         return slice(int(r0), int(r1)), slice(int(c0), int(c1))
 
     def _nearest(self, scan_to_specimen: ArrayLike, pattern: Shape) -> tuple[slice, slice]:
-        """The cell under the middle of a pattern; none when that is beside the map."""
+        """Return row and column of the cell under the middle of a pattern; empty outside the map."""
         middle = apply_affine(scan_to_specimen, np.mean(pattern.extent_um, axis=0)[None])[0]
         c, r = np.rint((middle - self.first_um) / self.pitch_um).astype(int)
         inside = min(c, r) >= 0 and max(c, r) < len(self.heights_um)
         return (slice(r, r + 1), slice(c, c + 1)) if inside else (slice(0, 0), slice(0, 0))
 
-    def _take_beside(
+    def _remove_outside(
         self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, depth_um: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Count what a pattern takes beside the map, (materials,) um^3: ``depth_um`` of each material."""
+        """Count the volume removed outside the map, (materials,) um^3: ``depth_um`` of each material."""
         low, high = np.asarray(pattern.extent_um)
         steps = (np.arange(BEYOND) + 0.5) / BEYOND
         u, v = np.meshgrid(low[0] + steps * (high - low)[0], low[1] + steps * (high - low)[1])
@@ -319,10 +297,10 @@ class Surface:
 def flanks(
     heights_um: NDArray[np.float32], share: NDArray[np.float64], plane_um: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How planar milling ends on a block: doses without end where it mills, and the floor of each cell.
+    """Return the doses (infinite where it mills) and the floor of each cell for planar milling of a block.
 
-    Where the beam's full dose falls everything above the plane goes; on the flanks a cell sinks by its share of the
-    step between the highest such place and the plane.
+    Cells with the full dose end at the plane. On the flanks a cell sinks by its share of the step from the highest
+    cell with the full dose to the plane.
     """
     full = share >= FULL_SHARE * share.max(initial=0.0)
     step_um = float(heights_um[full].max(initial=plane_um)) - plane_um
@@ -331,10 +309,10 @@ def flanks(
 
 
 def area_scale(scan_to_specimen: ArrayLike) -> float:
-    """Area in the specimen frame over that in the scan frame."""
+    """Return the ratio of an area in the specimen frame to that in the scan frame."""
     return float(abs(np.linalg.det(np.asarray(scan_to_specimen, dtype=float)[:, :2])))
 
 
 def weighted_area_um2(scan_to_specimen: ArrayLike, pattern: Shape) -> float:
-    """Area of a pattern in the specimen frame, weighted by its relative depth, um^2."""
+    """Return the area of a pattern in the specimen frame in um^2, weighted by its relative depth."""
     return pattern.area_um2 * pattern.mean_depth_share * area_scale(scan_to_specimen)

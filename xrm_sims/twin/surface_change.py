@@ -1,4 +1,4 @@
-"""What ions have taken from the specimen and put on it, as X-rays see it: rays through the touched part of the map."""
+"""Material that ions removed and deposited, as X-rays see it: correction of path lengths through the height map."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DEPOSIT = int(Material.DEPOSIT)
 
 
 class SurfaceChange(NamedTuple):
-    """The smallest block of a height map that holds every cell which ions have changed.
+    """The smallest block of a height map with all cells that ions changed.
 
-    top_um : (rows along +y, columns along +x) float32, nothing is left above; infinite in cells nobody touched.
-    layer_um : (rows, columns) float32, so much below the top is deposit; under that the solids are as they were.
-    first_um : (2,) x and y of the block's corner; low_um : no cell is changed below that.
+    top_um : (rows along +y, columns along +x) float32, present height; infinite in unchanged cells.
+    layer_um : (rows, columns) float32, thickness of the deposit below the top; the solids follow.
+    first_um : (2,) x and y of the block's corner; low_um : lowest changed height.
     """
 
     top_um: NDArray[np.float32]
@@ -32,9 +32,9 @@ class SurfaceChange(NamedTuple):
 UNCHANGED = SurfaceChange(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), np.zeros(2), 1.0, 0.0)
 
 
-def find_surface_change(surface: Surface, untouched: Surface) -> SurfaceChange:
-    """What became of an ``untouched`` surface."""
-    changed = (surface.heights_um != untouched.heights_um) | (surface.deposit_um > 0)
+def find_surface_change(surface: Surface, fresh: Surface) -> SurfaceChange:
+    """Return the difference between a surface and the unmilled one."""
+    changed = (surface.heights_um != fresh.heights_um) | (surface.deposit_um > 0)
     rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return UNCHANGED
@@ -47,10 +47,10 @@ def find_surface_change(surface: Surface, untouched: Surface) -> SurfaceChange:
 
 @njit(cache=True)
 def correct_path_lengths(surface_change, o, d, t_in, t_out, kind, n, path_um):  # type: ignore[no-untyped-def]
-    """Correct path lengths (materials,) in um of the ray o + t d for what is gone and what was put down.
+    """Correct path lengths (materials,) in um of the ray o + t d for removed and deposited material.
 
-    ``t_in``, ``t_out``, ``kind``: its n intervals through the untouched solids, ascending. The ray is followed in steps
-    of a cell at most.
+    ``t_in``, ``t_out``, ``kind``: its n intervals through the original solids, ascending. Steps along the ray are at
+    most a cell long.
     """
     top, layer, first, pitch, low = surface_change
     begin, end = 0.0, np.inf

@@ -1,8 +1,8 @@
-"""Compiled work on a height map: lower its columns through the solids, and look down on it from above.
+"""Compiled functions on a height map: erosion of its columns, and the view from above.
 
 A map is square or a block of a square one, rows along +y and columns along +x; heights and lengths in um, doses in nC
-per um^2, rates in um^3 per nC by material code. Beside the heights goes how much of each column, from its top down,
-was deposited on the solids, and what was eroded of it since its surface was exposed.
+per um^2, rates in um^3 per nC by material code. Two more maps hold the thickness of the deposit at the top of each
+column, and the depth eroded since its surface was exposed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numba import njit, prange
 from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import column_intervals, material_at_point, material_between
 
-ATOM_UM = 1e-4  # gaps thinner than this are rounding of the heights, no free space
+ATOM_UM = 1e-4  # thinner gaps are rounding errors of the heights, not free space
 MARGIN_UM = 1e-3
 DEPOSIT = int(Material.DEPOSIT)
-HOLE_UM = 2.0  # most holes end that far down, and short columns cost less than whole ones
+HOLE_UM = 2.0  # most holes are less deep, and short columns cost less than whole ones
 
 
 @njit(cache=True)
 def _intervals_to(solids, x, y, z, plane):  # type: ignore[no-untyped-def]
-    """The column's intervals: those above a plane where one of them crosses it, else all."""
+    """Return the column's intervals: only those above a plane if one of them crosses it, else all."""
     z_low = plane - MARGIN_UM
     tops, bottoms, kinds = column_intervals(solids, x, y, z, z_low)
     for k in range(len(kinds)):
@@ -32,11 +32,13 @@ def _intervals_to(solids, x, y, z, plane):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed):  # type: ignore[no-untyped-def]
-    """New height of one column after a dose (nC per um^2) that stops at ``plane``, and what is eroded of the surface
-    that it then has; adds lengths to ``removed``."""
+    """Return the height of one column after a dose (nC per um^2) that stops at ``plane``, and its eroded depth.
+
+    Adds the removed lengths to ``removed``.
+    """
     low = max(z - dose * fastest, plane)
     inside = material_between(solids, x, y, low, z) if low > -np.inf else -1
-    if inside > 0:  # most often it stays within one material
+    if inside > 0:  # the usual case: all within one material
         reach = min(dose * rates[inside], z - plane)
         removed[inside] += reach
         return z - reach, eroded + reach
@@ -69,8 +71,10 @@ def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed)
 def lower_block(  # type: ignore[no-untyped-def]
     solids, heights, deposit, eroded, first_y, first_x, pitch, dose, floor, rates
 ):
-    """Lower a block of the height map in place, deposit first, to ``floor`` (rows, columns) at most; removed lengths
-    (rows, materials) in um."""
+    """Lower a block of the height map in place, deposit first, but not below ``floor`` (rows, columns).
+
+    Returns the removed lengths (rows, materials) in um.
+    """
     rows, columns = heights.shape
     removed = np.zeros((rows, len(rates)))
     fastest = rates.max()
@@ -97,7 +101,7 @@ def lower_block(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def _gentler(before, after):  # type: ignore[no-untyped-def]
-    """The smaller of two slopes of equal sign, else 0 (minmod): the brink of a cliff and a pit's bottom are flat."""
+    """Return the smaller of two slopes of equal sign, else 0 (minmod): a cliff's brink and a pit's bottom are flat."""
     if before * after <= 0.0:
         return 0.0
     return min(abs(before), abs(after))
@@ -105,7 +109,7 @@ def _gentler(before, after):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _facet_cos(heights, r, c, pitch):  # type: ignore[no-untyped-def]
-    """Cosine of the tilt of the facet that a beam from above meets on a cell."""
+    """Return the cosine of the tilt of a cell's facet under a beam from above."""
     rows, columns = heights.shape
     z = heights[r, c]
     along = _gentler(z - heights[r, max(c - 1, 0)], heights[r, min(c + 1, columns - 1)] - z) / pitch
@@ -115,7 +119,7 @@ def _facet_cos(heights, r, c, pitch):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, parallel=True)
 def facets(heights, pitch):  # type: ignore[no-untyped-def]
-    """Cosine of the tilt of each cell's facet."""
+    """Return the cosine of the tilt of each cell's facet."""
     rows, columns = heights.shape
     cos_tilt = np.empty((rows, columns), np.float32)
     for r in prange(rows):
@@ -126,7 +130,7 @@ def facets(heights, pitch):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
-    """Material and height just under the surface; where the map's cell hangs over free space, what lies below."""
+    """Return material and height just under the surface; over free space, those of the next solid below."""
     code = material_at_point(solids, x, y, z - depth)
     if code == 0:
         tops, _, _ = column_intervals(solids, x, y, z, z - HOLE_UM)
@@ -140,7 +144,7 @@ def _meet(solids, x, y, z, depth):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _sky(heights, r, c, pitch, steps, stretch):  # type: ignore[no-untyped-def]
-    """Share of the sky over a cell: mean over 8 azimuths of cos^2 of the horizon, looked for ``steps`` cells away."""
+    """Return the visible share of the sky: mean over 8 azimuths of cos^2 of the horizon at ``steps`` cells."""
     z, last = heights[r, c], len(heights) - 1
     north = south = west = east = north_west = north_east = south_west = south_east = 0.0
     for k in range(len(steps)):
@@ -158,24 +162,26 @@ def _sky(heights, r, c, pitch, steps, stretch):  # type: ignore[no-untyped-def]
     seen = 0.0
     for slope in (north, south, west, east):
         seen += 1.0 / (1.0 + slope * slope)
-    for slope in (north_west, north_east, south_west, south_east):  # diagonal steps are longer by the root of 2
+    for slope in (north_west, north_east, south_west, south_east):  # diagonal steps are sqrt(2) longer
         seen += 1.0 / (1.0 + 0.5 * slope * slope)
     return seen / 8.0
 
 
 @njit(cache=True, parallel=True)
 def look_down(solids, heights, deposit, eroded, pitch, first, depth, steps, xy):  # type: ignore[no-untyped-def]
-    """At (n, 2) places: material codes (n,), points just under the surface (n, 3), sky share, cosine of the tilt over
-    three cells, cosine of the facet, what is eroded of the surface there, and what is deposited on the solids, each
-    (n,)."""
+    """Return the fields of a ``View`` at (n, 2) points.
+
+    They are material codes (n,), points just under the surface (n, 3), and, each (n,), sky share, cosine of the tilt
+    over three cells, cosine of the facet, eroded depth and thickness of the deposit.
+    """
     n, size = len(xy), len(heights)
     codes, points = np.empty(n, np.uint8), np.empty((n, 3))
     sky, cos_tilt, cos_facet = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
     gone, layer = np.empty(n, np.float32), np.empty(n, np.float32)
     for p in prange(n):
         x, y = xy[p, 0], xy[p, 1]
-        # distances differ from place to place, up to half way to the next: a wall's shade fades instead of stepping;
-        # the digits of a sine are chance enough for that, and the same for any number of threads
+        # distances vary from point to point, so that a wall's shade fades smoothly; the digits of a sine are random
+        # enough, and do not depend on the number of threads
         stretch = 1.6 ** (np.sin(12.9898 * p) * 43758.5453 % 1.0 - 0.5)
         c = min(max(int(np.rint((x - first) / pitch)), 0), size - 1)
         r = min(max(int(np.rint((y - first) / pitch)), 0), size - 1)

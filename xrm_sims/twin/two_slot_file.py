@@ -1,8 +1,8 @@
-"""A small record on disk, replaced as a whole and often.
+"""A small file whose content is replaced atomically and often.
 
-Two slots of one preallocated file are overwritten in turn, each with its serial number, length and checksum: the newest
-whole one counts, so a write cut short leaves the one before. Nothing but data blocks change, so that a write costs one
-flush of the disk; a rename costs three.
+Two slots of one preallocated file are overwritten in turn, each with serial number, length and checksum. The newest
+intact slot counts, so an interrupted write leaves the previous content. Only data blocks change, so a write needs one
+flush of the disk; a rename needs three.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLOT_BYTES = 1 << 16
 
 
 class TwoSlotFile:
-    """The record in ``path``, made when it is not there."""
+    """The file ``path``, created when it does not exist."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -27,14 +27,14 @@ class TwoSlotFile:
         self._serial = max(serial for serial, _ in self._slots())
 
     def read(self) -> bytes | None:
-        """What was written last; None when nothing was. ValueError when there is something, but nothing whole."""
+        """Return the last content, None when nothing was written; ValueError when both slots are damaged."""
         serial, content = max(self._slots())
         if serial == 0 and any(os.pread(self._file, 2 * SLOT_BYTES, 0)):
             raise ValueError(f"state file {self.path}: damaged; move it away to start afresh")
         return content if serial else None
 
     def write(self, content: bytes) -> None:
-        """Returns when the content is on disk; ValueError when it does not fit."""
+        """Write ``content`` and return when it is on disk; ValueError when it does not fit."""
         serial = self._serial + 1
         entry = b"%d %d %d\n" % (serial, len(content), zlib.crc32(content, serial)) + content
         if len(entry) > SLOT_BYTES:
@@ -44,7 +44,7 @@ class TwoSlotFile:
         self._serial = serial
 
     def clear(self) -> None:
-        """Forget everything written."""
+        """Erase the content."""
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, bytes(2 * SLOT_BYTES), 0)
         os.fsync(self._file)
@@ -59,7 +59,7 @@ class TwoSlotFile:
 
 
 def _entry(slot: bytes) -> tuple[int, bytes]:
-    """Serial number and content of a slot; (0, nothing) when it holds nothing whole."""
+    """Return serial number and content of a slot; (0, b"") when it is empty or damaged."""
     head, _, body = slot.partition(b"\n")
     try:
         serial, length, checksum = (int(number) for number in head.split())
