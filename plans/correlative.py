@@ -108,10 +108,10 @@ def _requests(
     return {
         "tomography": lambda: TomographyScan(**(tomography_args or {})),
         "se": lambda: se_request(settings, **pillar_image(settings, se_args)),
-        "coarse milling": lambda: Milling.requested(
+        "coarse milling": lambda: Milling.from_arguments(
             settings, above_the_plane(aim.mill), **_coarse(settings, mill_args)
         ),
-        "milling": lambda: Milling.requested(settings, _rest_of(aim.mill), **(mill_args or {})),
+        "milling": lambda: Milling.from_arguments(settings, _rest_of(aim.mill), **(mill_args or {})),
         "sims": lambda: sims_request(settings, **{"fov_um": aim.fov_um, **(sims_args or {})}),
     }
 

@@ -1,4 +1,4 @@
-"""What the gallium beam puts down: platinum from a precursor gas."""
+"""Deposition: the gallium beam grows platinum from a precursor gas, pass by pass."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from plans.instrument import Scope
-from plans.metadata import link_to
-from plans.milling import Milling, draw, told_before
+from plans.milling import Milling, draw, draw_rest
 from plans.stubs import Plan
 from xrm_sims.patterns import Milled, Pattern, check_deposition
 from xrm_sims.scan_type import ScanType
@@ -21,21 +20,18 @@ class Deposition(Milling):
 
     scan_type: ClassVar[ScanType] = ScanType.DEPOSITION
     deposits: ClassVar[bool] = True
+    extra_md: ClassVar[Mapping[str, Any]] = {"material": "Pt20C80"}
 
     def rate_um3_per_nc(self, settings: Settings) -> float:
         return settings.deposition.rate_um3_per_nc
 
-    def words(self) -> dict[str, Any]:
-        return {"material": "Pt20C80"}
-
     def check(self, scope: Scope) -> None:
-        """ValueError when the pattern leaves the scan field, the gas cannot feed the beam, or the instrument cannot
-        do it."""
+        """ValueError as for milling, and when the pattern is not solid or the beam uses up the gas."""
         super().check(scope)
         check_deposition(self.pattern, self.current_pa, scope.settings)
 
     @staticmethod
-    def usual_current_pa(settings: Settings, pattern: Milled) -> float:
+    def default_current_pa(settings: Settings, pattern: Milled) -> float:
         low_pa, high_pa = settings.ion.current_limits_pa
         return min(max(settings.deposition.pa_per_um2 * pattern.area_um2, low_pa), high_pa)
 
@@ -48,31 +44,22 @@ def deposit(
     voltage_kv: float | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """Put platinum down with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so
+    """Deposit platinum with the gallium beam, pass by pass; each pass is a checkpoint and an event with the dose so
     far. The precursor gas flows only while a pass is drawn.
 
-    Parameters
-    ----------
-    pattern : a Rectangle, Polygon, Annulus or CrossSection in the scan frame; its ``depth_um`` is the layer's height.
-    current_pa : probe current; the usual one per area of the pattern when not given.
-    voltage_kv : of the column; the usual one when not given.
-    md : goes into the start document.
-
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    The parameters are those of :func:`plans.mill`, with the height of the layer as the pattern's ``depth_um``. The
+    default of ``current_pa`` is proportional to the pattern's area.
 
     Example
     -------
     >>> RE(deposit(scope, Rectangle(size_um=(10.0, 10.0), depth_um=1.0)))
     """
-    deposition = Deposition.requested(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
+    deposition = Deposition.from_arguments(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     return (yield from draw(scope, deposition, "deposit", md))
 
 
 def resume_deposit(
     scope: Scope, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
-    """Put down what an interrupted deposition has left; as :func:`~plans.milling.resume_mill`."""
-    deposition = Deposition.requested(scope.settings, **told_before(start_doc, Deposition.scan_type))
-    return (
-        yield from draw(scope, deposition, "resume_deposit", md, dose_done_nc=dose_done_nc, link=link_to(start_doc))
-    )
+    """Deposit the rest of an interrupted deposition; see :func:`plans.resume_mill`."""
+    return (yield from draw_rest(scope, Deposition, "resume_deposit", start_doc, dose_done_nc, md))

@@ -1,4 +1,4 @@
-"""One image: secondary electrons, or characteristic X-rays."""
+"""SE images and EDS maps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import bluesky.plan_stubs as bps
 
 from plans.instrument import Column, Quantity, ScanningDetector, Scope, Values
-from plans.metadata import check_md, start_md
 from plans.preflight import Estimate
-from plans.stubs import Plan, apply, check_values, enter_mode, record
+from plans.stubs import Plan, check_values, record
 from plans.validation import choice, count, finite, pair, positive
 from xrm_sims.feasibility import check_lines
 from xrm_sims.scan_type import ScanType
@@ -22,7 +21,7 @@ COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class Scan:
-    """A field that a beam scans once for one detector, ``se`` or ``eds``."""
+    """A field that a beam scans once for the detector ``se`` or ``eds``."""
 
     detector: str
     fov_um: float
@@ -36,8 +35,6 @@ class Scan:
         return scope.eds if self.detector == "eds" else scope.se
 
     def optics(self, scope: Scope) -> Values:
-        """What the instrument is set to before the image."""
-        settings: Settings = scope.settings
         detector = self.device(scope)
         field: dict[Quantity[Any], Any] = {
             detector.fov_um: self.fov_um,
@@ -51,17 +48,14 @@ class Scan:
         else:
             field |= {scope.se.source: self.source, scope.se.dwell_us: 1e6 * self.dwell_s}
         if self.source == "ion":
-            return {
-                **field,
-                scope.fib.voltage_kv: settings.ion.voltage_kv,
-                scope.fib.current_pa: settings.ion.current_pa,
-            }
-        sem = settings.electrons
+            ion = scope.settings.ion
+            return {**field, scope.fib.voltage_kv: ion.voltage_kv, scope.fib.current_pa: ion.current_pa}
+        sem = scope.settings.electrons
         return {**field, scope.beam.voltage_kv: sem.voltage_kv, scope.beam.current_na: sem.current_na}
 
     def check(self, scope: Scope) -> None:
-        """ValueError when the field is larger than the beam's scan field or the instrument cannot do it."""
-        settings: Settings = scope.settings
+        """ValueError when the field leaves the beam's scan field or a value is outside a limit."""
+        settings = scope.settings
         positive(fov_um=self.fov_um, dwell_s=self.dwell_s)
         count(2, rows=self.shape[0], columns=self.shape[1])
         finite(centre_u_um=self.centre_um[0], centre_v_um=self.centre_um[1])
@@ -99,7 +93,7 @@ def se_request(
     centre_um: Sequence[float] = (0.0, 0.0),
     source: str = "electron",
 ) -> Scan:
-    """The arguments of :func:`se_image`, not yet checked."""
+    """Return the arguments of :func:`se_image`, unchecked."""
     return Scan("se", fov_um, pair("shape", shape), dwell_us * 1e-6, pair("centre_um", centre_um), source)
 
 
@@ -113,24 +107,24 @@ def se_image(
     source: str = "electron",
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """A secondary-electron image (row, column), scanned by the electron beam (sem mode) or the ion beam (fib mode).
+    """Take a secondary-electron image (row, column) with the electron beam (sem mode) or the ion beam (fib mode).
 
     Parameters
     ----------
     fov_um, shape, centre_um : field width, (rows, columns), centre (u, v) in the scan frame of that beam.
     dwell_us : per pixel.
-    source : "electron" or "ion"; an image with ions costs a little of the surface.
+    source : "electron" or "ion"; the ion beam erodes the surface a little.
     md : goes into the start document.
 
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    Returns the run's uid. Raises ValueError before anything moves.
 
     Example
     -------
     >>> RE(se_image(scope, fov_um=50.0, shape=(512, 512)))
     """
     scan = se_request(scope.settings, fov_um=fov_um, shape=shape, dwell_us=dwell_us, centre_um=centre_um, source=source)
-    words = {"plan_name": "se_image", "scan_type": ScanType.SE_IMAGE.value, "dwell_us": dwell_us, "source": source}
-    return (yield from _image(scope, scan, words, md))
+    plan = {"plan_name": "se_image", "scan_type": ScanType.SE_IMAGE.value, "dwell_us": dwell_us, "source": source}
+    return (yield from _image(scope, scan, plan, md))
 
 
 def eds_request(
@@ -142,7 +136,7 @@ def eds_request(
     dwell_ms: float = 10.0,
     centre_um: Sequence[float] = (0.0, 0.0),
 ) -> Scan:
-    """The arguments of :func:`eds_map`; ValueError when the elements are none."""
+    """Return the arguments of :func:`eds_map`, unchecked. ValueError when ``elements`` are no chemical symbols."""
     names = (elements,) if isinstance(elements, str) else tuple(elements)
     if not names or not all(isinstance(name, str) and name.isalpha() for name in names):
         raise ValueError(f"elements: needs chemical symbols such as Ni, Co, C, got {elements!r}")
@@ -160,16 +154,16 @@ def eds_map(
     centre_um: Sequence[float] = (0.0, 0.0),
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """Maps (element, row, column) of characteristic X-rays under the electron beam.
+    """Take maps (element, row, column) of characteristic X-rays under the electron beam.
 
     Parameters
     ----------
     elements : for example ("Ni", "Co", "C").
-    fov_um, shape, centre_um : field width, (rows, columns), centre (u, v) in the SEM's scan frame.
+    fov_um, shape, centre_um : field width, (rows, columns), centre (u, v) in the scan frame of the electron beam.
     dwell_ms : per pixel.
     md : goes into the start document.
 
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    Returns the run's uid. Raises ValueError before anything moves.
 
     Example
     -------
@@ -178,25 +172,19 @@ def eds_map(
     scan = eds_request(
         scope.settings, elements=elements, fov_um=fov_um, shape=shape, dwell_ms=dwell_ms, centre_um=centre_um
     )
-    words = {
+    plan = {
         "plan_name": "eds_map",
         "scan_type": ScanType.EDS_MAP.value,
         "dwell_ms": dwell_ms,
         "elements": list(scan.elements),
     }
-    return (yield from _image(scope, scan, words, md))
+    return (yield from _image(scope, scan, plan, md))
 
 
-def _image(scope: Scope, scan: Scan, words: Mapping[str, Any], md: Mapping[str, Any] | None) -> Plan[str]:
+def _image(scope: Scope, scan: Scan, plan: Mapping[str, Any], md: Mapping[str, Any] | None) -> Plan[str]:
     scan.check(scope)
-    check_md(md)
-    detector = scan.device(scope)
-    ions = scan.source == "ion"
+    detector, ions = scan.device(scope), scan.source == "ion"
     column: Column = scope.fib if ions else scope.beam
-
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib" if ions else "sem")
-        yield from apply(scan.optics(scope))
 
     def measure() -> Plan[None]:
         yield from bps.prepare(detector, ("primary", 0), wait=True)
@@ -208,8 +196,8 @@ def _image(scope: Scope, scan: Scan, words: Mapping[str, Any], md: Mapping[str, 
         yield from bps.save()
 
     def describe() -> dict[str, Any]:
-        plan = {
-            **words,
+        return {
+            **plan,
             "detectors": [detector.name],
             "num_points": 1,
             "hints": {},
@@ -218,6 +206,6 @@ def _image(scope: Scope, scan: Scan, words: Mapping[str, Any], md: Mapping[str, 
             "centre_um": list(scan.centre_um),
             "pixel_um": scan.fov_um / scan.shape[1],
         }
-        return start_md(scope, plan, md)
 
-    return (yield from record(scope, setup(), measure(), [detector], describe))
+    mode = "fib" if ions else "sem"
+    return (yield from record(scope, mode, scan.optics(scope), measure(), [detector], describe, md))

@@ -1,4 +1,4 @@
-"""SIMS rasters: what the gallium beam frees, counted in parallel."""
+"""SIMS rasters: the gallium beam scans a field, the sector counts secondary ions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 
 from plans.instrument import Scope, Values
-from plans.metadata import check_md, link_to, start_md
+from plans.metadata import link_to
 from plans.preflight import Estimate
-from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, check_values, record
 from plans.validation import count, pair, positive
 from xrm_sims.patterns import Raster, check_within_field
 from xrm_sims.scan_type import ScanType
@@ -23,9 +23,9 @@ COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class SimsRaster:
-    """A raster, how often, with which ions, the stage bias that pulls theirs out, and where to count them.
+    """A raster, the beam that draws it, the stage bias, and the isotopes to count.
 
-    ``channels`` None leaves the collectors where they stand.
+    ``channels`` None does not move the collectors.
     """
 
     raster: Raster
@@ -36,7 +36,6 @@ class SimsRaster:
     channels: tuple[str | float, ...] | None = None
 
     def optics(self, scope: Scope) -> Values:
-        """What the instrument is set to before the first frame."""
         fib, raster = scope.fib, self.raster
         return {
             scope.stage.bias_v: self.bias_v,
@@ -52,22 +51,22 @@ class SimsRaster:
 
     @property
     def frame_dose_nc(self) -> float:
-        """What one frame brings onto the specimen."""
+        """Dose of one frame on the specimen."""
         return self.current_pa * 1e-3 * self.raster.frame_s
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain numbers and lists; :meth:`from_dict` brings it back."""
+        """Return plain numbers and lists, for documents."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> SimsRaster:
-        told = dict(table["raster"])
-        raster = Raster(tuple(told["shape"]), told["fov_um"], told["dwell_ms"], tuple(told["centre_um"]))
+        raster = table["raster"]
+        raster = Raster(tuple(raster["shape"]), raster["fov_um"], raster["dwell_ms"], tuple(raster["centre_um"]))
         channels = None if table["channels"] is None else tuple(table["channels"])
         return cls(**{**table, "raster": raster, "channels": channels})
 
     def check(self, scope: Scope) -> None:
-        """ValueError when the raster leaves the scan field, the bias is off, or the instrument cannot do it."""
+        """ValueError when the raster leaves the scan field, the bias is off, or a value is outside a limit."""
         settings: Settings = scope.settings
         count(2, rows=self.raster.shape[0], columns=self.raster.shape[1])
         count(1, frames=self.frames)
@@ -107,7 +106,7 @@ def sims_request(
     voltage_kv: float | None = None,
     channels: Sequence[str | float] | None = None,
 ) -> SimsRaster:
-    """The arguments of :func:`sims_raster` with the instrument's defaults filled in, not yet checked."""
+    """Return the arguments of :func:`sims_raster` with defaults from the settings, unchecked."""
     return SimsRaster(
         Raster(pair("shape", shape), fov_um, dwell_ms, pair("centre_um", centre_um)),
         frames,
@@ -132,33 +131,32 @@ def sims_raster(
     channels: Sequence[str | float] | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """Secondary ion maps: the gallium beam rasters, the sector's four collectors count in parallel.
+    """Take SIMS maps: the gallium beam scans the field while the sector's four collectors count in parallel.
 
     The raster is hardware-timed: ``sector`` flies one frame at a time, each a checkpoint and a stream datum of
-    ``sector_counts`` (channel, row, column). After each frame the stream ``dose`` notes dose and instrument time.
-    The beam is on only while a frame is drawn.
+    ``sector_counts`` (channel, row, column). The stream ``dose`` holds dose and instrument time after each frame.
+    The beam is on only during frames.
 
     Parameters
     ----------
     fov_um : width of the field; pixels are square.
     shape : (rows, columns).
     dwell_ms : per pixel.
-    frames : rasters over the same field, each deeper than the one before.
+    frames : number of rasters over the same field, one below the other.
     centre_um : (u, v) of the field in the scan frame.
-    current_pa, bias_v, voltage_kv : probe current, stage bias, voltage of the column; the instrument's usual ones when
-        not given. Ions arrive with the voltage less the bias, which yields and erosion depend on.
-    channels : isotopes ("6Li") or masses in u, one for each collector; they stay where they are when not given.
+    current_pa, bias_v, voltage_kv : probe current, stage bias, voltage of the column; default: those of the settings.
+        Yields and erosion depend on the impact energy, which is voltage minus bias.
+    channels : isotopes ("6Li") or masses in u, one for each collector; by default the collectors do not move.
     md : goes into the start document.
 
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    Returns the run's uid. Raises ValueError before anything moves.
 
     Example
     -------
     >>> RE(sims_raster(scope, fov_um=15.0, frames=3))
     """
-    settings: Settings = scope.settings
     sims = sims_request(
-        settings,
+        scope.settings,
         fov_um=fov_um,
         shape=shape,
         dwell_ms=dwell_ms,
@@ -179,16 +177,16 @@ def resume_sims_raster(
     lost_indices: Collection[int] = (),
     md: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """Take the frames that an interrupted raster is missing, as a run of their own on the surface as it now stands.
+    """Take the missing frames of an interrupted raster, as a run of their own on the present surface.
 
     Parameters
     ----------
     start_doc : start document of any part.
-    done_indices : frames that exist already, in all parts together; frame i is the i-th from the original surface.
-    lost_indices : frames that the beam has drawn, wholly or in part, and that are not on disk: the specimen cannot
-        give them again, they are left out and named in the start document.
+    done_indices : frames on disk, of all parts together; frame i is the i-th from the original surface.
+    lost_indices : frames that the beam has drawn, wholly or in part, and that are not on disk. Their material is gone:
+        they are not taken again, and the start document lists them.
 
-    Raises ValueError when the document is not a raster's, NothingLeftError when nothing is left.
+    Raises ValueError when the document belongs to no raster, NothingLeftError when nothing is left.
     """
     if start_doc.get("scan_type") != ScanType.SIMS_RASTER or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a sims_raster, got {start_doc.get('scan_type')!r}")
@@ -196,7 +194,7 @@ def resume_sims_raster(
     gone = {int(index) for index in (*done_indices, *lost_indices)}
     frames = [index for index in range(sims.frames) if index not in gone]
     if not frames:
-        lost = f", {len(lost_indices)} of them without being kept" if lost_indices else ""
+        lost = f", {len(lost_indices)} of them are lost" if lost_indices else ""
         raise NothingLeftError(f"resume: all {sims.frames} frames were drawn{lost}; nothing is left to resume")
     link = link_to(start_doc) | {"lost_indices": sorted(int(index) for index in lost_indices)}
     return (yield from _rasters(scope, sims, frames, "resume_sims_raster", link, md))
@@ -211,26 +209,19 @@ def _rasters(
     md: Mapping[str, Any] | None,
 ) -> Plan[str]:
     sims.check(scope)
-    check_md(md)
     raster = sims.raster
 
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib")
-        yield from apply(sims.optics(scope))
-        if sims.channels is not None:
-            yield from _place_collectors(scope, scope.sector.radii_for(sims.channels, sims.bias_v))
-
-    def frames_of_the_raster() -> Plan[None]:
+    def take_frames() -> Plan[None]:
         for index in range(len(frames)):
             yield from _raster_frame(scope, index)
 
     def measure() -> Plan[None]:
         yield from bps.declare_stream(scope.sector, name="primary", collect=True)
-        yield from _name_the_file(scope)
-        yield from bpp.finalize_wrapper(frames_of_the_raster(), lambda: _keep_what_was_taken(scope))
+        yield from _announce_file(scope)
+        yield from bpp.finalize_wrapper(take_frames(), lambda: _collect_last_frame(scope))
 
     def describe() -> dict[str, Any]:
-        plan = {
+        return {
             "plan_name": plan_name,
             "plan_args": sims.as_dict(),
             "scan_type": ScanType.SIMS_RASTER.value,
@@ -249,32 +240,36 @@ def _rasters(
             "impact_energy_kev": sims.voltage_kv - 1e-3 * sims.bias_v,
             **link,
         }
-        return start_md(scope, plan, md)
 
-    return (yield from record(scope, setup(), measure(), [scope.sector], describe))
+    place = _place_collectors(scope, sims)
+    return (yield from record(scope, "fib", sims.optics(scope), measure(), [scope.sector], describe, md, prepare=place))
 
 
-def _place_collectors(scope: Scope, radii_mm: Sequence[float]) -> Plan[None]:
-    """Move the collectors one by one in an order in which none comes too close to its neighbour: those that go out
-    from the outermost on, then those that go in from the innermost on."""
-    moves = list(zip(scope.sector.collectors, radii_mm, strict=True))
+def _place_collectors(scope: Scope, sims: SimsRaster) -> Plan[None]:
+    """Move the collectors one by one, without any coming too close to its neighbour.
+
+    First those that move outwards, from the outermost inwards, then those that move inwards, from the innermost on.
+    """
+    if sims.channels is None:
+        return
+    moves = list(zip(scope.sector.collectors, scope.sector.radii_for(sims.channels, sims.bias_v), strict=True))
     outwards = [(c, radius) for c, radius in moves if radius > c.radius_mm.get()]
     inwards = [(c, radius) for c, radius in moves if radius < c.radius_mm.get()]
     for collector, radius in [*reversed(outwards), *inwards]:
         yield from bps.mv(collector.radius_mm, radius)
 
 
-def _name_the_file(scope: Scope) -> Plan[None]:
-    """The run tells of its frame file before the beam draws, so that a frame in it is found whatever happens next."""
+def _announce_file(scope: Scope) -> Plan[None]:
+    """Emit the document of the frame file before the beam draws, so that a frame is found even after a crash."""
     yield from bps.prepare(scope.sector, ("primary", 0), wait=True)
     yield from bps.collect(scope.sector, name="primary")
     yield from bps.checkpoint()
 
 
 def _raster_frame(scope: Scope, index: int) -> Plan[None]:
-    """One frame, one checkpoint; the index keeps a rewound plan from eroding a frame that is there already.
+    """Take one frame, up to a checkpoint. The index prevents a rewound plan from eroding the same frame twice.
 
-    Nothing stands between collecting and the checkpoint, so that ``sector`` knows when rewinding is pointless.
+    Collecting comes right before the checkpoint: ``sector`` refuses to rewind in between.
     """
     yield from bps.prepare(scope.sector, ("primary", index), wait=True)
     yield from bps.mv(scope.fib.blanked, False)
@@ -286,8 +281,8 @@ def _raster_frame(scope: Scope, index: int) -> Plan[None]:
     yield from bps.checkpoint()
 
 
-def _keep_what_was_taken(scope: Scope) -> Plan[None]:
-    """A frame that the ions have paid for goes into the run, also when the plan was ended before collecting it."""
+def _collect_last_frame(scope: Scope) -> Plan[None]:
+    """Collect a frame that was taken before the plan was ended, because it cannot be taken again."""
     yield from bps.stop(scope.sector)
     yield from bps.complete(scope.sector, wait=True)
     yield from bps.collect(scope.sector, name="primary")

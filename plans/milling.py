@@ -1,4 +1,4 @@
-"""Milling: material taken away by the gallium beam, pass by pass."""
+"""Milling: the gallium beam removes material, pass by pass."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Self
 import bluesky.plan_stubs as bps
 
 from plans.instrument import Scope, Values
-from plans.metadata import check_md, link_to, start_md
+from plans.metadata import link_to
 from plans.preflight import Estimate
-from plans.stubs import NothingLeftError, Plan, apply, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, check_values, record
 from plans.validation import positive
 from xrm_sims.patterns import Milled, Pattern, check_within_field, pattern_from_dict
 from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import Settings
 
-NO_DOSE = 1e-6  # of a pass: as much as sums of doses may differ by rounding
+PASS_TOLERANCE = 1e-6  # rounding error of a sum of doses, in passes
 
 
 @dataclass(frozen=True)
@@ -26,52 +26,44 @@ class Milling:
 
     scan_type: ClassVar[ScanType] = ScanType.MILLING
     deposits: ClassVar[bool] = False
+    extra_md: ClassVar[Mapping[str, Any]] = {}
     pattern: Milled
     current_pa: float
     voltage_kv: float
 
     @classmethod
-    def requested(
+    def from_arguments(
         cls, settings: Settings, pattern: Pattern, *, current_pa: float | None = None, voltage_kv: float | None = None
     ) -> Self:
-        """The arguments of its plan with the usual current and voltage filled in.
+        """Return the arguments of the plan with default current and voltage filled in.
 
-        ValueError when the pattern is none that mills.
+        ValueError when the pattern is a raster.
         """
         if not isinstance(pattern, Milled):
             needed = "a Rectangle, Polygon, Annulus or CrossSection"
             raise ValueError(f"pattern: {cls.scan_type} needs {needed}, got {type(pattern).__name__}")
         return cls(
             pattern,
-            cls.usual_current_pa(settings, pattern) if current_pa is None else current_pa,
+            cls.default_current_pa(settings, pattern) if current_pa is None else current_pa,
             settings.ion.voltage_kv if voltage_kv is None else voltage_kv,
         )
 
     @staticmethod
-    def usual_current_pa(settings: Settings, pattern: Milled) -> float:
+    def default_current_pa(settings: Settings, pattern: Milled) -> float:
         return settings.ion.milling_current_pa
 
     def optics(self, scope: Scope) -> Values:
-        """What the instrument is set to before the first pass."""
         return {scope.fib.voltage_kv: self.voltage_kv, scope.fib.current_pa: self.current_pa}
 
     def check(self, scope: Scope) -> None:
-        """ValueError when the pattern leaves the scan field or the instrument cannot do it."""
+        """ValueError when the pattern leaves the scan field or a value is outside the instrument's limits."""
         positive(current_pa=self.current_pa)
         check_within_field(self.pattern, scope.settings)
         check_values(self.optics(scope))
 
     def rate_um3_per_nc(self, settings: Settings) -> float:
-        """Volume that a dose is meant to take away, by which a pattern's dose is reckoned."""
+        """Volume per dose from which the dose of a pattern is computed."""
         return settings.sputtering.rate_lco_um3_per_nc
-
-    def words(self) -> dict[str, Any]:
-        """What its start document says beside the usual."""
-        return {}
-
-    def passes_in(self, dose_nc: float, settings: Settings) -> float:
-        """How many passes so much dose is."""
-        return dose_nc * self.pattern.passes / self.pattern.dose_nc(self.rate_um3_per_nc(settings))
 
     def estimate(self, settings: Settings) -> Estimate:
         rate = self.rate_um3_per_nc(settings)
@@ -97,43 +89,50 @@ def mill(
     Parameters
     ----------
     pattern : a Rectangle, Polygon, Annulus or CrossSection in the scan frame.
-    current_pa, voltage_kv : probe current and voltage of the column; the instrument's usual ones for milling when not
-        given. The dose is that of the usual voltage: ions of lower energy get less deep with it.
+    current_pa, voltage_kv : probe current and voltage of the column; default: those of the settings for milling. The
+        dose is computed for the default voltage: ions of lower energy mill less deep with it.
     md : goes into the start document.
 
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    Returns the run's uid. Raises ValueError before anything moves.
 
     Example
     -------
     >>> RE(mill(scope, Rectangle(size_um=(20.0, 20.0), depth_um=1.5)))
     """
-    milling = Milling.requested(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
+    milling = Milling.from_arguments(scope.settings, pattern, current_pa=current_pa, voltage_kv=voltage_kv)
     return (yield from draw(scope, milling, "mill", md))
 
 
 def resume_mill(
     scope: Scope, start_doc: Mapping[str, Any], dose_done_nc: float, md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
-    """Mill what an interrupted milling has left, as a run of its own; no dose is given twice.
+    """Mill the rest of an interrupted milling, as a run of its own; no dose is given twice.
 
     Parameters
     ----------
     start_doc : start document of any part.
-    dose_done_nc : what all parts together have brought onto the pattern. A pass that was cut short is finished, not
-        repeated.
+    dose_done_nc : dose on the pattern from all parts together. An unfinished pass is finished, not repeated.
 
-    Raises ValueError when the document is not a milling's, NothingLeftError when nothing is left.
+    Raises ValueError when the document belongs to no milling, NothingLeftError when nothing is left.
     """
-    milling = Milling.requested(scope.settings, **told_before(start_doc, ScanType.MILLING))
-    return (yield from draw(scope, milling, "resume_mill", md, dose_done_nc=dose_done_nc, link=link_to(start_doc)))
+    return (yield from draw_rest(scope, Milling, "resume_mill", start_doc, dose_done_nc, md))
 
 
-def told_before(start_doc: Mapping[str, Any], scan_type: ScanType) -> dict[str, Any]:
-    """Pattern and beam as the start document of an earlier part has them; ValueError when it is of another kind."""
-    if start_doc.get("scan_type") != scan_type:
-        raise ValueError(f"start_doc: needs a {scan_type}, got {start_doc.get('scan_type')!r}")
+def draw_rest(
+    scope: Scope,
+    kind: type[Milling],
+    plan_name: str,
+    start_doc: Mapping[str, Any],
+    dose_done_nc: float,
+    md: Mapping[str, Any] | None,
+) -> Plan[str]:
+    """Draw the rest of an interrupted milling or deposition. ValueError when the document belongs to another type."""
+    if start_doc.get("scan_type") != kind.scan_type:
+        raise ValueError(f"start_doc: needs a {kind.scan_type}, got {start_doc.get('scan_type')!r}")
+    pattern = pattern_from_dict(start_doc["pattern"])
     beam = {name: start_doc[name] for name in ("current_pa", "voltage_kv")}
-    return {"pattern": pattern_from_dict(start_doc["pattern"]), **beam}
+    milling = kind.from_arguments(scope.settings, pattern, **beam)
+    return (yield from draw(scope, milling, plan_name, md, dose_done_nc=dose_done_nc, link=link_to(start_doc)))
 
 
 def draw(
@@ -145,18 +144,13 @@ def draw(
     dose_done_nc: float = 0.0,
     link: Mapping[str, Any] | None = None,
 ) -> Plan[str]:
-    """The run of a milling or deposition, less the dose that its earlier parts have given. Returns its uid."""
+    """Mill or deposit in one run, without the dose of earlier parts. Returns the run's uid."""
     milling.check(scope)
-    check_md(md)
-    pattern = milling.pattern
-    passes_done = milling.passes_in(max(0.0, dose_done_nc), scope.settings)
+    pattern, rate = milling.pattern, milling.rate_um3_per_nc(scope.settings)
+    passes_done = max(0.0, dose_done_nc) * pattern.passes / pattern.dose_nc(rate)
     passes = passes_left(pattern, passes_done)
     if not passes:
         raise NothingLeftError(f"resume: all {pattern.passes} passes are drawn, nothing is left to resume")
-
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "fib")
-        yield from apply(milling.optics(scope))
 
     def measure() -> Plan[None]:
         for index, drawn in enumerate(passes):
@@ -169,7 +163,7 @@ def draw(
             yield from bps.checkpoint()
 
     def describe() -> dict[str, Any]:
-        plan = {
+        return {
             "plan_name": plan_name,
             "scan_type": milling.scan_type.value,
             "detectors": ["fib_dose_nc"],
@@ -177,22 +171,21 @@ def draw(
             "hints": {},
             "pattern": pattern.as_dict(),
             "passes_done": passes_done,
-            "rate_um3_per_nc": milling.rate_um3_per_nc(scope.settings),
+            "rate_um3_per_nc": rate,
             "current_pa": milling.current_pa,
             "voltage_kv": milling.voltage_kv,
-            **milling.words(),
+            **milling.extra_md,
             **(link or {}),
         }
-        return start_md(scope, plan, md)
 
-    return (yield from record(scope, setup(), measure(), [scope.fib], describe))
+    return (yield from record(scope, "fib", milling.optics(scope), measure(), [scope.fib], describe, md))
 
 
 def passes_left(pattern: Milled, passes_done: float) -> list[dict[str, Any]]:
-    """What each pass from now on draws: the rest of one that was begun, then whole ones."""
-    begun, share = int(passes_done + NO_DOSE), passes_done % 1.0
+    """Return what each further pass draws: first the rest of an unfinished pass, then whole ones."""
+    begun, share = int(passes_done + PASS_TOLERANCE), passes_done % 1.0
     whole = pattern.as_dict()
-    if share < NO_DOSE or share > 1.0 - NO_DOSE:
+    if share < PASS_TOLERANCE or share > 1.0 - PASS_TOLERANCE:
         return [whole] * (pattern.passes - begun)
     rest = whole | {"depth_um": pattern.depth_um * (1.0 - share) / pattern.passes, "passes": 1}
     return [rest] + [whole] * (pattern.passes - begun - 1)

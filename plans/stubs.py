@@ -1,9 +1,9 @@
-"""Short plans that the long ones are made of."""
+"""Plan stubs shared by the measurement plans."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from bluesky.protocols import Stageable
 from bluesky.utils import IllegalMessageSequence, Msg
 
 from plans.instrument import Scope, Values
+from plans.metadata import check_md, start_md
 
 T = TypeVar("T")
 Plan = Generator[Msg, Any, T]
@@ -22,33 +23,33 @@ _background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="between-step
 
 
 class NothingLeftError(ValueError):
-    """A measurement that is to be resumed is missing nothing that could still be taken."""
+    """Nothing is missing in the measurement that should be resumed."""
 
 
 def blank(scope: Scope) -> Plan[None]:
-    """Both beams off."""
+    """Blank both beams."""
     yield from bps.mv(scope.beam.blanked, True, scope.fib.blanked, True)
 
 
 def park_target(scope: Scope) -> Plan[None]:
-    """Draw the X-ray target straight back to its parking position."""
+    """Move the X-ray target straight back to its parking position."""
     yield from bps.mv(scope.target.x_um, scope.settings.target.park_x_um)
 
 
 def make_safe(scope: Scope) -> Plan[None]:
-    """Both beams off and the target parked; the target is parked even if blanking fails."""
+    """Blank both beams and park the target; the target is parked even if blanking fails."""
     yield from bpp.finalize_wrapper(blank(scope), lambda: park_target(scope))
 
 
 def enter_mode(scope: Scope, mode: str) -> Plan[None]:
-    """Change the instrument's mode if it is another one, from a safe state."""
+    """Make the instrument safe, then change its mode if it is in another one."""
     yield from make_safe(scope)
     if (yield from bps.rd(scope.mode)) != mode:
         yield from bps.mv(scope.mode, mode)
 
 
 def exchange_specimen(scope: Scope, name: str) -> Plan[None]:
-    """Another specimen in place of the one that is mounted, from a safe state; nothing moves when it is mounted."""
+    """Exchange the mounted specimen for another one. Nothing moves if that one is mounted already."""
     if (yield from bps.rd(scope.specimen)) == name:
         return
     yield from make_safe(scope)
@@ -58,7 +59,7 @@ def exchange_specimen(scope: Scope, name: str) -> Plan[None]:
 
 
 def bring_target_in(scope: Scope, material: str) -> Plan[None]:
-    """Put a target of this material where the geometry expects the focal spot; exchange it first if need be."""
+    """Move a target of this material to the source position of the geometry, after exchanging it if necessary."""
     if (yield from bps.rd(scope.target.material)) != material:
         yield from bps.mv(scope.target.material, material)
     yield from bps.mv(scope.target.y_um, 0.0, scope.target.z_um, 0.0)
@@ -66,29 +67,30 @@ def bring_target_in(scope: Scope, material: str) -> Plan[None]:
 
 
 def check_values(values: Values) -> None:
-    """Every device's own limits, asked before anything moves."""
-    for signal, value in values.items():
-        signal.check_value(value)
-
-
-def apply(values: Values) -> Plan[None]:
-    """Set devices to values, all at once."""
-    yield from bps.mv(*(item for pair in values.items() for item in pair))
+    """Check values against the devices' own limits; nothing moves."""
+    for quantity, value in values.items():
+        quantity.check_value(value)
 
 
 def record(
     scope: Scope,
-    setup: Plan[None],
+    mode: str,
+    optics: Values,
     measure: Plan[str | None],
     detectors: Sequence[Stageable],
     describe: Callable[[], dict[str, Any]],
+    md: Mapping[str, Any] | None,
+    *,
+    prepare: Plan[None] | None = None,
 ) -> Plan[str]:
-    """Set up, then one run: detectors staged, the instrument's state before and after as ``baseline``. Returns its uid.
+    """Enter the mode, set the optics, prepare, then measure as one run. Returns its uid.
 
-    ``describe`` gives the start document once the instrument is set up; what ``measure`` returns, if anything, is the
-    ``reason`` in the stop document. Whatever happens (an exception, abort, stop) both beams end blanked, the run knows
-    the state in which it left the instrument, and the target is parked.
+    The run has the detectors staged, and the state of the instrument before and after as ``baseline``. ``describe``
+    returns the plan's part of the start document once the instrument is set up. A text that ``measure`` returns becomes
+    the ``reason`` in the stop document. However the plan ends (an exception, abort, stop), both beams are blanked, the
+    final state is recorded, and the target is parked.
     """
+    check_md(md)
     reason: str | None = None
 
     def run() -> Plan[None]:
@@ -98,22 +100,25 @@ def record(
         try:
             reason = yield from measure
         except Exception:
-            with suppress(Exception):  # what ended the measurement is what the user has to hear
+            with suppress(Exception):  # the user has to see the error of the measurement, not one of these
                 yield from blank(scope)
-                with suppress(IllegalMessageSequence):  # an event may have been begun
+                with suppress(IllegalMessageSequence):  # raised if no event was begun
                     yield from bps.drop()
                 yield from bps.trigger_and_read([scope], name="baseline")
             raise
         yield from bps.trigger_and_read([scope], name="baseline")
 
     def with_reason(msg: Msg) -> Msg:
-        untold = msg.command == "close_run" and msg.kwargs.get("reason") is None
-        return msg._replace(kwargs=msg.kwargs | {"reason": reason}) if untold else msg
+        without = msg.command == "close_run" and msg.kwargs.get("reason") is None
+        return msg._replace(kwargs=msg.kwargs | {"reason": reason}) if without else msg
 
     def everything() -> Plan[Any]:
-        yield from bps.checkpoint()  # a plan that has none cannot be suspended
-        yield from setup
-        one_run = bpp.msg_mutator(bpp.run_wrapper(run(), md=describe()), with_reason)
+        yield from bps.checkpoint()  # a plan without a checkpoint cannot be suspended
+        yield from enter_mode(scope, mode)
+        yield from bps.mv(*(item for pair in optics.items() for item in pair))
+        if prepare is not None:
+            yield from prepare
+        one_run = bpp.msg_mutator(bpp.run_wrapper(run(), md=start_md(scope, describe(), md)), with_reason)
         return (yield from bpp.stage_wrapper(one_run, detectors))
 
     uid: str = yield from bpp.finalize_wrapper(everything(), lambda: make_safe(scope))
@@ -121,7 +126,7 @@ def record(
 
 
 def in_background(function: Callable[..., T], *args: Any) -> Plan[T]:
-    """Compute beside the RunEngine, which stays free to pause; a pause does not compute anything twice."""
+    """Compute in a thread, so that the RunEngine can pause meanwhile; a pause does not repeat the computation."""
     future: Future[T] = _background.submit(function, *args)
 
     async def follow() -> None:

@@ -1,4 +1,4 @@
-"""X-ray nanoCT: darks, flats, and one projection per angle."""
+"""X-ray nanoCT: dark and flat images, and one projection per angle."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from bluesky.utils import Msg
 
 from plans.instrument import Scope, Values
-from plans.metadata import link_to, start_md
+from plans.metadata import link_to
 from plans.preflight import Estimate
-from plans.stubs import NothingLeftError, Plan, apply, bring_target_in, check_values, enter_mode, record
+from plans.stubs import NothingLeftError, Plan, bring_target_in, check_values, record
 from plans.validation import choice, count, finite, positive
 from xrm_sims.feasibility import check_photons, check_target_power
 from xrm_sims.geometry import ConeGeometry, scan_angles
@@ -27,7 +27,7 @@ COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class TomographyScan:
-    """What is fixed before a scan starts; the fields are those of :func:`tomography`."""
+    """The arguments of :func:`tomography`."""
 
     num: int = 1200
     step_deg: float = 0.3
@@ -50,7 +50,6 @@ class TomographyScan:
         scan_angles(self.num, self.step_deg, self.start_deg)
 
     def optics(self, scope: Scope) -> Values:
-        """What the instrument is set to before the first frame."""
         electron = scope.settings.electron
         return {
             scope.beam.voltage_kv: electron.voltage_kv,
@@ -61,14 +60,12 @@ class TomographyScan:
         }
 
     def check(self, scope: Scope) -> None:
-        """ValueError when the instrument cannot do it."""
+        """ValueError when a value is outside a limit of the instrument or the stage cannot be lowered for flats."""
         choice("target", self.target, scope.settings.target.materials)
         check_values(self.optics(scope))
         self._check_physics(scope)
-        lowering_um, room_um = (
-            scope.settings.stage.flat_lowering_um,
-            scope.stage.z_um.get() - scope.stage.z_um.limits[0],
-        )
+        lowering_um = scope.settings.stage.flat_lowering_um
+        room_um = scope.stage.z_um.get() - scope.stage.z_um.limits[0]
         if room_um < lowering_um:
             raise ValueError(
                 f"stage_z_um: flats lower the specimen by {lowering_um:g} um, {room_um:g} um are left; raise the stage"
@@ -77,14 +74,14 @@ class TomographyScan:
             scope.rotation.angle_deg.check_value(self.start_deg + view * self.step_deg)
 
     def _check_physics(self, scope: Scope) -> None:
-        """ValueError when the beam would melt the target or make no photon that the detector counts."""
+        """ValueError when the beam would melt the target, or when no photon is above the detector's threshold."""
         settings, electron = scope.settings, scope.settings.electron
         check_photons(settings, electron.voltage_kv, float(scope.widepix.threshold_kev.get()))
         probe_nm = float(scope.beam.probe_nm.get())
         check_target_power(settings, self.target, electron.voltage_kv, electron.current_na, probe_nm)
 
     def view_order(self) -> list[int]:
-        """Numbers of the views as they are taken: 0 ... num - 1, or bit-reversed so that early views spread out."""
+        """Return the view numbers in the order of the scan: 0 ... num - 1, or bit-reversed to spread early views."""
         if self.order == "sequential":
             return list(range(self.num))
         bits = max(1, (self.num - 1).bit_length())
@@ -95,7 +92,7 @@ class TomographyScan:
         return scan_angles(self.num, self.step_deg, self.start_deg)[list(views)]
 
     def geometry(self, settings: Settings, views: Sequence[int]) -> ConeGeometry:
-        """The scan as built, and the volume that the whole detector sees."""
+        """Return the nominal geometry of the scan, with the volume that the whole detector sees."""
         rows, columns = settings.detector.rows // self.binning, settings.detector.columns // self.binning
         return ConeGeometry(
             source_object_mm=settings.xray.source_object_mm,
@@ -150,25 +147,25 @@ def tomography(
 ) -> Plan[str]:
     """Cone-beam tomography with the electron beam on an X-ray target.
 
-    Darks with the beam blanked; flats with the specimen lowered out of the beam at the start, every ``flat_every``
-    views and at the end; images at ``start_deg`` every ``reference_every`` views and at the end (stream
-    ``reference``: they show the drift); projections in ``primary``, one checkpoint each.
+    Dark images are taken with the beam blanked. Flat images are taken with the specimen lowered out of the beam: at the
+    start, every ``flat_every`` views and at the end. Images at ``start_deg`` every ``reference_every`` views and at the
+    end measure the drift (stream ``reference``). Projections are in ``primary``; each is a checkpoint.
 
     Parameters
     ----------
     num, step_deg, start_deg : angles are ``start_deg + arange(num) * step_deg``.
     exposure_s : of every frame.
     num_dark, num_flat : frames per round.
-    flat_every, reference_every : views between rounds; 0 for none in between (no reference images at all).
-    order : "sequential", or "interleaved" so that a live reconstruction is useful early.
+    flat_every, reference_every : views between rounds; 0 for no flats in between, or no reference images at all.
+    order : "sequential", or "interleaved" to make a live reconstruction useful early.
     target : material of the X-ray target.
-    binning : detector pixels per side that are summed.
-    enough : asked after each projection whether these will do, such as ``live.enough``; if so the scan ends as if it
-        had been planned that short, and the stop document gives the reason. Needs the order "interleaved", because
-        views that stop half-way round leave a wedge unseen. The views left out can be taken later by ``resume``.
+    binning : number of detector pixels per side that are summed.
+    enough : called after each projection, for example ``live.enough``. When it returns True the scan ends early, with
+        its last flats, and the stop document gives the reason. It needs the order "interleaved", because sequential
+        views would leave a missing wedge. ``resume`` takes the other views later.
     md : goes into the start document.
 
-    Returns the run's uid. Raises ValueError in one sentence before anything moves.
+    Returns the run's uid. Raises ValueError before anything moves.
 
     Example
     -------
@@ -178,21 +175,23 @@ def tomography(
         num, step_deg, start_deg, exposure_s, num_dark, num_flat, flat_every, reference_every, order, target, binning
     )
     if enough is not None and order != "interleaved":
-        raise ValueError(f'enough: needs order="interleaved", or views end half-way round; got {order!r}')
+        raise ValueError(
+            f'enough: needs order="interleaved", because sequential views end half-way round; got {order!r}'
+        )
     return (yield from _scan(scope, scan, scan.view_order(), "tomography", {}, md, enough))
 
 
 def resume_tomography(
     scope: Scope, start_doc: Mapping[str, Any], done_indices: Collection[int], md: Mapping[str, Any] | None = None
 ) -> Plan[str]:
-    """Take the views that an interrupted scan is missing, as a run of their own with its own darks and flats.
+    """Take the missing views of an interrupted scan, as a run of their own with its own darks and flats.
 
     Parameters
     ----------
-    start_doc : start document of the first part (or of any part).
-    done_indices : view numbers that exist already, in all parts together; view i stands at start_deg + i * step_deg.
+    start_doc : start document of any part.
+    done_indices : numbers of the views on disk, of all parts together; view i is at start_deg + i * step_deg.
 
-    Raises ValueError when the document is not a tomography's, NothingLeftError when nothing is missing.
+    Raises ValueError when the document belongs to no tomography, NothingLeftError when nothing is missing.
     """
     if start_doc.get("scan_type") != ScanType.TOMOGRAPHY or "plan_args" not in start_doc:
         raise ValueError(f"start_doc: needs a tomography, got {start_doc.get('scan_type')!r}")
@@ -201,7 +200,7 @@ def resume_tomography(
     taken = {int(index) for index in done_indices}
     views = [view for view in scan.view_order() if view not in taken]
     if not views:
-        raise NothingLeftError(f"resume: all {scan.num} views are there, nothing is left to resume")
+        raise NothingLeftError(f"resume: all {scan.num} views are on disk, nothing is left to resume")
     return (yield from _scan(scope, scan, views, "resume_tomography", link_to(start_doc), md))
 
 
@@ -214,11 +213,17 @@ def _scan(
     md: Mapping[str, Any] | None,
     enough: Callable[[], bool] | None = None,
 ) -> Plan[str]:
-    settings: Settings = scope.settings
+    settings = scope.settings
     scan.check(scope)
-    start = start_md(
-        scope,
-        {
+    beam = {
+        "energy_kev": settings.electron.voltage_kv,
+        "current_na": settings.electron.current_na,
+        "target": scan.target,
+        "focal_spot": settings.source.focal_spot_of(float(scope.beam.probe_nm.get())),
+    }
+
+    def describe() -> dict[str, Any]:
+        return {
             "plan_name": plan_name,
             "plan_args": asdict(scan),
             "scan_type": ScanType.TOMOGRAPHY.value,
@@ -228,39 +233,29 @@ def _scan(
             "num_intervals": len(views) - 1,
             "hints": {"dimensions": [(["rotation_angle_deg"], "primary")]},
             "geometry": scan.geometry(settings, views).as_dict(),
-            "beam": {
-                "energy_kev": settings.electron.voltage_kv,
-                "current_na": settings.electron.current_na,
-                "target": scan.target,
-                "focal_spot": settings.source.focal_spot_of(float(scope.beam.probe_nm.get())),
-            },
+            "beam": beam,
             "num_projections": scan.num,
             "view_indices": views,
             "step_deg": scan.step_deg,
             "exposure_s": scan.exposure_s,
             **link,
-        },
-        md,
-    )
+        }
 
-    def setup() -> Plan[None]:
-        yield from enter_mode(scope, "xray")
-        yield from apply(scan.optics(scope))
-        yield from bring_target_in(scope, scan.target)
-
-    return (yield from record(scope, setup(), _views(scope, scan, views, enough), [scope.widepix], lambda: start))
+    target_in, measure = bring_target_in(scope, scan.target), _views(scope, scan, views, enough)
+    optics = scan.optics(scope)
+    return (yield from record(scope, "xray", optics, measure, [scope.widepix], describe, md, prepare=target_in))
 
 
 def _views(
     scope: Scope, scan: TomographyScan, views: Sequence[int], enough: Callable[[], bool] | None
 ) -> Plan[str | None]:
-    """The frames of a run; why there are fewer views than planned, if so."""
+    """Take all frames of a run. Returns the reason when some views were left out."""
     taken: Counter[str] = Counter()
     stage_z_um = yield from bps.rd(scope.stage.z_um)
     lowered_um = stage_z_um - scope.settings.stage.flat_lowering_um
 
-    def frame(stream: str) -> Plan[None]:
-        yield from _frame(scope, stream, taken[stream])
+    def frame(stream: str, angle_deg: float | None = None) -> Plan[None]:
+        yield from _frame(scope, stream, taken[stream], angle_deg)
         taken[stream] += 1
 
     def flats() -> Plan[None]:
@@ -281,8 +276,7 @@ def _views(
             yield from flats()
         if scan.reference_before(position):
             yield from reference()
-        yield from _frame(scope, "primary", taken["primary"], angle_deg)
-        taken["primary"] += 1
+        yield from frame("primary", angle_deg)
         if enough is not None and enough():
             break
     if scan.reference_every:
@@ -293,9 +287,9 @@ def _views(
 
 
 def _frame(scope: Scope, stream: str, index: int, angle_deg: float | None = None) -> Plan[None]:
-    """One frame, one checkpoint. The index tells a rewound plan's frame from a new one.
+    """Take one frame, up to a checkpoint. The index prevents a rewound plan from taking the same frame twice.
 
-    Bare messages: each stub of bluesky's writes down the whole call stack, and ten of those take longer than the rest.
+    These are bare messages because each of bluesky's stubs records the call stack, which would take most of the time.
     """
     yield Msg("prepare", scope.widepix, (stream, index), group="ready")
     if angle_deg is not None:

@@ -215,7 +215,7 @@ def test_a_raster_is_resumed_frame_by_frame(scope, RE, run, twin, is_safe):
     assert run.start["impact_energy_kev"] == first["impact_energy_kev"]
     assert len(run.frames("primary", "sector_counts")) == 1
     assert twin.fib.get("dose_nc") - dosed_nc == pytest.approx(DOSE_NC) == run.start["frame_dose_nc"]
-    with pytest.raises(ValueError, match=r"all 3 frames were drawn, 1 of them without being kept; nothing is left"):
+    with pytest.raises(ValueError, match=r"all 3 frames were drawn, 1 of them are lost; nothing is left"):
         RE(resume_sims_raster(scope, run.start, done_indices=[0, 2], lost_indices=[1]))
     with pytest.raises(ValueError, match="needs a sims_raster, got 'milling'"):
         RE(resume_sims_raster(scope, first | {"scan_type": "milling"}, []))

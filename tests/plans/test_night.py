@@ -236,7 +236,7 @@ def test_the_specimen_is_exchanged_only_when_nothing_can_go_wrong(scope, RE):
         ({"steps": [{**CT, "at": "roi"}]}, ("steps", 0, "at"), "cannot be told to go to the ROI"),
         ({"steps": [{"do": "reconstruct"}]}, ("steps", 0), "needs a tomography or correlative before it"),
         ({"steps": [{**SE, "when": "roi_found"}]}, ("steps", 0), "needs a find_rois"),
-        ({"steps": [*CHAIN[:3], {**MILL, "depth_um": 1}]}, ("steps", 3, "depth_um"), "the ROI says"),
+        ({"steps": [*CHAIN[:3], {**MILL, "depth_um": 1}]}, ("steps", 3, "depth_um"), "come from the ROI"),
         ({"steps": [*CHAIN[:3], {**MILL, "retries": 2}]}, ("steps", 3, "retries"), "never tried again"),
         ({"steps": [{"do": "mill", "depth_um": 1.0}]}, ("steps", 0), "needs size_um"),
         ({"steps": [{"do": "mill", "kind": "star"}]}, ("steps", 0, "kind"), "needs one of rectangle"),
