@@ -123,7 +123,7 @@ def test_stopped_in_every_kind_of_measurement(data, computed):
         assert len(record["resumed_s"]) == 3
         assert [outcome["attempts"] for outcome in record["outcomes"]] == [1, 2, 1, 1, 1, 2, 2, 1, 1]
         summary = (folder / "summary.md").read_text()
-        assert "; interrupted, went on " in summary
+        assert "; interrupted, resumed " in summary
         assert "Steps: 9 done." in summary
         assert all(start["uid"] in summary for start in starts)
         only_b = {**SHEET, "samples": SHEET["samples"][1:]}

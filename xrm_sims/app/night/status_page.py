@@ -17,9 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from plans.preflight import duration
 from xrm_sims.app.common.errors import in_one_line
-from xrm_sims.app.common.html import Element, document, element, table
+from xrm_sims.app.common.html import render
 from xrm_sims.app.common.last_frame import LastFrame, png_of
 from xrm_sims.app.common.progress import Tally
 from xrm_sims.app.session.night_record import newest
@@ -104,40 +103,13 @@ def picture_of(data: Path | None = None) -> bytes | None:
 
 
 def page_of(status: dict[str, Any]) -> str:
-    """The page; it renews itself every few seconds and refers to nothing but its own picture."""
-    run, night = status["run"], status["night"]
-    parts = [element("h1", _headline(status), class_=status["state"])]
-    if run is not None:
-        left = "" if run["left_s"] is None else f", {duration(run['left_s'])} left"
-        own = "" if run["left_s"] is None else f" ({duration(run['instrument_left_s'])} of instrument time)"
-        ended = "" if run["exit_status"] is None else f", ended: {run['exit_status']}"
-        what, far = f"{run['kind'].replace('_', ' ')} of {run['sample']}", f"{run['taken']} of {run['total']}"
-        parts.append(
-            element("p", f"{what}, run ", element("code", run["uid"]), f": {far} {run['unit']}s{left}{own}{ended}")
-        )
-        parts.append(element("progress", max=run["total"], value=run["taken"]))
-    if night is not None:
-        parts.append(element("h2", f"{night['title']}: {night['state']}"))
-        parts.append(_steps(night["outcomes"]))
-    if run is not None:
-        parts.append(element("p", element("img", src="picture.png", alt="last image")))
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["time"]))
-    own_data = element("a", "status.json", href="status.json")
-    parts.append(element("p", f"{status['data']}, {when}. Read only; ", own_data))
-    return document(_headline(status), *parts, refresh_s=REFRESH_S)
-
-
-def _steps(outcomes: list[dict[str, Any]]) -> Element:
-    rows = [(step["sample"], step["do"], step["status"], step["said"]) for step in outcomes]
-    return table(("Specimen", "Step", "Outcome", "What came of it"), rows, classes=[o["status"] for o in outcomes])
-
-
-def _headline(status: dict[str, Any]) -> str:
-    return {
+    """Return the HTML page. It reloads itself every few seconds and refers to nothing but its own picture."""
+    title = {
         "idle": f"Idle; the instrument is held by {status['holder']}" if status["holder"] else "Idle",
         "measuring": "Measuring",
-        "lost": "A run never ended and nobody holds the instrument: xrm-sims recover makes it safe",
+        "lost": "A run never ended and no process holds the instrument; run xrm-sims recover to make it safe",
     }[status["state"]]
+    return render("night/status_page.html.j2", title=title, refresh_s=REFRESH_S, **status)
 
 
 class _Handler(BaseHTTPRequestHandler):

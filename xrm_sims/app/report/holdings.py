@@ -1,6 +1,6 @@
-"""What a data root holds of one experiment: its runs, and everything that was computed from them.
+"""What a data root holds of one experiment: its runs, and every result computed from them.
 
-What is not there, or cannot be read, is left out with a sentence that says what would bring it.
+A result that is missing or unreadable is left out; ``missing`` then names it, with the command that computes it.
 """
 
 from __future__ import annotations
@@ -36,23 +36,22 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Map:
-    """A SIMS raster (all its parts): counts, where they lie in which volume, the ROI it was taken for, SE images, and
-    the phases that it shows."""
+    """A SIMS raster (all its parts): counts, registration, target ROI, SE images, phases."""
 
     run: Run
     sims: Measured | None
     registration: Registration | None = None
     tomography_uid: str | None = None
     defect: Defect | None = None
-    top_view: Measured | None = None  # of the pillar, before anything was milled
+    top_view: Measured | None = None  # of the pillar, before milling
     close_up: Measured | None = None  # of the milled field
     phases: Chemistry | None = None
-    links: Sequence[Mapping[str, Any]] = ()  # from a voxel to a pixel, as app/links keeps them
+    links: Sequence[Mapping[str, Any]] = ()  # the steps from a voxel to a pixel, as app/correlative stores them
 
 
 @dataclass(eq=False)
 class Scan:
-    """A tomography (all its parts) and what was computed from it."""
+    """A tomography (all its parts) and the results computed from it."""
 
     run: Run
     tomogram: Tomogram | None
@@ -60,7 +59,7 @@ class Scan:
     searched: bool  # for ROIs
     rois: list[Roi]
     rule: Mapping[str, Any]
-    figures: Mapping[str, Any]  # edge_resolution, half_bit_crossing, where they were measured
+    figures: Mapping[str, Any]  # edge_resolution and half_bit_crossing, where they were measured
 
     @property
     def defects(self) -> list[Defect]:
@@ -69,7 +68,7 @@ class Scan:
 
 @dataclass(eq=False)
 class Holdings:
-    """Of one experiment; ``missing`` fills up as :meth:`scan` and :meth:`map` look for things."""
+    """Runs and results of one experiment; :meth:`scan` and :meth:`map` add to ``missing``."""
 
     experiment: Experiment
     data: Path
@@ -82,13 +81,13 @@ class Holdings:
 
     @property
     def sample(self) -> str:
-        """Every name that the runs give their specimen."""
+        """Every specimen name in the start documents."""
         names = dict.fromkeys(str(run.start.get("sample_name", "")) for run in self.runs)
         return ", ".join(name for name in names if name) or "unnamed specimen"
 
     @property
-    def measured(self) -> str:
-        """What kinds of run there are, in their order."""
+    def run_names(self) -> str:
+        """The types of run, in the order of their first run."""
         return ", ".join(dict.fromkeys(run.name for run in self.runs))
 
     @property
@@ -96,64 +95,68 @@ class Holdings:
         return time.strftime("%Y-%m-%d", time.localtime(self.runs[0].start["time"]))
 
     @property
+    def span_s(self) -> tuple[float, float] | None:
+        """Start of the first and end of the last run on the instrument's clock, if any run records them."""
+        spans = [run.span_s for run in self.runs if run.span_s]
+        return (min(begin for begin, _ in spans), max(end for _, end in spans)) if spans else None
+
+    @property
     def results(self) -> list[Mapping[str, Any]]:
-        """What every kept result says about itself."""
+        """The metadata of every stored result."""
         return [dict(node.metadata) for of_run in self.experiment.results.values() for node in of_run.values()]
 
     def parents_of(self, uid: str, kind: str) -> list[str]:
-        """What a kept result rests on; nothing where there is none."""
+        """Return the uids of the runs that a result was computed from, without a result none."""
         of_run = self.experiment.results.get(uid, {})
         return list(of_run[kind].metadata.get("parent_uids", [])) if kind in of_run else []
 
     def first_parts(self, kind: str) -> list[Run]:
-        """One run for each measurement of a kind, however many parts it has."""
+        """Return one run for each measurement of a kind, without the runs that continue one."""
         return [run for run in self.runs if run.kind == kind and "resumes_uid" not in run.start]
 
     def scan(self, run: Run) -> Scan:
-        """A tomography's volume, ROIs and figures; the volume is read here."""
-        short = run.uid[:8]
+        """Read a tomography's volume, ROIs and figures."""
         tomogram, pillar, kept = None, None, None
-        if self._kept(run.uid, "volume", f"xrm-sims reconstruct {short}"):
-            tomogram = self.attempt(f"volume of {short}", lambda: kept_tomogram(run.uid, self.data))
+        if self._has(run, "volume", f"Compute it with xrm-sims reconstruct {run.short}"):
+            tomogram = self.attempt(f"volume of {run.short}", lambda: kept_tomogram(run.uid, self.data))
         if tomogram is not None:
             pillar = pillar_of(tomogram.volume, tomogram.voxel_um)
-            if self._kept(run.uid, "rois", f"xrm-sims find-rois {short}"):
-                kept = self.attempt(f"ROIs of {short}", lambda: results.load(self.data, run.uid, "rois"))
+            if self._has(run, "rois", f"Compute it with xrm-sims find-rois {run.short}"):
+                kept = self.attempt(f"ROIs of {run.short}", lambda: results.load(self.data, run.uid, "rois"))
         rows = [] if kept is None else kept.tables["rois"].to_dict("records")
-        rois = self.attempt(f"ROIs of {short}", lambda: [Roi.from_row(row) for row in rows]) or []
+        rois = self.attempt(f"ROIs of {run.short}", lambda: [Roi.from_row(row) for row in rows]) or []
         rule = {} if kept is None else kept.metadata.get("rule", {})
         return Scan(run, tomogram, pillar, kept is not None, rois, rule, self._figures(run.uid))
 
     def map(self, run: Run) -> Map:
-        """A raster's counts and what belongs to them."""
-        short = run.uid[:8]
-        found = Map(run, self.attempt(f"counts of {short}", lambda: read_raster(run.uid, self.data)))
+        """Read a raster's counts and the results that belong to them."""
+        found = Map(run, self.attempt(f"counts of {run.short}", lambda: read_raster(run.uid, self.data)))
         kept = None
-        if self._kept(run.uid, "registration", "the step register of a night, or a correlative run, makes one"):
-            kept = self.attempt(f"registration of {short}", lambda: results.load(self.data, run.uid, "registration"))
+        way = "The night step register and the plan correlative compute it"
+        if self._has(run, "registration", way):
+            load = lambda: results.load(self.data, run.uid, "registration")  # noqa: E731
+            kept = self.attempt(f"registration of {run.short}", load)
         if kept is not None:
             about = kept.metadata
-            found.registration = self.attempt(f"registration of {short}", lambda: Registration.from_dict(about))
+            found.registration = self.attempt(f"registration of {run.short}", lambda: Registration.from_dict(about))
             found.defect = Defect.from_dict(about["defect"]) if "defect" in about else None
-            found.tomography_uid = self._scan_of(about["parent_uids"])
+            first = {
+                each.uid: each.start.get("resumes_uid", each.uid)
+                for each in self.runs
+                if each.kind == ScanType.TOMOGRAPHY
+            }
+            found.tomography_uid = next((first[uid] for uid in about["parent_uids"] if uid in first), None)
             if found.tomography_uid is None:
-                self.missing.append(f"the volume that map {short} was registered with is not of this experiment")
-            if tells_phases(labels_of(run.start)) and self._kept(
-                run.uid, "phases", "the step register of a night, or a correlative run, makes them"
-            ):
-                found.phases = self.attempt(f"phases of {short}", lambda: kept_phases(run.uid, self.data))
+                self.missing.append(f"Map {run.short} was registered with a volume of another experiment.")
+            if tells_phases(labels_of(run.start)) and self._has(run, "phases", way):
+                found.phases = self.attempt(f"phases of {run.short}", lambda: kept_phases(run.uid, self.data))
         if "chain" in (of_run := self.experiment.results.get(run.uid, {})):
             found.links = of_run["chain"].metadata["links"]
         found.top_view, found.close_up = self._images(run)
         return found
 
-    def _scan_of(self, parents: Sequence[str]) -> str | None:
-        """The first part of the tomography that is among the parents of a result."""
-        first = {run.uid: run.start.get("resumes_uid", run.uid) for run in self.runs if run.kind == ScanType.TOMOGRAPHY}
-        return next((first[uid] for uid in parents if uid in first), None)
-
     def _images(self, raster: Run) -> tuple[Measured | None, Measured | None]:
-        """The first SE image before anything was milled, and the last one between milling and raster."""
+        """Return the first SE image before any milling, and the last one between milling and raster."""
         earlier = [run for run in self.runs if run.start["time"] < raster.start["time"]]
         milled = [run.start["time"] for run in earlier if run.kind == ScanType.MILLING]
         images = [run for run in earlier if run.kind == ScanType.SE_IMAGE and run.stop]
@@ -164,23 +167,24 @@ class Holdings:
     def _image(self, run: Run | None) -> Measured | None:
         if run is None:
             return None
-        return self.attempt(f"image of {run.uid[:8]}", lambda: read_counts(run.uid, "se_image", self.data))
+        return self.attempt(f"image of {run.short}", lambda: read_counts(run.uid, "se_image", self.data))
 
     def _figures(self, uid: str) -> dict[str, Any]:
-        """How sharp it is, as far as anybody measured that."""
+        """Return the resolutions that were measured of a volume."""
         of_run = self.experiment.results.get(uid, {})
-        told = [dict(of_run[kind].metadata) for kind in ("volume", "resolution") if kind in of_run]
-        wanted = ("edge_resolution", "half_bit_crossing", "voxel_um")
-        return {name: about[name] for about in told for name in wanted if name in about}
+        tables = [dict(of_run[kind].metadata) for kind in ("volume", "resolution") if kind in of_run]
+        names = ("edge_resolution", "half_bit_crossing")
+        return {name: table[name] for table in tables for name in names if name in table}
 
-    def _kept(self, uid: str, kind: str, way: str) -> bool:
-        if kind in self.experiment.results.get(uid, {}):
+    def _has(self, run: Run, kind: str, way: str) -> bool:
+        """Return whether a result is stored; note how to compute it if not."""
+        if kind in self.experiment.results.get(run.uid, {}):
             return True
-        self.missing.append(f"no {kind} of run {uid[:8]} was computed yet: {way}")
+        self.missing.append(f"Run {run.short} has no {kind} yet. {way}.")
         return False
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """None, and a word on it, where something is incomplete, from elsewhere, or gone from the disk."""
+        """Return what ``read`` returns, or None and note in ``missing`` why it could not be read."""
         try:
             return read()
         except (ValueError, KeyError, TypeError, OSError, RuntimeError, httpx.HTTPError) as error:
@@ -189,22 +193,20 @@ class Holdings:
 
 
 def open_holdings(experiment: str, data: Path | None) -> Holdings:
-    """The experiment with this uid, or the one of the run with this uid; "latest" is that of the newest run.
+    """Return the experiment with this uid, or that of the run with this uid, or for "latest" that of the newest run.
 
-    Raises ValueError for an unknown uid and for a data root without runs, and when there is nothing to show yet: no
-    result, no map and no image.
+    Raises ValueError for an unknown uid, for a data root without runs, and for an experiment without any result, map
+    or image.
     """
     layout = Layout.of(data)
     catalog = as_catalog(data)
     if not len(catalog):
         raise ValueError(f"data root {layout.root} has no runs in its catalogue; measure something first")
-    word = catalog[-1].metadata["start"]["uid"] if experiment == LATEST else experiment
-    found = open_experiment(word, data)
-    told = [run.metadata for run in found.runs]
-    runs = [read_run(about["start"], about.get("stop"), layout.journal) for about in told]
+    uid = catalog[-1].metadata["start"]["uid"] if experiment == LATEST else experiment
+    found = open_experiment(uid, data)
+    runs = [read_run(run.metadata["start"], run.metadata.get("stop"), layout.journal) for run in found.runs]
     if not found.results and not any(run.kind in (ScanType.SIMS_RASTER, ScanType.SE_IMAGE) for run in runs):
-        advice = next(
-            (f"; begin with xrm-sims reconstruct {run.uid[:8]}" for run in runs if run.kind == ScanType.TOMOGRAPHY), ""
-        )
-        raise ValueError(f"experiment {found.uid}: nothing was computed of it yet and it has no images to show{advice}")
+        tomographies = [run.short for run in runs if run.kind == ScanType.TOMOGRAPHY]
+        advice = f"; begin with xrm-sims reconstruct {tomographies[0]}" if tomographies else ""
+        raise ValueError(f"experiment {found.uid} has no results, maps or images to show{advice}")
     return Holdings(found, layout.root, runs)

@@ -1,4 +1,4 @@
-"""One run as a colleague is told of it: what it was, when, how long, with which dose."""
+"""One run as the report describes it: its type, parameters, times and doses."""
 
 from __future__ import annotations
 
@@ -12,38 +12,26 @@ from xrm_sims.data.journal import find_journal, read_journal
 from xrm_sims.data.parts import read_part
 from xrm_sims.scan_type import ScanType
 
-NAMES: dict[str, str] = {
-    ScanType.TOMOGRAPHY: "nanoCT scan",
-    ScanType.SIMS_RASTER: "SIMS map",
-    ScanType.MILLING: "milling",
-    ScanType.DEPOSITION: "platinum deposition",
-    ScanType.SE_IMAGE: "SE image",
-    ScanType.EDS_MAP: "EDS map",
-}
-PURPOSES: dict[str, str] = {
-    ScanType.TOMOGRAPHY: "X-ray projections all around, from which the volume is reconstructed",
-    ScanType.SIMS_RASTER: "counts of secondary ions, isotope by isotope, while the ion beam goes over the field",
-    ScanType.MILLING: "the ion beam takes off what lies above the plane to look at",
-    ScanType.DEPOSITION: "a protective layer from the gas injector",
-    ScanType.SE_IMAGE: "secondary electrons: shows where the specimen lies in the scan",
-    ScanType.EDS_MAP: "characteristic X-rays under the electron beam, element by element",
-}
-_LIT = ("primary", "flat", "reference")  # streams of a tomography whose frames need the electron beam
+_EXPOSED_STREAMS = ("primary", "flat", "reference")  # of a tomography, taken with the electron beam on
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run of the experiment; ``before`` and ``after`` are the instrument's state (empty where nobody told)."""
+    """A run of the experiment; ``before`` and ``after`` are the baseline readings, empty where none were recorded."""
 
     start: Mapping[str, Any]
     stop: Mapping[str, Any]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
-    target_charge_nc: float | None
+    target_charge_nc: float = 0.0
 
     @property
     def uid(self) -> str:
         return str(self.start["uid"])
+
+    @property
+    def short(self) -> str:
+        return self.uid[:8]
 
     @property
     def kind(self) -> str:
@@ -51,23 +39,22 @@ class Run:
 
     @property
     def name(self) -> str:
-        return NAMES.get(self.kind, self.kind.replace("_", " "))
+        return _TYPES[self.kind][0] if self.kind in _TYPES else self.kind.replace("_", " ")
+
+    @property
+    def purpose(self) -> str:
+        return _TYPES[self.kind][1] if self.kind in _TYPES else f"plan {self.start.get('plan_name', 'unknown')}"
 
     @property
     def outcome(self) -> str:
-        """How it ended, in a word or a few."""
         if not self.stop:
             return "never ended"
         reason = f": {self.stop['reason']}" if self.stop.get("reason") else ""
-        return {"success": "done"}.get(self.stop["exit_status"], self.stop["exit_status"]) + reason
-
-    @property
-    def wall_s(self) -> float | None:
-        return float(self.stop["time"] - self.start["time"]) if self.stop else None
+        return f"{'done' if self.stop['exit_status'] == 'success' else self.stop['exit_status']}{reason}"
 
     @property
     def span_s(self) -> tuple[float, float] | None:
-        """From when to when on the instrument's clock; None where the run does not tell."""
+        """Start and end on the instrument's clock; None where the run does not record them."""
         key = "instrument_time_s"
         return (self.before[key], self.after[key]) if key in self.before and key in self.after else None
 
@@ -78,35 +65,43 @@ class Run:
         return self.after[key] - self.before[key] if key in self.before and key in self.after else None
 
     @property
-    def what(self) -> str:
-        """What was asked for, in numbers."""
-        words = _WORDS.get(self.kind)
+    def doses(self) -> list[str]:
+        doses = []
+        if self.target_charge_nc:
+            doses.append(f"{self.target_charge_nc / 1e6:.3g} mC of electrons on the target")
+        if self.specimen_dose_nc:
+            doses.append(f"{self.specimen_dose_nc:.4g} nC of ions on the specimen")
+        return doses
+
+    @property
+    def parameters(self) -> str:
+        """The main parameters of the scan in one line."""
         try:
-            return words(self.start) if words else str(self.start.get("plan_name", ""))
-        except (KeyError, TypeError, ValueError):  # a run of somebody else's plan, or an imported one
-            return "its documents do not say"
+            return _TYPES[self.kind][2](self.start) if self.kind in _TYPES else str(self.start.get("plan_name", ""))
+        except (KeyError, TypeError, ValueError):  # a run of another plan, or an imported one
+            return "not recorded"
 
 
 def read_run(start: Mapping[str, Any], stop: Mapping[str, Any] | None, journals: Path) -> Run:
-    """A run of the catalogue with what its journal tells; a journal that is gone leaves that out."""
+    """Return a run of the catalogue with the readings from its journal, without them where the journal is gone."""
     try:
         path = find_journal(journals, start["uid"])
         part = read_part(path)
         return Run(start, stop or {}, part.before, part.after, _target_charge_nc(start, read_journal(path)))
     except ValueError:
-        return Run(start, stop or {}, {}, {}, None)
+        return Run(start, stop or {}, {}, {})
 
 
-def _target_charge_nc(start: Mapping[str, Any], documents: Iterable[tuple[str, dict[str, Any]]]) -> float | None:
-    """Electrons on the X-ray target: each frame's current times its exposure."""
+def _target_charge_nc(start: Mapping[str, Any], documents: Iterable[tuple[str, dict[str, Any]]]) -> float:
+    """Return the electron charge on the X-ray target: the sum over frames of current times exposure."""
     streams: dict[str, str] = {}
     charge_nc = 0.0
     for name, doc in documents:
         if name == "descriptor":
             streams[doc["uid"]] = doc["name"]
-        elif name == "event" and streams[doc["descriptor"]] in _LIT:
+        elif name == "event" and streams[doc["descriptor"]] in _EXPOSED_STREAMS:
             charge_nc += doc["data"].get("beam_current_na", 0.0) * start.get("exposure_s", 0.0)
-    return charge_nc or None
+    return charge_nc
 
 
 def _tomography(start: Mapping[str, Any]) -> str:
@@ -127,7 +122,7 @@ def _sims(start: Mapping[str, Any]) -> str:
     )
 
 
-def _cut(start: Mapping[str, Any]) -> str:
+def _pattern(start: Mapping[str, Any]) -> str:
     pattern = start["pattern"]
     size = f" {pattern['size_um'][0]:g} × {pattern['size_um'][1]:g} µm" if "size_um" in pattern else ""
     return f"{pattern['kind'].replace('_', ' ')}{size}, {pattern['depth_um']:.2f} µm, {start['current_pa']:g} pA"
@@ -139,11 +134,20 @@ def _image(start: Mapping[str, Any]) -> str:
     return f"{rows} × {columns} pixels over {start['fov_um']:g} µm{source}"
 
 
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    ScanType.TOMOGRAPHY: _tomography,
-    ScanType.SIMS_RASTER: _sims,
-    ScanType.MILLING: _cut,
-    ScanType.DEPOSITION: _cut,
-    ScanType.SE_IMAGE: _image,
-    ScanType.EDS_MAP: _image,
+# name, purpose and parameters of each type of run
+_TYPES: dict[str, tuple[str, str, Callable[[Mapping[str, Any]], str]]] = {
+    ScanType.TOMOGRAPHY: (
+        "nanoCT scan",
+        "X-ray projections from all sides, from which the volume is reconstructed",
+        _tomography,
+    ),
+    ScanType.SIMS_RASTER: (
+        "SIMS map",
+        "counts of secondary ions for each isotope while the ion beam scans the field",
+        _sims,
+    ),
+    ScanType.MILLING: ("milling", "the ion beam removes the material above the plane of interest", _pattern),
+    ScanType.DEPOSITION: ("platinum deposition", "a protective layer from the gas injector", _pattern),
+    ScanType.SE_IMAGE: ("SE image", "secondary electrons show where the specimen lies in the scan", _image),
+    ScanType.EDS_MAP: ("EDS map", "characteristic X-rays of each element under the electron beam", _image),
 }
