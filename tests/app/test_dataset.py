@@ -1,4 +1,4 @@
-"""A labelled data set of a tomogram and a map of the twin: labels lie where the volume shows the specimen."""
+"""A labelled data set of a tomogram and a map of the twin: true labels coincide with the specimen in the volume."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def specimen():
 
 @pytest.fixture(scope="module")
 def measured(shared_data, specimen):
-    """Runs of the twin before and after ions were at work; in place of a reconstruction the specimen, raised."""
+    """Runs of the twin before and after milling; the volume is the true specimen, raised."""
     with open_session(shared_data, seed=SEED) as session:
         before = session.run(plans.tomography(session.scope, **SCAN))
         raster = session.run(plans.sims_raster(session.scope, shape=(8, 8), fov_um=2.0))
@@ -68,7 +68,7 @@ def item_of(card, uid):
     return item
 
 
-def test_the_card_says_what_there_is(measured, written, card):
+def test_the_card_lists_all_items(measured, written, card):
     _, before, raster, after = measured
     assert len(card["items"]) == 3  # a run that was named twice is there once
     assert {item["specimen"] for item in card["items"]} == {f"cathode_pillar:{SEED}"}
@@ -83,7 +83,7 @@ def test_the_card_says_what_there_is(measured, written, card):
     }
     assert truth["raised_um"] == pytest.approx(RAISED_UM, abs=0.25 * VOXEL_UM)
     assert (truth["pixel_um"], truth["units"], truth["shape"]) == (VOXEL_UM, "1/um", list(SHAPE))
-    assert "ions had been at work" in item_of(card, after)["no_truth_because"]
+    assert "ions had milled" in item_of(card, after)["no_truth_because"]
     assert item_of(card, raster)["labels"] == {}
     text = (written / "README.md").read_text()
     for words in ("CC-BY-4.0", before, raster, f"cathode_pillar:{SEED}", "0.4 µm", "4 pore, 5 crack", "numpy "):
@@ -122,10 +122,10 @@ def test_defects_of_the_table_lie_where_their_labels_do(measured, written, card)
 
 
 @pytest.mark.parametrize(
-    ("which", "twin", "told"),
-    [(3, "twin", "ions had been at work on the specimen"), (2, "gone", "is not from the twin of this data root")],
+    ("which", "twin", "message"),
+    [(3, "twin", "ions had milled the specimen before"), (2, "gone", "is not from the twin of this data root")],
 )
-def test_labels_that_nobody_knows_are_refused(measured, command, tmp_path, which, twin, told):
+def test_required_labels_that_are_unknown_are_refused(measured, command, tmp_path, which, twin, message):
     data = measured[0]
     (data / "twin").rename(data / twin)
     try:
@@ -137,7 +137,7 @@ def test_labels_that_nobody_knows_are_refused(measured, command, tmp_path, which
     assert ended.code == 1
     (line,) = own_lines(ended.err)
     assert "--labels: " in line
-    assert told in line
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 
@@ -147,7 +147,7 @@ def test_without_labels(measured, command, tmp_path):
     assert ended.code == 0, ended.err
     (item,) = json.loads((tmp_path / "set/dataset.json").read_text())["items"]
     assert item["labels"] == {"phases": "computed"}
-    assert item["no_truth_because"] == "it was not asked for"
+    assert item["no_truth_because"] == "labels were switched off"
 
 
 def test_a_volume_of_something_else_has_no_truth(measured, command, tmp_path):
@@ -161,7 +161,7 @@ def test_a_volume_of_something_else_has_no_truth(measured, command, tmp_path):
     finally:
         results.save(data, before, "volume", {"volume": kept.arrays["volume"]}, about)
     assert ended.code == 1
-    assert f"does not look like cathode_pillar:{SEED} (likeness 0.0" in ended.err
+    assert f"does not match cathode_pillar:{SEED} (correlation 0.0" in ended.err
 
 
 def test_other_formats_take_one_run(measured, command):

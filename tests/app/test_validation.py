@@ -18,6 +18,8 @@ from xrm_sims.app.validation.link import compare
 from xrm_sims.app.validation.measured import Voxels
 from xrm_sims.app.validation.report import line
 from xrm_sims.app.validation.rows import (
+    Check,
+    Measured,
     at_least,
     at_most,
     best_split,
@@ -29,7 +31,7 @@ from xrm_sims.app.validation.rows import (
     share_with_sigma,
     two_means,
 )
-from xrm_sims.app.validation.xrays import overlap_of, told_apart
+from xrm_sims.app.validation.xrays import classified_rightly, overlap_of
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen import Material
 
@@ -122,9 +124,9 @@ def test_voxels_that_overlap_can_still_name_their_particle():
     assert figure == pytest.approx(100 * 2 * norm.cdf(-0.2), abs=100 * math.sqrt(80 / 8000))
     assert 0 < sigma < 3
     assert regularised == 0
-    assert told_apart(voxels) == (40, 40)
+    assert classified_rightly(voxels) == (40, 40)
     alike = replace(voxels, raw=rng.normal(1.0, 1.0, len(raw)))
-    right, total = told_apart(alike)
+    right, total = classified_rightly(alike)
     assert total == 40
     assert abs(right - 20) < 4 * math.sqrt(40) / 2
 
@@ -159,19 +161,20 @@ def test_a_hole_of_the_map_is_found_beside_that_of_the_tomogram(shift_um):
     field = Field(raster, lithium[None], ("7Li",), 29.5, hole * 0, flat, points, hole * 0.0, hole * 0.0)
     seen = compare(field, tomogram, np.zeros(3), 2 * radius_um)
     assert seen.shift_um == pytest.approx(shift_um, abs=0.01)
-    assert seen.likeness > 0.95
+    assert seen.correlation > 0.95
     assert seen.left == pytest.approx(250 / 450, abs=0.03)
 
 
 def test_an_unknown_row_is_refused_before_anything_is_measured(command, tmp_path):
     ended = command("validate", "--out", tmp_path / "v", "--rows", "edge,edgy")
     assert ended.code == 1
-    assert "rows: 'edgy' unknown; there are open_beam, " in ended.err
+    assert "rows: 'edgy' unknown; choose from open_beam, " in ended.err
     assert not (tmp_path / "v").exists()
 
 
 def test_a_row_that_fails_is_exit_code_one(command, tmp_path, monkeypatch):
-    monkeypatch.setitem(ROWS, "never", (lambda lab: replace(ROW, name="never", figure=math.nan), 1.0))
+    never = Check("never", lambda lab: Measured(math.nan, 0.0, ""), "", at_most(1.0), "", 1.0)
+    monkeypatch.setitem(ROWS, "never", never)
     ended = command("validate", "--out", tmp_path, "--rows", "never")
     assert ended.code == 1
     assert "FAIL  never" in ended.out

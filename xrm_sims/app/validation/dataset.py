@@ -1,7 +1,7 @@
-"""A labelled data set for those who train finders: volumes and maps of several runs, with the truth of the twin's.
+"""Export a labelled data set for training: volumes and maps of several runs, with the twin's true labels.
 
-``dataset.json`` says of every item what it is and in which split, ``README.md`` says it to people; each item is an
-OME-Zarr with its labels (:mod:`xrm_sims.exchange.ome_zarr`). All items of one specimen are in one split.
+``dataset.json`` describes every item and its split for programs, ``README.md`` for people; each item is an OME-Zarr
+with its labels (:mod:`xrm_sims.exchange.ome_zarr`). All items of one specimen are in one split.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from xrm_sims.app.validation.truth import (
     CLASSES,
-    LEAST_LIKENESS,
+    MIN_CORRELATION,
     Labelled,
-    height_and_likeness,
+    height_and_correlation,
     specimen_name,
     specimen_of,
 )
@@ -34,14 +34,14 @@ from xrm_sims.scan_type import ScanType
 
 VERSION = 1
 SPLITS = ("train", "validation", "test")
-HELD_BACK = 0.15  # share of the specimens in each of the last two splits; one at least, where there are enough
-ENOUGH_VOXELS = 8e6  # to tell how high a specimen stands
-_PYRAMID = 4 / 3
+HELD_BACK = 0.15  # share of the specimens in each of the last two splits; at least one of three or more
+HEIGHT_VOXELS = 8e6  # enough to find a specimen's height
+_PYRAMID = 4 / 3  # size of an OME-Zarr with its smaller scales over the full scale
 
 
 @dataclass
 class Item:
-    """One image of the set; ``why_not`` says why it has no truth."""
+    """One image of the set; ``why_not`` is the reason if it has no true labels."""
 
     image: Image
     specimen: str
@@ -100,20 +100,19 @@ def export_dataset(
     overwrite: bool = False,
     progress: Progress = lambda stage, share: None,
 ) -> Path:
-    """Write volumes and maps of runs as one data set; the path of its folder.
+    """Write volumes and maps of runs as one data set, and return its folder.
 
     Parameters
     ----------
     uids : of tomographies that were reconstructed, rasters, SE images, EDS maps.
-    labels : True refuses what is not the twin's and volumes whose truth is not known, False leaves the truth out, None
-        puts it in where it is.
-    licence : under which the data may be used, over what the runs state.
-    progress : called with the stage and the finished share of it.
+    labels : True requires true labels for every run, False leaves them out, None adds them where they are known.
+    licence : under which the data may be used; replaces that of the runs.
+    progress : called with the stage and its finished share.
 
     Raises
     ------
-    ValueError in one sentence when a run has no image, or not the labels that were asked for, the name is taken or the
-    disk too full; RuntimeError when writing fails. Nothing is left under the final name then.
+    ValueError when a run has no image or lacks required labels, the folder exists or the disk is too full;
+    RuntimeError when writing fails. In both cases nothing is left under the final name.
     """
     items: dict[tuple[str, ...], Item] = {}
     for done, uid in enumerate(uids, 1):
@@ -136,32 +135,32 @@ def _item(uid: str, data: Path, labels: bool | None, licence: str | None) -> Ite
     first = image.about.run_uids[0]
     item = Item(image, _named(first, data), place=_place(first, data))
     if labels is False:
-        item.why_not = "it was not asked for"
+        item.why_not = "labels were switched off"
         return item
     try:
         if image.about.scan_type != ScanType.TOMOGRAPHY:
             specimen_name(first, data)
-            item.why_not = "what the beam met at each pixel is not kept"
+            item.why_not = "the true material at each pixel is not stored"
             return item
         specimen = specimen_of(first, data)
         coarse, voxel_um, middle_um = _coarse(image)
-        raised_um, likeness = height_and_likeness(coarse, voxel_um, specimen)
-        if likeness < LEAST_LIKENESS:
+        raised_um, correlation = height_and_correlation(coarse, voxel_um, specimen)
+        if correlation < MIN_CORRELATION:
             raise ValueError(
-                f"run {first[:8]}: its volume does not look like {item.specimen} (likeness {likeness:.2f})"
+                f"run {first[:8]}: its volume does not match {item.specimen} (correlation {correlation:.2f})"
             )
     except ValueError as why:
         if labels:
-            raise ValueError(f"--labels: {why}; leave --labels out to have the data without them") from None
+            raise ValueError(f"--labels: {why}; leave --labels out to export without true labels") from None
         item.why_not = str(why)
         return item
     shape = (image.shape[0], image.shape[1], image.shape[2])
-    item.truth, item.likeness = Labelled(specimen, raised_um + middle_um, shape, image.pixel_um), round(likeness, 3)
+    item.truth, item.likeness = Labelled(specimen, raised_um + middle_um, shape, image.pixel_um), round(correlation, 3)
     return item
 
 
 def _named(uid: str, data: Path) -> str:
-    """What specimen a run shows: the twin's, else by its sample's name."""
+    """Return the specimen of a run: the twin's, else the sample's name."""
     try:
         return specimen_name(uid, data)
     except ValueError:
@@ -169,7 +168,7 @@ def _named(uid: str, data: Path) -> str:
 
 
 def _place(uid: str, data: Path) -> dict[str, Any]:
-    """Where a registered image lies in the specimen frame of the tomogram it was registered to."""
+    """Return the registration of an image to the specimen frame of its tomogram, if there is one."""
     of_run = results_beside(as_catalog(data)).get(uid, {})
     if "registration" not in of_run:
         return {}
@@ -179,8 +178,8 @@ def _place(uid: str, data: Path) -> dict[str, Any]:
 
 
 def _coarse(image: Image) -> tuple[NDArray[np.float32], float, float]:
-    """A volume in voxels that are averages, few enough to hold; their edge; how much higher its middle lies."""
-    step = int(np.ceil((np.prod(image.shape) / ENOUGH_VOXELS) ** (1 / 3)))
+    """Average a volume to at most ``HEIGHT_VOXELS``; return it, its voxels' edge, and the shift of its middle along z."""
+    step = int(np.ceil((np.prod(image.shape) / HEIGHT_VOXELS) ** (1 / 3)))
     sizes = [n // step for n in image.shape]
     fronts = [(n - m * step) // 2 for n, m in zip(image.shape, sizes, strict=True)]
     rows, columns = (slice(f, f + m * step) for f, m in zip(fronts[1:], sizes[1:], strict=True))
@@ -193,7 +192,7 @@ def _coarse(image: Image) -> tuple[NDArray[np.float32], float, float]:
 
 
 def _split(items: Sequence[Item]) -> None:
-    """Specimens to splits, by chance that is the same every time: the order of a digest of their names."""
+    """Assign specimens to splits in the order of a digest of their names: random, but the same every time."""
     specimens = sorted({item.specimen for item in items}, key=lambda name: hashlib.sha256(name.encode()).digest())
     held = max(1, round(HELD_BACK * len(specimens)))
     test = specimens[:held] if len(specimens) > 1 else []
@@ -245,12 +244,12 @@ def _readme(items: Sequence[Item]) -> str:
 
 def _with(item: Item) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in item.image.about.measured_with.items())
-    return f"{item.image.about.measured} with {versions or 'what nobody told'}"
+    return f"{item.image.about.measured} with {versions or 'unknown software'}"
 
 
 _README = """# Volumes and maps of battery cathodes
 
-Licence: {licences}. Written by {written_by}. `dataset.json` says the same to programs.
+Licence: {licences}. Written by {written_by}. `dataset.json` holds the same for programs.
 
 | item | specimen | shape | pixel | units | labels |
 |---|---|---|---|---|---|
@@ -263,14 +262,14 @@ are (frame, channel, row, column); where they were registered, `registration` in
 
 Below `labels` of a volume:
 
-- `truth_material`: what is at the middle of the voxel: {classes}.
-- `truth_particle`: number of the particle from 1, 0 for none (pores and cracks are no part of it).
-- `truth_defect`: number of the pore or crack, as in the table `-defects.csv` beside it, whose places are in the
-  volume's frame and whose sizes are the true ones.
+- `truth_material`: material at the centre of the voxel: {classes}.
+- `truth_particle`: number of the particle from 1, 0 for none (pores and cracks do not belong to it).
+- `truth_defect`: number of the pore or crack, as in the table `-defects.csv` beside it, which gives positions in the
+  volume's frame and true sizes.
 
-Others (`phases`, `particles`) were computed from the data and are no truth. The truth is that of the simulated
+Other labels (`phases`, `particles`) were computed from the data. The truth is that of the simulated
 specimen, placed at the height where it agrees best with the volume (`raised_um`; `likeness` is the correlation there);
-what is smaller than a voxel may be in the table alone.
+objects smaller than a voxel may appear only in the table.
 
 ## Runs
 

@@ -1,4 +1,4 @@
-"""SIMS rasters of a milled plane, pixel by pixel beside what the truth says the beam met there."""
+"""SIMS rasters of a milled plane, with the true material at each pixel."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.ions import Scan, pixel_points
 from xrm_sims.twin.surface import Surface
 
-DEPTH_UM = 1.5  # of the paper's fields, below the pillar's top
-MARGIN_UM = 5.0  # walls of the milled box shade what lies closer than about two micrometres
+DEPTH_UM = 1.5  # of the paper's fields below the pillar's top
+MARGIN_UM = 5.0  # the walls of the milled box shade about two micrometres on each side
 SCRATCH_UM, STROKES = 0.02, 6
 FINE_PARTS = 6  # points along each edge of a pixel
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Counts (channel, row, column) of one frame and what was there just before it.
+    """Counts (channel, row, column) of one frame, and the true surface just before it.
 
-    material (row, column) under the middles of the pixels, NCA's boundaries told apart; flat: nothing shades or tilts
-    the place; points_um (row, column, 3) in the specimen; boundary_share: of each pixel that is NCA's boundary, None
-    where nobody asked for it;
-    eroded_nm: by which the frame lowered the surface.
+    material (row, column) at the pixel centres, with NCA_BOUNDARY for grain boundaries; flat: neither shaded nor
+    tilted; points_um (row, column, 3) in the specimen; boundary_share: the part of each pixel that is a grain boundary
+    of NCA, None if not computed; eroded_nm: depth that the frame removed.
     """
 
     raster: Raster
@@ -51,15 +50,15 @@ class Field:
     eroded_nm: NDArray[np.float64]
 
     def channel(self, label: str) -> NDArray[np.float64]:
-        return self.counts[self.labels.index(label)]
+        return np.asarray(self.counts[self.labels.index(label)])
 
     def well_inside(self, material: Material, guard_um: float = 0.2) -> NDArray[np.bool_]:
-        """Flat pixels (row, column) so far from everything else."""
+        """Return the flat pixels (row, column) at least ``guard_um`` from any other material."""
         size = 2 * max(1, round(guard_um / self.raster.pixel_um)) + 1
         return np.asarray(binary_erosion((self.material == material) & self.flat, np.ones((size, size))))
 
     def away_from(self, materials: tuple[Material, ...]) -> NDArray[np.float64]:
-        """Distance in um (row, column) to the nearest pixel of these materials; the field's rim counts as one."""
+        """Return the distance in um (row, column) to these materials; the field's rim counts as one of them."""
         free = np.pad(~np.isin(self.material, materials), 1)
         return np.asarray(distance_transform_edt(free))[1:-1, 1:-1] * self.raster.pixel_um
 
@@ -72,8 +71,10 @@ def fields_of(
     *,
     boundaries: Collection[tuple[float, float]] = (),
 ) -> dict[tuple[float, float], Field]:
-    """Mill down to the paper's depth and take a frame of each format, (field of view in um, dwell in ms), in order;
-    of those in ``boundaries`` with the shares of NCA's boundaries."""
+    """Mill to the paper's depth and take a frame of each format (field of view in um, dwell in ms), in order.
+
+    Formats in ``boundaries`` also get the shares of NCA's grain boundaries.
+    """
     with lab.session(name, settings) as session:
         size_um = max(fov for fov, _ in formats) + MARGIN_UM
         mill(session, (size_um, size_um), (0.0, 0.0), lab.specimen.settings.top_um - DEPTH_UM)
@@ -81,9 +82,9 @@ def fields_of(
 
 
 def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float], z_um: float) -> None:
-    """Dig a box of the ion beam's scan frame down to a plane of the specimen, stroke by stroke.
+    """Mill a box of the ion beam's scan frame down to a plane of the specimen, stroke by stroke.
 
-    How deep a dose reaches depends on what is there, which the plan cannot know; the plane is looked up in the truth.
+    The depth of a dose depends on the material, which no plan knows; the true height is read after each stroke.
     """
 
     def stroke(depth_um: float) -> Generator[Any, Any, str]:
@@ -96,16 +97,16 @@ def mill(session: Session, size_um: tuple[float, float], centre_um: tuple[float,
             plane_um = _plane_um(session, size_um, centre_um)
             if plane_um - z_um < SCRATCH_UM:
                 return
-            asked_um = share * (plane_um - z_um)
-            yield from stroke(asked_um)
+            stroke_um = share * (plane_um - z_um)
+            yield from stroke(stroke_um)
             done_um = plane_um - _plane_um(session, size_um, centre_um)
-            share = min(1.0, asked_um / max(done_um, 0.1 * asked_um))
+            share = min(1.0, stroke_um / max(done_um, 0.1 * stroke_um))
 
     session.run(dig())
 
 
 def _plane_um(session: Session, size_um: tuple[float, float], centre_um: tuple[float, float]) -> float:
-    """Height of the plane that a box has been milled down to: that of its highest places."""
+    """Return the height of the bottom of a milled box, at its 90th percentile."""
     truth = truth_of(session)
     u, v = (c + 0.3 * s * np.linspace(-1, 1, 61) for c, s in zip(centre_um, size_um, strict=True))
     points = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
@@ -122,7 +123,7 @@ def take(
     shape: tuple[int, int] = (512, 512),
     boundaries: bool = False,
 ) -> Field:
-    """One frame through the plan, with what the truth says of its pixels; the mode is "fib" already."""
+    """Take one frame with the plan, and add the true surface; the instrument must be in mode "fib"."""
     raster = Raster(shape, fov_um, dwell_ms, centre_um)
     before = truth_of(session)
     heights, layer = before.surface.heights_um.copy(), before.surface.deposit_um.copy()
@@ -159,7 +160,7 @@ def _boundary_share(specimen: CathodePillar, surface: Surface, scan: Scan) -> ND
 def look_at(
     specimen: CathodePillar, surface: Surface, scan: Scan, jitter: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
-    """Materials (row, column), points (row, column, 3) and flatness (row, column) under a scan's pixels.
+    """Return materials (row, column), points (row, column, 3) and flatness (row, column) under a scan's pixels.
 
     ``jitter`` in pixels, columns first.
     """

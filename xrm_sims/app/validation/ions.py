@@ -1,4 +1,4 @@
-"""Rows of the ion side: which isotopes are where, how many, how deep."""
+"""Rows about SIMS: which isotopes are found where, counts per pixel, and erosion."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from scipy.ndimage import gaussian_filter
 from xrm_sims.app.validation import pictures
 from xrm_sims.app.validation.fields import Field, fields_of
 from xrm_sims.app.validation.laboratory import Laboratory
-from xrm_sims.app.validation.rows import Row, at_least, at_most, detection_limit, mean_with_sigma
+from xrm_sims.app.validation.rows import Measured, at_least, at_most, detection_limit, mean_with_sigma, row
 from xrm_sims.app.validation.truth import ACTIVE
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 
-BEYOND_UM = 1.0  # from active material: the beam's tail and what it puts down do not reach there
-MAP, LONG = (20.7, 0.55), (20.7, 1.20)  # the frames that most rows read: fields of the paper, in um, and dwells, in ms
-FORMATS = (MAP, LONG, (11.8, 0.55), (11.8, 1.20))  # the wider first, on ground that no raster has touched
-EXPECTED_AL = 0.005  # atomic fraction in binder that the table below is for
+REMOTE_UM = 1.0  # distance from active material that the beam's tail and redeposition do not reach
+MAP, LONG = (20.7, 0.55), (20.7, 1.20)  # most rows read these frames: (field of view in um, dwell in ms) of the paper
+FORMATS = (MAP, LONG, (11.8, 0.55), (11.8, 1.20))  # the wider fields first, on ground that no raster has eroded
+EXPECTED_AL = 0.005  # atomic fraction of Al in binder that the table below assumes
 
 # Counts per pixel and frame at 50 pA for 0.55 and 1.20 ms: (I t / e) x sputter yield x atomic fraction x useful yield.
 EXPECTED_COUNTS: dict[tuple[Material, str], tuple[float, float]] = {
@@ -35,7 +35,7 @@ EXPECTED_COUNTS: dict[tuple[Material, str], tuple[float, float]] = {
 }
 # Depth in nm that a frame of 512 x 512 pixels takes from LCO at 50 pA, by field of view in um and dwell in ms.
 EXPECTED_EROSION_NM = {(11.8, 0.55): 7.5, (11.8, 1.20): 16.5, (20.7, 0.55): 2.45, (20.7, 1.20): 5.35}
-HYDROCARBON_SHARE = 1 / 3  # of one C2H3 per binder pixel at 0.55 ms, that a slit centred on aluminium lets pass
+HYDROCARBON_SHARE = 1 / 3  # of one C2H3 per binder pixel at 0.55 ms: a slit centred on aluminium transmits a third
 
 Fields = dict[tuple[float, float], Field]
 
@@ -49,7 +49,7 @@ def _settings(lab: Laboratory, *, hydrocarbon: bool = True, redeposition: bool =
 
 
 def maps(lab: Laboratory) -> Fields:
-    """All formats with C2H3 on aluminium and without redeposition."""
+    """Take all formats with C2H3 in the aluminium channel and without redeposition."""
     return fields_of(lab, "sims", _settings(lab), FORMATS, boundaries=(MAP, LONG))
 
 
@@ -61,28 +61,33 @@ def maps_with_redeposition(lab: Laboratory) -> Fields:
     return fields_of(lab, "sims_with_redeposition", _settings(lab, redeposition=True), (MAP,))
 
 
-def lithium_in_active(lab: Laboratory) -> Row:
-    """Share of the pixels on active material that stand above the detection limit of a single pixel."""
+@row(
+    "Li in all active material: share of its pixels above the detection limit of a single pixel",
+    at_least(99.0),
+    "%",
+    seconds=30,
+)
+def lithium_in_active(lab: Laboratory) -> Measured:
     field = lab.once(maps)[MAP]
     lab.picture("sims", pictures.sims_figure(field))
     active = np.isin(field.material, ACTIVE)
     counts = field.channel("7Li")[active]
     limit = detection_limit(_dark(lab, field))
     share = float((counts > limit).mean())
-    return Row(
-        "lithium_in_active",
-        "Li in all active material: its pixels above the detection limit",
+    return Measured(
         100 * share,
         100 * float(np.sqrt((1 - share) * share / len(counts))),
-        at_least(99.0),
-        "%",
         f"{len(counts)} pixels of {field.raster.fov_um:g} um at {field.raster.dwell_ms:g} ms, pore walls and bottoms "
         f"included; {counts.mean():.0f} counts per pixel, limit {limit:.1f}",
     )
 
 
-def lithium_in_binder(lab: Laboratory) -> Row:
-    """Net counts in binder far from active material, over what would certainly be detected there."""
+@row(
+    f"Li not detected in binder at least {REMOTE_UM:g} um from active material: net counts over the detection limit",
+    at_most(1.0),
+    seconds=12,
+)
+def lithium_in_binder(lab: Laboratory) -> Measured:
     field = lab.once(maps)[MAP]
     there = _remote_binder(field)
     net, limit, rate = _net(lab, field, there, "7Li")
@@ -90,13 +95,9 @@ def lithium_in_binder(lab: Laboratory) -> Row:
     far = _remote_binder(floor)
     onto, _, per_pixel = _net(lab, floor, far, "7Li")
     chance = np.sqrt(max(onto, 1.0)) / max(far.sum(), 1)
-    return Row(
-        "lithium_in_binder",
-        f"Li below detection in binder {BEYOND_UM:g} um and more from active material, over the detection limit",
+    return Measured(
         net / limit,
         float(np.sqrt(max(net + limit, 1.0)) / limit),
-        at_most(1.0),
-        "",
         f"{there.sum()} pixels, redeposition off: {rate:.4f} net counts per pixel, limit "
         f"{limit / max(there.sum(), 1):.4f}; with redeposition a floor of {per_pixel:.3f} ± "
         f"{chance:.3f} counts per pixel",
@@ -104,17 +105,16 @@ def lithium_in_binder(lab: Laboratory) -> Row:
 
 
 def _remote_binder(field: Field) -> NDArray[np.bool_]:
-    return (field.material == Material.BINDER) & (field.away_from(ACTIVE) >= BEYOND_UM)
+    return np.asarray((field.material == Material.BINDER) & (field.away_from(ACTIVE) >= REMOTE_UM))
 
 
 def _dark(lab: Laboratory, field: Field) -> float:
-    """Counts per pixel without ions."""
+    """Return the dark counts per pixel."""
     return lab.settings.sector.dark_rate_cps * field.raster.dwell_ms * 1e-3
 
 
 def _net(lab: Laboratory, field: Field, there: NDArray[np.bool_], label: str) -> tuple[float, float, float]:
-    """Counts above the dark ones over an area, the detection limit of that sum, and net counts per pixel; nan where
-    the field shows no such area."""
+    """Return counts less darks over an area, their detection limit, and net counts per pixel; nan for an empty area."""
     if not there.any():
         return nan, nan, nan
     dark = _dark(lab, field) * there.sum()
@@ -122,28 +122,24 @@ def _net(lab: Laboratory, field: Field, there: NDArray[np.bool_], label: str) ->
     return net, detection_limit(dark), net / there.sum()
 
 
-def aluminium_at_boundaries(lab: Laboratory) -> Row:
-    """Aluminium of NCA's grain boundaries over that of its grains, the beam's width taken into account."""
+@row("Al at NCA grain boundaries: counts over those inside the grains", (3.0, 6.0))
+def aluminium_at_boundaries(lab: Laboratory) -> Measured:
     field = lab.once(maps)[LONG]
     (grain, boundary), (grain_sigma, sigma) = _grain_and_boundary(lab, field)
     ratio = boundary / grain
-    return Row(
-        "aluminium_at_boundaries",
-        "Al at NCA grain boundaries: counts over those of the grains",
+    return Measured(
         ratio,
         ratio * float(np.hypot(sigma / boundary, grain_sigma / grain)),
-        (3.0, 6.0),
-        "",
         f"{boundary:.1f} ± {sigma:.1f} counts per pixel of boundary, {grain:.2f} ± {grain_sigma:.2f} of grain at "
-        f"{field.raster.dwell_ms:g} ms, from a fit of the map by the true shares of both behind the beam",
+        f"{field.raster.dwell_ms:g} ms, from a fit of the true shares of both, blurred by the beam, to the map",
     )
 
 
 def _grain_and_boundary(lab: Laboratory, field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Aluminium counts per pixel of pure grain and pure boundary (2,), and their standard errors."""
+    """Return aluminium counts per pixel of pure grain and pure boundary (2,), and their standard errors."""
     ion, pixel_um = lab.settings.ion, field.raster.pixel_um
     share = field.boundary_share
-    assert share is not None, "the field was taken without its boundaries"
+    assert share is not None, "the field needs its boundary shares"
     core = gaussian_filter(share, ion.core_fwhm_nm * 1e-3 / 2.355 / pixel_um, mode="nearest")
     tail = gaussian_filter(share, ion.tail_sigma_nm * 1e-3 / pixel_um, mode="nearest")
     seen = (1 - ion.tail_fraction) * core + ion.tail_fraction * tail
@@ -158,72 +154,52 @@ def _grain_and_boundary(lab: Laboratory, field: Field) -> tuple[NDArray[np.float
     return found, np.sqrt(np.diag(np.linalg.inv(weighted.T @ weighted)))
 
 
-def aluminium_in_binder(lab: Laboratory) -> Row:
-    """Aluminium in binder by its standard errors above nothing, without the hydrocarbon that looks like it."""
+@row("Al in the binder: net counts over their standard error", at_least(5.0), seconds=16)
+def aluminium_in_binder(lab: Laboratory) -> Measured:
     field = lab.once(maps_without_hydrocarbon)[MAP]
     there = field.well_inside(Material.BINDER)
     net, _, rate = _net(lab, field, there, "27Al")
     sigma = np.sqrt(max(net, 1.0) + 2 * _dark(lab, field) * there.sum())
-    return Row(
-        "aluminium_in_binder",
-        "Al in the binder: net counts over their standard error",
+    return Measured(
         net / sigma,
         1.0,
-        at_least(5.0),
-        "",
         f"{rate:.3f} ± {sigma / max(there.sum(), 1):.3f} counts per pixel in {there.sum()} pixels of binder, "
         "C2H3 switched off",
     )
 
 
-def aluminium_on_lco(lab: Laboratory) -> Row:
-    """Net aluminium on LCO over the detection limit."""
+@row("no Al on LCO: net counts over the detection limit", at_most(1.0))
+def aluminium_on_lco(lab: Laboratory) -> Measured:
     field = lab.once(maps)[MAP]
     there = field.well_inside(Material.LCO, 0.6)  # four standard deviations of the beam's tail
     net, limit, rate = _net(lab, field, there, "27Al")
-    return Row(
-        "aluminium_on_lco",
-        "no Al on LCO: net counts over the detection limit",
+    return Measured(
         net / limit,
         float(np.sqrt(max(net + limit, 1.0)) / limit),
-        at_most(1.0),
-        "",
-        f"{there.sum()} pixels, 0.6 um and more inside; {rate:.4f} net counts per pixel",
+        f"{there.sum()} pixels at least 0.6 um inside; {rate:.4f} net counts per pixel",
     )
 
 
-def impact_energy(lab: Laboratory) -> Row:
-    """Beam energy less the stage's bias, as the run says."""
+@row("impact energy of the ions", (29.499, 29.501), "keV")
+def impact_energy(lab: Laboratory) -> Measured:
     energies = {field.impact_kev for field in lab.once(maps).values()}
-    return Row(
-        "impact_energy",
-        "impact energy of the ions",
+    return Measured(
         max(energies, key=lambda e: abs(e - 29.5)),
         0.0,
-        (29.499, 29.501),
-        "keV",
-        "beam voltage less stage bias, from the start documents of the rasters",
+        "beam voltage less stage bias, read from the start documents of the rasters",
     )
 
 
-def counts_per_pixel(lab: Laboratory) -> Row:
-    """Every count of the table that is not nothing, in both dwell times; the one that is furthest off."""
+@row("counts per pixel over those expected: the largest deviation", (0.8, 1.2))
+def counts_per_pixel(lab: Laboratory) -> Measured:
     ratios = list(_count_ratios(lab))
-    said = ", ".join(f"{label} {ratio:.2f} ± {sigma:.2f}" for label, ratio, sigma in ratios)
+    remark = ", ".join(f"{label} {ratio:.2f} ± {sigma:.2f}" for label, ratio, sigma in ratios)
     _, ratio, sigma = max(ratios, key=lambda entry: np.nan_to_num(abs(entry[1] - 1), nan=np.inf))
-    return Row(
-        "counts_per_pixel",
-        "counts per pixel over those expected; the one furthest off",
-        ratio,
-        sigma,
-        (0.8, 1.2),
-        "",
-        said,
-    )
+    return Measured(ratio, sigma, remark)
 
 
 def _count_ratios(lab: Laboratory) -> Iterator[tuple[str, float, float]]:
-    """Name, measured over expected, standard error; binder scaled by the aluminium that it really holds."""
+    """Yield name, measured over expected, and its standard error; binder is scaled by its true aluminium content."""
     for number, (fov_um, dwell_ms) in enumerate((MAP, LONG)):
         field = lab.once(maps)[(fov_um, dwell_ms)]
         plain = lab.once(maps_without_hydrocarbon)[(fov_um, dwell_ms)]
@@ -244,10 +220,12 @@ def _count_ratios(lab: Laboratory) -> Iterator[tuple[str, float, float]]:
             yield name, rate / wanted, float(np.sqrt(total)) / max(there.sum(), 1) / wanted
 
 
-def erosion(lab: Laboratory) -> Row:
-    """Depth that a frame takes from LCO, in all four formats, over the expected; the one furthest off."""
+@row("erosion of LCO by a frame over the expected depth: the largest deviation", (0.9, 1.1))
+def erosion(lab: Laboratory) -> Measured:
     ratios = []  # an 11.8 um field may show no LCO
-    area = 2 * lab.settings.mode_change.scale / np.sqrt(3)  # the scan's scale errs evenly, its area twice as much
+    area = (
+        2 * lab.settings.mode_change.scale / np.sqrt(3)
+    )  # standard deviation of a uniformly distributed scale, twice for an area
     for key, expected_nm in EXPECTED_EROSION_NM.items():
         field = lab.once(maps)[key]
         depth_nm = field.eroded_nm[field.well_inside(Material.LCO)]
@@ -255,44 +233,38 @@ def erosion(lab: Laboratory) -> Row:
         ratios.append((key, ratio, float(np.hypot(sigma, area)), ratio * expected_nm))
     known = [entry for entry in ratios if np.isfinite(entry[1])]
     _, ratio, sigma, _ = max(known, key=lambda entry: abs(entry[1] - 1))
-    return Row(
-        "erosion",
-        "depth of a frame in LCO over the expected; the one furthest off",
+    return Measured(
         ratio,
         sigma,
-        (0.9, 1.1),
-        "",
         ", ".join(f"{fov:g} um {dwell:g} ms: {depth:.2f} nm ({r:.3f})" for (fov, dwell), r, _, depth in ratios)
-        + "; uncertain by the scan's scale",
+        + "; the uncertainty is that of the scan's scale",
     )
 
 
-def hydrocarbon(lab: Laboratory) -> Row:
-    """C2H3 in the aluminium channel of binder, by the difference of the same field with and without."""
+@row("C2H3 share of the binder's Al signal", unit="%")
+def hydrocarbon(lab: Laboratory) -> Measured:
+    """Compare binder of the same field with and without C2H3 in the aluminium channel."""
     with_it, without = (lab.once(each)[MAP] for each in (maps, maps_without_hydrocarbon))
     there = with_it.well_inside(Material.BINDER) & without.well_inside(Material.BINDER)
     net, _, rate = _net(lab, with_it, there, "27Al")
     plain, _, plain_rate = _net(lab, without, there, "27Al")
     n = max(int(there.sum()), 1)
     true = _true_al_counts(lab, without, there)
-    difference = rate - plain_rate
+    expected = 100 * HYDROCARBON_SHARE / (true + HYDROCARBON_SHARE)
     sigma = float(np.sqrt(max(net + plain, 1.0))) / n
     left, left_sigma = (100 * part / plain_rate for part in (plain_rate - true, np.sqrt(max(plain, 1.0)) / n))
-    return Row(
-        "hydrocarbon",
-        "C2H3 share of the binder's Al signal",
-        100 * difference / rate,
+    return Measured(
+        100 * (rate - plain_rate) / rate,
         100 * sigma / rate,
-        tuple(100 * s * HYDROCARBON_SHARE / (true + HYDROCARBON_SHARE) for s in (0.7, 1.3)),  # type: ignore[arg-type]
-        "%",
-        f"{rate:.3f} counts per pixel with C2H3, {plain_rate:.3f} without, where the true aluminium gives {true:.3f}: "
-        f"without it a share of {left:.1f} ± {left_sigma:.1f} % is left; "
+        f"{rate:.3f} counts per pixel with C2H3, {plain_rate:.3f} without, {true:.3f} expected from the true "
+        f"aluminium: {left:.1f} ± {left_sigma:.1f} % of the signal without C2H3 is unexplained; "
         f"{n} pixels of binder; limits from a third of one C2H3 per pixel, within 30 %",
+        (0.7 * expected, 1.3 * expected),
     )
 
 
 def _true_al_counts(lab: Laboratory, field: Field, there: NDArray[np.bool_]) -> float:
-    """Counts per pixel that the aluminium which is really there gives, by the table."""
+    """Return the counts per pixel that the table predicts for the true aluminium."""
     if not there.any():
         return nan
     fraction = float(lab.specimen.binder_al_fraction(field.points_um[there]).mean())

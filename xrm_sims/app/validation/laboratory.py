@@ -1,4 +1,4 @@
-"""The specimen of a seed on instruments of its own, and the scans that several rows share, each taken once."""
+"""The specimen of one seed, and the scans that several rows share, each taken once."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ from xrm_sims.twin.microscope import Microscope, Truth
 T = TypeVar("T")
 PAPER_VIEWS, PAPER_ROWS = 1200, 160  # the paper's scan in single pixels and full columns, of fewer rows
 PAPER_TOP_UM = 3.0  # height of the pillar's top above the middle of those rows: source and stage drift by up to 2 um
-TARGET_VIEWS, TARGET_BINNING = 400, 2  # of the scans that compare target materials
-FIELD_UM = 42.0  # side of the square that is reconstructed
+TARGET_VIEWS, TARGET_BINNING = 400, 2  # the scans that compare target materials
+FIELD_UM = 42.0  # side of the reconstructed square
 
 
 @dataclass(frozen=True, eq=False)
 class Tomogram:
-    """A scan with its motion corrected from the data, reconstructed twice.
+    """A motion-corrected scan, reconstructed twice, (z, y, x) in 1/um.
 
-    volume (z, y, x) in 1/um with the default arguments, so regularised, if that was asked for; raw (z, y, x) by
-    filtered back projection, so with all the noise of the data; raised_um : how much higher the specimen stands in both
-    than in its own frame.
+    volume : regularised, with the default arguments; raw : by filtered back projection, with all the noise of the data;
+    raised_um : height of the specimen in both above that in its own frame.
     """
 
     volume: NDArray[np.float32]
@@ -56,16 +55,16 @@ class Tomogram:
 
     @property
     def z_um(self) -> NDArray[np.float64]:
-        """Heights of the slices in the specimen frame."""
+        """Heights (z,) of the slices in the specimen frame."""
         n = len(self.volume)
         return np.asarray((np.arange(n) - 0.5 * (n - 1)) * self.voxel_um - self.raised_um)
 
     def indices(self, points_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(3, n) places (z, y, x) in voxels of (n, 3) points (x, y, z) of the specimen."""
+        """Return voxel indices (3, n), (z, y, x), of points (n, 3), (x, y, z), of the specimen."""
         return indices(self.volume.shape, self.voxel_um, points_um, self.raised_um)
 
     def at(self, points_um: NDArray[np.float64], volume: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Values (n,) of one of its volumes in the voxels nearest to points of the specimen."""
+        """Return the values (n,) of a volume in the voxels nearest to points (n, 3) of the specimen."""
         return np.asarray(map_coordinates(volume, self.indices(points_um), order=0, mode="nearest"), float)
 
 
@@ -80,10 +79,11 @@ class Laboratory:
         self._known: dict[Callable[[Laboratory], Any], Any] = {}
 
     def once(self, measure: Callable[[Laboratory], T]) -> T:
-        """The result of a measurement, which is made when it is first asked for."""
+        """Return the result of a measurement, made at the first call."""
         if measure not in self._known:
             self._known[measure] = measure(self)
-        return self._known[measure]
+        result: T = self._known[measure]
+        return result
 
     @cached_property
     def specimen(self) -> CathodePillar:
@@ -91,7 +91,7 @@ class Laboratory:
 
     @contextmanager
     def session(self, name: str, settings: Settings | None = None) -> Iterator[Session]:
-        """A fresh instrument with this seed's specimen in it, on a data root of its own."""
+        """Open a fresh instrument with this seed's specimen, on its own data root."""
         root = self.out / "data" / name
         with open_session(root, seed=self.seed, fresh=True, settings=settings or self.settings) as opened:
             yield opened
@@ -101,8 +101,10 @@ class Laboratory:
 
     @cached_property
     def paper(self) -> Tomogram:
-        """The paper's scan of the pillar's top: tungsten, 1,200 views of 90 s, pixels of 50 nm in full columns. By
-        filtered back projection that undoes its own blur, and nothing else."""
+        """The paper's scan of the pillar's top: tungsten, 1,200 views of 90 s, pixels of 50 nm, all columns.
+
+        Reconstructed only by filtered back projection, which compensates the blur of its interpolation.
+        """
         settings = self.settings.model_copy(
             update={"detector": self.settings.detector.model_copy(update={"rows": PAPER_ROWS})}
         )
@@ -112,7 +114,7 @@ class Laboratory:
 
     @cached_property
     def tungsten(self) -> Tomogram:
-        """The whole window in voxels of 100 nm, tungsten target."""
+        """The whole field in voxels of 100 nm, tungsten target."""
         with self.session("tungsten") as session:
             return self._tomogram(session, num=TARGET_VIEWS, binning=TARGET_BINNING)
 
@@ -125,8 +127,10 @@ class Laboratory:
     def _tomogram(
         self, session: Session, *, num: int, binning: int = 1, window: str | None = None, **scan: Any
     ) -> Tomogram:
-        """Take a scan and do what ``recon.from_run`` does by default, and filtered back projection beside it; that
-        alone with a ``window``."""
+        """Take a scan; reconstruct it as ``recon.from_run`` by default and by filtered back projection.
+
+        With a ``window``, only by filtered back projection.
+        """
         uid = session.run(plans.tomography(session.scope, num=num, step_deg=360.0 / num, binning=binning, **scan))
         run = open_catalog(session.data).v1[uid]
         side = round(FIELD_UM / (session.settings.voxel_um * binning))
@@ -145,6 +149,6 @@ class Laboratory:
 
 
 def truth_of(session: Session) -> Truth:
-    """What no instrument tells."""
+    """Return the twin's true state, which no instrument reveals."""
     assert isinstance(session.drivers, Microscope)
     return session.drivers.truth()

@@ -1,4 +1,4 @@
-"""What the rows of the validation measured, for rows and pictures alike."""
+"""Data that both the rows and the figures of the validation use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xrm_sims.specimen.materials import Material
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Counts ([element,] row, column), the truth's material (row, column) and where nothing shades or tilts it."""
+    """Counts ([element,] row, column), true material and grain (row, column), and where the surface is flat."""
 
     counts: NDArray[np.float64]
     material: NDArray[np.uint8]
@@ -23,16 +23,16 @@ class Image:
     pixel_um: float
 
     def well_inside(self, materials: tuple[Material, ...], guard_um: float) -> NDArray[np.bool_]:
-        """Pixels (row, column) whose surroundings are all of these materials, in the plane."""
+        """Return the flat pixels (row, column) whose surroundings are all of these materials."""
         size = 2 * max(1, round(guard_um / self.pixel_um)) + 1
         return np.asarray(binary_erosion(np.isin(self.material, materials) & self.flat, np.ones((size, size))))
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A pore on the plane through its middle, as lithium map and as tomogram on the same pixels (row, column).
+class MappedPore:
+    """The lithium map of the plane through a pore's middle, and the tomogram on the same pixels (row, column).
 
-    shift_um : how far (x, y) in the specimen the map's hole lies from the tomogram's; likeness : their correlation;
+    shift_um : displacement (x, y) of the map's hole from the tomogram's; correlation : of both after that shift;
     left : lithium in the middle of the hole over that around it.
     """
 
@@ -41,13 +41,13 @@ class Seen:
     centre_um: NDArray[np.float64]
     diameter_um: float
     shift_um: NDArray[np.float64]
-    likeness: float
+    correlation: float
     left: float
 
 
 @dataclass(frozen=True, eq=False)
 class Voxels:
-    """Grey values of voxels well inside one material, and which particle each is of (-1 for none).
+    """Grey values of voxels well inside one material, and the particle of each (-1 for none).
 
     raw : by filtered back projection; regularised : with the default arguments.
     """
@@ -58,7 +58,7 @@ class Voxels:
     particle: NDArray[np.int64]
 
     def of(self, material: Material) -> NDArray[np.float64]:
-        return self.raw[self.material == material]
+        return np.asarray(self.raw[self.material == material])
 
     def groups(self, material: Material) -> NDArray[np.int64]:
-        return self.particle[self.material == material]
+        return np.asarray(self.particle[self.material == material])

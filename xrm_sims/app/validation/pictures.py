@@ -34,7 +34,7 @@ from xrm_sims.specimen.materials import Material
 if TYPE_CHECKING:
     from xrm_sims.app.validation.fields import Field
     from xrm_sims.app.validation.laboratory import Tomogram
-    from xrm_sims.app.validation.measured import Image, Seen, Voxels
+    from xrm_sims.app.validation.measured import Image, MappedPore, Voxels
 
 PILLAR = {
     Material.VACUUM: "free space",
@@ -124,11 +124,11 @@ def _extent_of(image: Image) -> Extent:
     return centred(image.pixel_um * columns, image.pixel_um * rows)
 
 
-def pores_figure(seen: Sequence[Seen]) -> Figure:
+def pores_figure(pores: Sequence[MappedPore]) -> Figure:
     """Draw each pore in the tomogram and in the lithium map, on the same pixels."""
-    figure = new_figure(2.4 * max(len(seen), 2), 5.2)
-    grid = figure.subplots(2, len(seen), squeeze=False)
-    for (above, below), entry in zip(grid.T, seen, strict=True):
+    figure = new_figure(2.4 * max(len(pores), 2), 5.2)
+    grid = figure.subplots(2, len(pores), squeeze=False)
+    for (above, below), entry in zip(grid.T, pores, strict=True):
         width = entry.field.raster.fov_um
         extent, lithium = centred(width, width), entry.field.channel("7Li")
         image_in(above, entry.slice_per_um, extent, "gray", up_to(entry.slice_per_um, 99))

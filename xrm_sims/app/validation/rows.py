@@ -1,32 +1,38 @@
-"""One line of the validation, and the arithmetic that rows share."""
+"""The rows of the validation report, and the statistics that they share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from skimage.filters import threshold_otsu
+
+if TYPE_CHECKING:
+    from xrm_sims.app.validation.laboratory import Laboratory
 
 BINS = 80  # of a histogram, between the outermost thousandths of both samples
 RESAMPLINGS = 50
 
+Limits = tuple[float, float]  # lowest and highest figure that passes, both included; infinite for an open end
+
 
 @dataclass(frozen=True)
 class Row:
-    """A statement of the paper and what the twin says to it.
+    """A statement of the paper and the value measured on the twin.
 
     figure, sigma : the measured value and its standard uncertainty, in ``unit``.
-    limits : lowest and highest figure that passes, both included; infinite where there is none.
-    remark : how it was measured and what else came out.
+    remark : how it was measured, and further results.
     """
 
     name: str
     statement: str
     figure: float
     sigma: float
-    limits: tuple[float, float]
+    limits: Limits
     unit: str = ""
     remark: str = ""
 
@@ -36,7 +42,7 @@ class Row:
 
     @property
     def measured(self) -> str:
-        """Figure and uncertainty, rounded to two digits of the latter."""
+        """Figure and uncertainty, rounded to two digits of the uncertainty."""
         digits = 3
         if math.isfinite(self.sigma) and self.sigma > 0:
             digits = max(0, 1 - math.floor(math.log10(self.sigma)))
@@ -46,26 +52,60 @@ class Row:
     def allowed(self) -> str:
         low, high = self.limits
         if math.isinf(low):
-            said = f"≤ {high:g}"
+            allowed = f"≤ {high:g}"
         elif math.isinf(high):
-            said = f"≥ {low:g}"
+            allowed = f"≥ {low:g}"
         elif low == high:
-            said = f"{low:g}"
+            allowed = f"{low:g}"
         else:
-            said = f"{low:g} to {high:g}"
-        return f"{said} {self.unit}".strip()
+            allowed = f"{low:g} to {high:g}"
+        return f"{allowed} {self.unit}".strip()
 
 
-def at_least(low: float) -> tuple[float, float]:
+class Measured(NamedTuple):
+    """What a row's function returns: figure, standard uncertainty, remark, and limits that depend on the data."""
+
+    figure: float
+    sigma: float
+    remark: str
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a row is measured; ``seconds`` is about how long the scans take that this row is the first to need."""
+
+    name: str
+    measure: Callable[[Laboratory], Measured]
+    statement: str
+    limits: Limits
+    unit: str
+    seconds: float
+
+    def row(self, lab: Laboratory) -> Row:
+        """Measure the row."""
+        found = self.measure(lab)
+        limits = self.limits if found.limits is None else found.limits
+        return Row(self.name, self.statement, found.figure, found.sigma, limits, self.unit, found.remark)
+
+
+def row(
+    statement: str, limits: Limits = (math.nan, math.nan), unit: str = "", *, seconds: float = 1.0
+) -> Callable[[Callable[[Laboratory], Measured]], Check]:
+    """Make a row of the report, of the same name, from a function that measures it; without limits it returns them."""
+    return lambda measure: Check(measure.__name__, measure, statement, limits, unit, seconds)
+
+
+def at_least(low: float) -> Limits:
     return (low, math.inf)
 
 
-def at_most(high: float) -> tuple[float, float]:
+def at_most(high: float) -> Limits:
     return (-math.inf, high)
 
 
 def overlap(a: ArrayLike, b: ArrayLike) -> float:
-    """Common area, 0 to 1, of the normalised histograms of two samples."""
+    """Return the common area, 0 to 1, of the normalised histograms of two samples."""
     x, y = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
     if not len(x) or not len(y):
         return math.nan
@@ -76,10 +116,10 @@ def overlap(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def best_split(a: ArrayLike, b: ArrayLike) -> float:
-    """Share, 0.5 to 1, of two samples that the best single threshold puts on its right side, both counting alike.
+    """Return the share, 0.5 to 1, of two equally weighted samples that the best single threshold classifies rightly.
 
-    The threshold knows the labels, so no rule by value alone does better: half of one plus the Kolmogorov-Smirnov
-    distance.
+    It is half of one plus the Kolmogorov-Smirnov distance. The threshold is chosen with the labels, so that no rule by
+    value alone does better.
     """
     x, y = (np.sort(np.asarray(sample, dtype=float).ravel()) for sample in (a, b))
     if not len(x) or not len(y):
@@ -96,21 +136,20 @@ def grouped_sigma(
     groups_a: ArrayLike,
     groups_b: ArrayLike,
 ) -> float:
-    """Standard uncertainty of a measure of two samples from resampled groups (particles, crystals), whose members go
-    together."""
+    """Return the standard uncertainty of a measure of two samples, by resampling whole groups (particles, crystals)."""
     rng = np.random.default_rng(0)
     parts = [_parts(np.asarray(s, dtype=float), np.asarray(g)) for s, g in ((a, groups_a), (b, groups_b))]
     if not all(parts):
         return math.nan
 
-    def drawn(part: list[np.ndarray]) -> np.ndarray:
+    def drawn(part: list[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([part[n] for n in rng.integers(0, len(part), len(part))])
 
     return float(np.std([measure(drawn(parts[0]), drawn(parts[1])) for _ in range(RESAMPLINGS)]))
 
 
-def _parts(values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-    """The values of each group."""
+def _parts(values: NDArray[Any], groups: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the values of each group."""
     if not len(values):
         return []
     order = np.argsort(groups, kind="stable")
@@ -118,7 +157,7 @@ def _parts(values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
 
 
 def share_with_sigma(right: int, total: int) -> tuple[float, float]:
-    """A share and its standard uncertainty; that of all or none is of one case more (rule of succession)."""
+    """Return a share and its standard uncertainty, which the rule of succession keeps above 0 for none or all."""
     if not total:
         return math.nan, math.nan
     expected = (right + 1) / (total + 2)
@@ -126,7 +165,7 @@ def share_with_sigma(right: int, total: int) -> tuple[float, float]:
 
 
 def mean_with_sigma(values: ArrayLike) -> tuple[float, float]:
-    """Mean and its standard error."""
+    """Return the mean and its standard error."""
     sample = np.asarray(values, dtype=float).ravel()
     if len(sample) < 2:
         return (float(sample.mean()) if len(sample) else math.nan), math.nan
@@ -134,7 +173,7 @@ def mean_with_sigma(values: ArrayLike) -> tuple[float, float]:
 
 
 def median_with_sigma(values: ArrayLike) -> tuple[float, float]:
-    """Median and its standard uncertainty, from resampled values: it assumes no shape of their distribution."""
+    """Return the median and its standard uncertainty by resampling, whatever the distribution."""
     sample = np.asarray(values, dtype=float).ravel()
     if len(sample) < 2:
         return (float(sample[0]) if len(sample) else math.nan), math.nan
@@ -143,18 +182,12 @@ def median_with_sigma(values: ArrayLike) -> tuple[float, float]:
 
 
 def two_means(values: ArrayLike) -> float:
-    """The threshold that splits values into two groups with the least scatter within both.
-
-    N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62, on the values themselves.
-    """
+    """Return Otsu's threshold, half-way between the two groups, from the values themselves instead of a histogram."""
     ordered = np.sort(np.asarray(values, dtype=float))
-    n = np.arange(1, len(ordered))
-    below = np.cumsum(ordered)[:-1]
-    between = (below / n - (ordered.sum() - below) / (len(ordered) - n)) ** 2 * n * (len(ordered) - n)
-    cut = int(between.argmax())
-    return float(0.5 * (ordered[cut] + ordered[cut + 1]))
+    lower = threshold_otsu(hist=(np.ones(len(ordered)), ordered))  # the largest value of the lower group
+    return float(0.5 * (lower + ordered[ordered > lower].min()))
 
 
 def detection_limit(background: float) -> float:
-    """Net counts that are certain to be seen above a known background (L. A. Currie, Anal. Chem. 40 (1968) 586)."""
+    """Return the net counts that are reliably detected on a known background (Currie, Anal. Chem. 40 (1968) 586)."""
     return 2.71 + 3.29 * math.sqrt(background)

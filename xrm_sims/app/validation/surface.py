@@ -1,4 +1,4 @@
-"""Rows of what the SEM sees of the fresh surface: secondary electrons and characteristic X-rays."""
+"""Rows about SEM and EDS of the fresh surface."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from xrm_sims.app.validation.fields import look_at
 from xrm_sims.app.validation.laboratory import Laboratory, truth_of
 from xrm_sims.app.validation.measured import Image
 from xrm_sims.app.validation.rows import (
-    Row,
+    Measured,
     at_least,
     at_most,
     best_split,
     grouped_sigma,
     overlap,
+    row,
     share_with_sigma,
 )
 from xrm_sims.app.validation.truth import ACTIVE
@@ -35,7 +36,7 @@ ELEMENTS = ("Ni", "Co", "C", "O", "Al")
 
 
 def secondary_electrons(lab: Laboratory) -> Image:
-    """An image of the pillar's top by the electron beam."""
+    """Take an SE image of the pillar's top."""
     with lab.session("se") as session:
         uid = session.run(plans.se_image(session.scope, fov_um=SE_FIELD_UM, shape=SE_SHAPE, dwell_us=SE_DWELL_US))
         counts, _ = read_counts(uid, "se_image", session.data)
@@ -43,7 +44,7 @@ def secondary_electrons(lab: Laboratory) -> Image:
 
 
 def element_maps(lab: Laboratory) -> Image:
-    """EDS maps of the pillar's top."""
+    """Take EDS maps of the pillar's top."""
     with lab.session("eds") as session:
         uid = session.run(
             plans.eds_map(session.scope, elements=ELEMENTS, fov_um=EDS_FIELD_UM, shape=EDS_SHAPE, dwell_ms=EDS_DWELL_MS)
@@ -59,41 +60,41 @@ def _labelled(counts: NDArray[np.uint32], raster: Raster, truth: Truth) -> Image
     return Image(counts.astype(float), material, flat, grain, raster.pixel_um)
 
 
-def binder_in_se(lab: Laboratory) -> Row:
-    """Contrast of flat binder against flat active material, over the scatter of a pixel."""
+@row(
+    "binder visible in SE: contrast to active material over the standard deviation of a pixel",
+    at_least(3.0),
+    seconds=10,
+)
+def binder_in_se(lab: Laboratory) -> Measured:
     image = lab.once(secondary_electrons)
     lab.picture("secondary_electrons", pictures.se_figure(image))
     binder = image.counts[image.well_inside((Material.BINDER,), 0.1)]
     active = image.counts[image.well_inside(ACTIVE, 0.1)]
     scatter = float(np.sqrt(0.5 * (binder.var() + active.var())))
     figure = float(active.mean() - binder.mean()) / scatter
-    return Row(
-        "binder_in_se",
-        "binder visible in SE: its contrast against active material, in units of a pixel's scatter",
+    return Measured(
         figure,
         float(np.sqrt(1 / max(len(binder), 1) + 1 / max(len(active), 1) + figure**2 / 4 / max(len(binder), 1))),
-        at_least(3.0),  # Rose's criterion lets 3 to 5 be seen
-        "",
         f"{binder.mean():.0f} counts per pixel of binder, {active.mean():.0f} of active material, scatter "
         f"{scatter:.0f} (grains and counting)",
     )
 
 
-def grey_se(lab: Laboratory) -> Row:
-    """Active pixels that the best threshold on brightness, knowing all labels, puts on the right side."""
+@row(
+    "LCO and NCA cannot be distinguished in SE: active pixels that the best threshold classifies rightly",
+    at_most(75.0),
+    "%",
+)
+def grey_se(lab: Laboratory) -> Measured:
     image = lab.once(secondary_electrons)
     inside = [image.well_inside((m,), 0.1) for m in (Material.LCO, Material.NCA)]
     lco, nca = (image.counts[there] for there in inside)
     crystals = [image.grain[there] for there in inside]
     numbers = [len(np.unique(c)) for c in crystals]
-    return Row(
-        "grey_se",
-        "LCO and NCA cannot be distinguished in SE: active pixels on the right side of the best threshold",
+    return Measured(
         100 * best_split(lco, nca),
         100 * grouped_sigma(best_split, lco, nca, *crystals),
-        at_most(75.0),
-        "%",
-        f"half of them by chance; the threshold knows the labels. Nothing in the paper gives a limit: histograms that "
+        f"chance gives a half; the threshold is chosen with the labels. The paper gives no limit: histograms that "
         f"overlap by 80 % would give 60 %, by 30 % 85 %. These overlap by {overlap(lco, nca):.0%} ± "
         f"{grouped_sigma(overlap, lco, nca, *crystals):.0%}, because crystals differ in brightness and few of LCO are "
         f"cut; {lco.mean():.0f} ± {lco.std():.0f} counts per pixel in {numbers[0]} crystals of LCO, "
@@ -101,8 +102,8 @@ def grey_se(lab: Laboratory) -> Row:
     )
 
 
-def nickel_and_cobalt(lab: Laboratory) -> Row:
-    """Active pixels named by nickel's share of nickel and cobalt."""
+@row("EDS separates LCO and NCA by Ni and Co: active pixels classified rightly", at_least(95.0), "%", seconds=10)
+def nickel_and_cobalt(lab: Laboratory) -> Measured:
     image = lab.once(element_maps)
     lab.picture("eds", pictures.eds_figure(image, ELEMENTS))
     range_um = electron_range_um(Material.LCO, lab.settings.electrons.voltage_kv, lab.settings)
@@ -112,24 +113,20 @@ def nickel_and_cobalt(lab: Laboratory) -> Row:
     share = nickel / np.maximum(nickel + cobalt, 1)
     right = int((share[lco] < 0.5).sum() + (share[nca] >= 0.5).sum())
     figure, sigma = share_with_sigma(right, int(lco.sum() + nca.sum()))
-    return Row(
-        "nickel_and_cobalt",
-        "EDS separates LCO and NCA by Ni and Co: active pixels named rightly",
+    return Measured(
         100 * figure,
         100 * sigma,
-        at_least(95.0),
-        "%",
-        f"Ni / (Ni + Co) above a half is NCA: {share[lco].mean():.2f} on LCO, {share[nca].mean():.2f} on NCA; pixels "
-        f"{guard_um:.2f} um and more from other materials at the surface; range {range_um:.2f} um",
+        f"Ni / (Ni + Co) above 0.5 is taken for NCA: {share[lco].mean():.2f} on LCO, {share[nca].mean():.2f} on NCA; "
+        f"pixels at least {guard_um:.2f} um from other materials at the surface; electron range {range_um:.2f} um",
     )
 
 
-def no_lithium(lab: Laboratory) -> Row:
-    """What the instrument answers to a map of lithium."""
+@row("no Li by EDS: refused requests", (1.0, 1.0), "of 1", seconds=5)
+def no_lithium(lab: Laboratory) -> Measured:
     with lab.session("eds") as session:
         try:
             session.run(plans.eds_map(session.scope, elements=("Li",), fov_um=EDS_FIELD_UM, shape=(8, 8)))
             refused, answer = 0.0, "a map was taken"
         except (ValueError, FailedStatus) as error:
             refused, answer = 1.0, str(root_cause(error))
-    return Row("no_lithium", "no Li by EDS: refused requests", refused, 0.0, (1.0, 1.0), "of 1", answer)
+    return Measured(refused, 0.0, answer)

@@ -1,7 +1,7 @@
-"""The twin's specimen where a tomogram shows it: for the validation and for the labels of a data set, for nobody else.
+"""The twin's true specimen in the frame of a reconstructed volume, for the validation and for labelled data sets only.
 
-No projection tells how high a specimen stands, so that the volume itself is held against it. Sideways the frame of a
-reconstruction is anchored on the pillar's axis, which is the specimen's own.
+Projections do not determine a specimen's height, so it is found by comparing the volume with the true specimen. In x
+and y the frame of a reconstruction is anchored on the pillar's axis, as is the specimen's.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from xrm_sims.specimen.tracing import solids_at
 
 ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
 CLASSES = {"outside": 0, "binder": 1, "LCO": 2, "NCA": 3, "pore": 4, "crack": 5, "void": 6, "other": 7}
-LEAST_LIKENESS = 0.4  # correlation of a volume with where its specimen has active material; others' come to 0.2
+MIN_CORRELATION = 0.4  # of a volume with its specimen's active material; other specimens reach 0.2
 _SAMPLES = 40_000
 
 
 def height_in(volume: NDArray[np.float32], voxel_um: float, specimen: CathodePillar) -> float:
-    """How much higher a volume shows the specimen than it stands in its own frame: no projection tells that.
-
-    The height at which the volume agrees best with where active material is; drift and stage make it micrometres.
-    """
-    return height_and_likeness(volume, voxel_um, specimen)[0]
+    """Return by how many um a volume shows the specimen above its own frame; drift and stage move it by micrometres."""
+    return height_and_correlation(volume, voxel_um, specimen)[0]
 
 
-def height_and_likeness(volume: NDArray[np.float32], voxel_um: float, specimen: CathodePillar) -> tuple[float, float]:
-    """The same, and the correlation of the volume with active material at that height."""
+def height_and_correlation(
+    volume: NDArray[np.float32], voxel_um: float, specimen: CathodePillar
+) -> tuple[float, float]:
+    """Return the height at which a volume correlates best with its specimen's active material, and that correlation."""
     rng = np.random.default_rng(0)
     s = specimen.settings
     half_um = 0.5 * len(volume) * voxel_um
@@ -48,7 +47,7 @@ def height_and_likeness(volume: NDArray[np.float32], voxel_um: float, specimen: 
     )
     active = np.isin(specimen.material_at(points), ACTIVE).astype(float)
 
-    def likeness(raised_um: float) -> float:
+    def correlation(raised_um: float) -> float:
         where = indices(volume.shape, voxel_um, points, raised_um)
         seen = (where[0] > 0) & (where[0] < len(volume) - 1)
         if seen.sum() < 0.2 * _SAMPLES:
@@ -59,42 +58,42 @@ def height_and_likeness(volume: NDArray[np.float32], voxel_um: float, specimen: 
     best = 0.0
     for reach_um, step_um in ((6.0, 0.25), (0.4, 0.05), (0.06, 0.01)):
         tries = best + np.arange(-reach_um, reach_um + 0.5 * step_um, step_um)
-        best = float(tries[np.argmax([likeness(t) for t in tries])])
-    return best, likeness(best)
+        best = float(tries[np.argmax([correlation(t) for t in tries])])
+    return best, correlation(best)
 
 
 def indices(
     shape: tuple[int, ...], voxel_um: float, points_um: NDArray[np.float64], raised_um: float
 ) -> NDArray[np.float64]:
-    """(3, n) places (z, y, x) in voxels, in a volume of this shape, of (n, 3) points (x, y, z) of the specimen."""
+    """Return voxel indices (3, n), (z, y, x), in a volume of this shape, of specimen points (n, 3), (x, y, z)."""
     lifted = points_um + np.array([0.0, 0.0, raised_um])
     middle = (np.array(shape) - 1) / 2
     return np.asarray((lifted[:, ::-1] / voxel_um + middle).T)
 
 
 def specimen_of(uid: str, data: Path) -> CathodePillar:
-    """The twin's specimen that a tomography shows, as it was drawn.
+    """Return the twin's true specimen of a tomography.
 
-    Raises ValueError saying why that is not known, as :func:`specimen_name`, or because ions had been at work before.
+    Raises ValueError as :func:`specimen_name` does, and if ions had milled the specimen before.
     """
     name = specimen_name(uid, data)
     if _before(uid, data).get("fib_dose_nc", 0.0) > 0:
-        raise ValueError(f"run {uid[:8]}: ions had been at work on the specimen, the truth about that is not kept")
+        raise ValueError(f"run {uid[:8]}: ions had milled the specimen before, and the true surface is not stored")
     return CathodePillar(int(name.partition(":")[2]), session_settings(data).specimen)
 
 
 def specimen_name(uid: str, data: Path) -> str:
-    """The twin's specimen in the instrument when a run was taken, with its seed: ``cathode_pillar:7``.
+    """Return the twin's specimen in the instrument during a run, with its seed: ``cathode_pillar:7``.
 
-    Raises ValueError when the run is not from the twin of this data root, or the seed is not known: where the name does
-    not tell, it is that of the specimen in the instrument now, if that has the same name.
+    A name without a seed gets that of the specimen in the instrument now, if its name is the same. Raises ValueError
+    when the run is not from the twin of this data root, or the seed is unknown.
     """
     from xrm_sims.twin.specimen_registry import SAMPLES
     from xrm_sims.twin.state_store import StateStore
 
     kind, _, seed = str(_before(uid, data).get("specimen", "")).partition(":")
     if kind not in SAMPLES or not (data / "twin").is_dir():
-        raise ValueError(f"run {uid[:8]} is not from the twin of this data root: nobody knows the truth about it")
+        raise ValueError(f"run {uid[:8]} is not from the twin of this data root: its true specimen is unknown")
     if seed:
         return f"{kind}:{seed}"
     store = StateStore(data / "twin")
@@ -103,12 +102,14 @@ def specimen_name(uid: str, data: Path) -> str:
     finally:
         store.close()
     if state is None or state.sample != kind:
-        raise ValueError(f"run {uid[:8]}: another specimen is mounted now, the seed of its own is not known")
+        raise ValueError(
+            f"run {uid[:8]}: another specimen is mounted now, and this run's seed is unknown"
+        )
     return f"{kind}:{state.seed}"
 
 
 def _before(uid: str, data: Path) -> dict[str, Any]:
-    """What was read of the instrument when a measurement began; empty where no journal tells."""
+    """Return the instrument's readings at the start of a measurement; empty without a journal."""
     try:
         return find_parts(Layout(data).journal, uid)[0].before
     except (ValueError, IndexError):
@@ -117,7 +118,7 @@ def _before(uid: str, data: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """What is in each voxel of a volume (z, y, x), by the truth at its middle."""
+    """The true contents of each voxel of a volume (z, y, x), at the voxel's centre."""
 
     specimen: CathodePillar
     raised_um: float
@@ -125,7 +126,7 @@ class Labelled:
     voxel_um: float
 
     def arrays(self) -> dict[str, LazyLabels]:
-        """``truth_material`` (codes of ``CLASSES``), ``truth_particle`` and ``truth_defect`` (numbers from 1)."""
+        """Return ``truth_material`` (codes of ``CLASSES``), ``truth_particle`` and ``truth_defect`` (numbers from 1)."""
         s = self.specimen
         cylinders, voids, particles = len(s.solids.cylinders), len(s.voids), len(s.particles)
         pores, cracks = len(s.pores), len(s.cracks)
@@ -145,14 +146,14 @@ class Labelled:
         return {name: LazyLabels(self, of_solid) for name, of_solid in names.items()}
 
     def solids(self, slice_: int) -> NDArray[np.int64]:
-        """(y, x) indices of the solids in one slice, -1 in free space."""
+        """Return the indices (y, x) of the solids in one slice, -1 in free space."""
         z, y, x = ((np.arange(n) - 0.5 * (n - 1)) * self.voxel_um for n in self.shape)
         points = np.empty((len(y), len(x), 3))
         points[..., 0], points[..., 1], points[..., 2] = x[None, :], y[:, None], z[slice_] - self.raised_um
         return solids_at(self.specimen.solids, points.reshape(-1, 3)).reshape(len(y), len(x))
 
     def defects(self) -> list[dict[str, Any]]:
-        """Pores and cracks whose middle lies in the volume, numbered as in ``truth_defect``, in the volume's frame."""
+        """Return the pores and cracks centred in the volume, numbered as in ``truth_defect``."""
         half_um = 0.5 * np.array(self.shape[::-1]) * self.voxel_um
         rows: list[dict[str, Any]] = []
         for kind, table in (("pore", self.specimen.pores), ("crack", self.specimen.cracks)):
@@ -176,10 +177,10 @@ _SIZES = ("diameter_um", "opening_um", "length_um")
 
 @dataclass(frozen=True, eq=False)
 class LazyLabels:
-    """An array (z, y, x) of numbers that are looked up when somebody reads them, slice by slice."""
+    """An array (z, y, x) of numbers that are computed when they are read, slice by slice."""
 
     volume: Labelled
-    of_solid: NDArray[Any]  # by the index of a solid, free space first
+    of_solid: NDArray[Any]  # label of each solid, free space first
 
     @property
     def shape(self) -> tuple[int, int, int]:

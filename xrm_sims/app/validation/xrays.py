@@ -1,4 +1,4 @@
-"""Rows of the X-ray side: counts, transmission, resolution, and what grey values tell apart."""
+"""Rows about nanoCT: counts, transmission, resolution, and contrast of the materials."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from xrm_sims.app.validation.laboratory import (
 )
 from xrm_sims.app.validation.measured import Voxels
 from xrm_sims.app.validation.rows import (
-    Row,
+    Measured,
     at_least,
     at_most,
     grouped_sigma,
     mean_with_sigma,
     overlap,
+    row,
     share_with_sigma,
     two_means,
 )
@@ -40,18 +41,18 @@ from xrm_sims.twin.spectrum import detection_efficiency, pixel_rate
 
 OPEN_BEAM = 1453.0
 VIEWS = 4  # of the radiographs
-RAYS = 3000  # of each, traced anew
-RIM_UM = 1.5  # that far below the pillar's top at least
-GUARD_UM = 0.5  # to the next material: about the foot of the focal spot
-VOXELS = 60_000  # looked at
-LEAST_VOXELS = 30  # of a particle that is judged
+RAYS = 3000  # traced in each radiograph
+RIM_UM = 1.5  # least distance of the rays below the pillar's top
+GUARD_UM = 0.5  # least distance to another material, about the reach of the focal spot's tail
+VOXELS = 60_000  # a third of those drawn at random: most are too close to another material
+LEAST_VOXELS = 30  # in a particle that is classified
 
 
 @dataclass(frozen=True, eq=False)
 class Radiographs:
-    """Projections (view, row, column) at a few angles, flats (n, row, column), and where things stood by the truth.
+    """Projections (view, row, column) at a few angles, flats (n, row, column), true positions of specimen and source.
 
-    ``good``: pixels (row, column) whose counts mean something, apart from those at the seams.
+    ``good``: pixels (row, column) that are neither bad nor at a seam.
     """
 
     projections: NDArray[np.float64]
@@ -65,7 +66,7 @@ class Radiographs:
 
 
 def radiographs(lab: Laboratory) -> Radiographs:
-    """A scan of a few views with flats before and after it."""
+    """Take a scan of a few views with flats before and after it."""
     with lab.session("radiographs") as session:
         scan: dict[str, Any] = {
             "num": VIEWS,
@@ -97,7 +98,7 @@ def radiographs(lab: Laboratory) -> Radiographs:
 
 
 def _tables(uid: str, data: object) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Numbers of every event, by stream and key."""
+    """Return the numbers of all events, by stream and key."""
     streams: dict[str, str] = {}
     tables: dict[str, dict[str, list[float]]] = {}
     for name, doc in documents(uid, data):
@@ -110,26 +111,23 @@ def _tables(uid: str, data: object) -> dict[str, dict[str, NDArray[np.float64]]]
     return {stream: {key: np.array(values) for key, values in table.items()} for stream, table in tables.items()}
 
 
-def open_beam(lab: Laboratory) -> Row:
-    """Mean counts of the flats."""
+@row("open beam: counts in 90 s", (0.9 * OPEN_BEAM, 1.1 * OPEN_BEAM), "counts", seconds=15)
+def open_beam(lab: Laboratory) -> Measured:
     shot = lab.once(radiographs)
     figure, _ = mean_with_sigma(shot.flats[:, shot.good])
     per_pixel = shot.flats.mean(axis=0)[shot.good]
     lab.picture("radiographs", pictures.radiograph_figure(shot.projections, shot.flats.mean(axis=0), lab.settings))
-    return Row(
-        "open_beam",
-        "open beam, counts in 90 s",
+    return Measured(
         figure,
         float(per_pixel.std() / np.sqrt(len(per_pixel))),
-        (0.9 * OPEN_BEAM, 1.1 * OPEN_BEAM),
-        "counts",
-        f"{len(shot.flats)} flats, {shot.good.mean():.1%} of the pixels (bad ones and those at seams left out), "
+        f"{len(shot.flats)} flats, {shot.good.mean():.1%} of the pixels (bad pixels and seams left out), "
         f"beam at {shot.flat_current_na:.0f} nA; pixel to pixel {per_pixel.std() / figure:.1%}",
     )
 
 
-def transmission(lab: Laboratory) -> Row:
-    """Counts over flats against Beer-Lambert over the spectrum along the specimen's own paths, traced ray by ray."""
+@row("transmission of the pillar: deviation from Beer-Lambert along the true paths", (-5.0, 5.0), "%", seconds=5)
+def transmission(lab: Laboratory) -> Measured:
+    """Compare counts over flats with Beer-Lambert over the spectrum, along paths traced ray by ray."""
     shot = lab.once(radiographs)
     rng = np.random.default_rng(0)
     settings, s = lab.settings, lab.specimen.settings
@@ -138,7 +136,7 @@ def transmission(lab: Laboratory) -> Row:
     y, z = (
         (n - 0.5 * (size - 1)) * settings.voxel_um for n, size in zip((columns, rows), flat.shape[::-1], strict=True)
     )
-    inside = (np.abs(y) < 0.45 * s.diameter_um) & (z < s.top_um - RIM_UM)  # nothing from beside is blurred into it
+    inside = (np.abs(y) < 0.45 * s.diameter_um) & (z < s.top_um - RIM_UM)  # clear of the open beam's blur
     rows, columns = rows[inside], columns[inside]
     deviation, sigma, means = np.empty(VIEWS), np.empty(VIEWS), np.empty(VIEWS)
     for view in range(VIEWS):
@@ -150,24 +148,20 @@ def transmission(lab: Laboratory) -> Row:
         deviation[view] = seen.sum() / wanted.sum() - 1
         sigma[view] = (seen - wanted).std() / np.sqrt(RAYS) / means[view]
     worst = int(np.abs(deviation).argmax())
-    said = ", ".join(f"{100 * d:+.1f}" for d in deviation)
-    return Row(
-        "transmission",
-        "transmission of the pillar against Beer-Lambert along the specimen's own paths",
+    deviations = ", ".join(f"{100 * d:+.1f}" for d in deviation)
+    return Measured(
         100 * float(deviation[worst]),
         100 * float(sigma[worst]),
-        (-5.0, 5.0),
-        "%",
-        f"{RAYS} rays in each of {VIEWS} views, {RIM_UM:g} um and more below the pillar's top and within 0.45 of its "
-        f"diameter from the axis; sums over rays, as the focal spot exchanges counts between neighbours; mean "
-        f"transmission {means.mean():.3f}; deviations by view {said} %, the largest one counts",
+        f"{RAYS} rays in each of {VIEWS} views, at least {RIM_UM:g} um below the pillar's top and within 0.45 of its "
+        f"diameter from the axis; summed over rays, because the focal spot moves counts between neighbours; mean "
+        f"transmission {means.mean():.3f}; deviations by view {deviations} %, of which the largest is given",
     )
 
 
 def _beer_lambert(
     lab: Laboratory, shot: Radiographs, view: int, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Transmission of rays to the middles of pixels: whole spectrum, exact paths, no focal spot."""
+    """Return the transmission of rays to pixel centres: whole spectrum, exact paths, point source."""
     settings: Settings = lab.settings
     detector, xray = settings.detector, settings.xray
     energies, rate = pixel_rate(settings, "W", settings.electron.voltage_kv, 1.0)
@@ -185,27 +179,24 @@ def _beer_lambert(
     return np.asarray(np.exp(-paths @ mu) @ weight / weight.sum())
 
 
-def edge(lab: Laboratory) -> Row:
-    """ASTM E1441 on the FIB-cut side face, motion corrected from the data."""
+@row("resolution: FWHM of the line spread of the FIB-cut edge", (224.0 - 23.0, 224.0 + 23.0), "nm", seconds=230)
+def edge(lab: Laboratory) -> Measured:
+    """Measure the edge of the FIB-cut side face by ASTM E1441, after motion correction from the data."""
     tomogram = lab.paper
     width = recon.edge_resolution(tomogram.raw, tomogram.voxel_um)  # total variation would sharpen a strong edge
     lab.picture("edge", pictures.edge_figure(tomogram, width))
-    return Row(
-        "edge",
-        "expected resolution, FWHM of the line spread of the FIB-cut edge",
+    return Measured(
         1e3 * width.fwhm_um,
         1e3 * width.sigma_um,
-        (224.0 - 23.0, 224.0 + 23.0),
-        "nm",
         f"direct half maximum over {width.patches} pieces of edge; the paper's scan of {PAPER_VIEWS} views of 90 s, "
         f"{PAPER_ROWS} rows of 1280 single pixels, default motion corrected from the data; filtered back projection "
-        f"that undoes the blur of its own interpolation; 10 % modulation at {width.mtf10_per_um:.2f} ± "
+        f"that compensates the blur of its interpolation; 10 % modulation at {width.mtf10_per_um:.2f} ± "
         f"{width.mtf10_sigma_per_um:.2f} per um",
     )
 
 
 def labelled_voxels(lab: Laboratory, tomogram: Tomogram, guard_um: float = GUARD_UM) -> Voxels:
-    """Random voxels of a tomogram whose surroundings are of one material, with the truth's labels."""
+    """Return random voxels of a tomogram whose surroundings are of one material, with their true labels."""
     rng = np.random.default_rng(0)
     s = lab.specimen.settings
     n = 3 * VOXELS
@@ -225,14 +216,14 @@ def labelled_voxels(lab: Laboratory, tomogram: Tomogram, guard_um: float = GUARD
 
 
 def _plain(lab: Laboratory, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Materials with NCA's grain boundaries as NCA."""
+    """Return the materials at points, grain boundaries of NCA as NCA."""
     codes = lab.specimen.material_at(points)
     codes[codes == Material.NCA_BOUNDARY] = Material.NCA
     return codes
 
 
 def _particles(lab: Laboratory, points: NDArray[np.float64], material: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Number of the particle that holds each point, -1 outside of all; the later one where two overlap."""
+    """Return the number of the particle at each point: -1 outside, the later one of two that overlap."""
     which = np.full(len(points), -1)
     for n, particle in enumerate(lab.specimen.particles):
         near = np.flatnonzero(
@@ -253,69 +244,71 @@ def copper_voxels(lab: Laboratory) -> Voxels:
 
 
 def overlap_of(voxels: Voxels) -> tuple[float, float, float]:
-    """Common area in % of the histograms of raw values, its standard uncertainty, and the area of regularised ones."""
+    """Return the overlap in % of the raw grey values' histograms, its uncertainty, and that of regularised values."""
     lco, nca = (voxels.material == m for m in (Material.LCO, Material.NCA))
     samples = voxels.raw[lco], voxels.raw[nca]
     sigma = grouped_sigma(overlap, *samples, voxels.particle[lco], voxels.particle[nca])
     return 100 * overlap(*samples), 100 * sigma, 100 * overlap(voxels.regularised[lco], voxels.regularised[nca])
 
 
-def _grey_remark(tomogram: Tomogram, voxels: Voxels, regularised: float) -> str:
+def _grey_values(lab: Laboratory, target: str, tomogram: Tomogram, voxels: Voxels) -> Measured:
+    """Measure and draw the overlap of the grey values of LCO and NCA."""
+    figure, sigma, regularised = overlap_of(voxels)
+    material = {"W": "tungsten", "Cu": "copper"}[target]
+    lab.picture(f"grey_values_{material}", pictures.grey_figure(tomogram, voxels, target))
     lco, nca = voxels.of(Material.LCO), voxels.of(Material.NCA)
-    return (
+    return Measured(
+        figure,
+        sigma,
         f"{len(lco)} and {len(nca)} voxels of {1e3 * tomogram.voxel_um:.0f} nm, {GUARD_UM} um from other materials, by "
         f"filtered back projection of {TARGET_VIEWS} views, the same for both targets; means {lco.mean():.4f} and "
-        f"{nca.mean():.4f} per um, noise {lco.std() / lco.mean():.0%}; regularised (default arguments) they overlap by "
-        f"{regularised:.0f} %"
+        f"{nca.mean():.4f} per um, noise {lco.std() / lco.mean():.0%}; regularised (default arguments) the overlap is "
+        f"{regularised:.0f} %",
     )
 
 
-def grey_tungsten(lab: Laboratory) -> Row:
-    """Per-voxel grey values of both active materials."""
+@row("LCO and NCA not distinguished in CT with tungsten: overlap of their grey values", at_least(80.0), "%", seconds=60)
+def grey_tungsten(lab: Laboratory) -> Measured:
+    return _grey_values(lab, "W", lab.tungsten, lab.once(tungsten_voxels))
+
+
+@row("binder invisible in CT: contrast to pores over the noise of a voxel", at_most(1.0))
+def binder_in_ct(lab: Laboratory) -> Measured:
     voxels = lab.once(tungsten_voxels)
-    figure, sigma, regularised = overlap_of(voxels)
-    lab.picture("grey_values_tungsten", pictures.grey_figure(lab.tungsten, voxels, "W"))
-    return Row(
-        "grey_tungsten",
-        "LCO and NCA cannot be distinguished in CT (W): overlap of their grey values voxel by voxel",
-        figure,
-        sigma,
-        at_least(80.0),
-        "%",
-        _grey_remark(lab.tungsten, voxels, regularised),
+    binder, pore = voxels.of(Material.BINDER), voxels.of(Material.VACUUM)
+    noise = float(np.sqrt(0.5 * (binder.var() + pore.var())))
+    contrast = float(binder.mean() - pore.mean())
+    active = voxels.raw[np.isin(voxels.material, ACTIVE)]
+    error = np.sqrt(binder.var() / max(len(binder), 1) + pore.var() / max(len(pore), 1))
+    smooth = [voxels.regularised[voxels.material == m] for m in (Material.BINDER, Material.VACUUM)]
+    smooth_noise = float(np.sqrt(0.5 * sum(each.var() for each in smooth)))
+    return Measured(
+        abs(contrast) / noise,
+        float(error) / noise,
+        f"{len(binder)} voxels of {1e3 * lab.tungsten.voxel_um:.0f} nm in binder and {len(pore)} in pores, {GUARD_UM} "
+        f"um from other materials, by filtered back projection of {TARGET_VIEWS} views; means {binder.mean():.5f} and "
+        f"{pore.mean():.5f} per um, noise {noise:.5f}, active material {active.mean():.4f} ± {active.std():.4f}; "
+        f"regularised {abs(smooth[0].mean() - smooth[1].mean()) / smooth_noise:.2f}",
     )
 
 
-def grey_copper(lab: Laboratory) -> Row:
-    """The same with copper, whose line lies between the K edges of cobalt and nickel."""
-    voxels = lab.once(copper_voxels)
-    figure, sigma, regularised = overlap_of(voxels)
-    lab.picture("grey_values_copper", pictures.grey_figure(lab.copper, voxels, "Cu"))
-    return Row(
-        "grey_copper",
-        "with a copper target they split: overlap of their grey values voxel by voxel",
-        figure,
-        sigma,
-        at_most(30.0),
-        "%",
-        _grey_remark(lab.copper, voxels, regularised),
-    )
+@row("LCO and NCA separate in CT with copper: overlap of their grey values", at_most(30.0), "%", seconds=60)
+def grey_copper(lab: Laboratory) -> Measured:
+    """The K line of copper lies between the K edges of cobalt and nickel."""
+    return _grey_values(lab, "Cu", lab.copper, lab.once(copper_voxels))
 
 
-def copper_particles(lab: Laboratory) -> Row:
-    """Every particle named by its mean grey value and a threshold found without labels."""
-    right, total = told_apart(lab.once(copper_voxels))
-    other, of = told_apart(lab.once(tungsten_voxels))
+@row("particles classified rightly from CT with a copper target alone", at_least(95.0), "%")
+def copper_particles(lab: Laboratory) -> Measured:
+    """Classify every particle by its mean grey value, with a threshold found without labels."""
+    right, total = classified_rightly(lab.once(copper_voxels))
+    other, of = classified_rightly(lab.once(tungsten_voxels))
     figure, sigma = share_with_sigma(right, total)
     means = lab.once(tungsten_voxels)
     lco, nca = (_particle_means(means)[k] for k in (Material.LCO, Material.NCA))
-    return Row(
-        "copper_particles",
-        "particles named rightly from CT with a copper target alone",
+    return Measured(
         100 * figure,
         100 * sigma,
-        at_least(95.0),
-        "%",
         f"{right} of {total} particles by a threshold on their mean grey value; with tungsten {other} of {of}, "
         f"means {np.mean(lco):.4f} ± {np.std(lco):.4f} (LCO) and {np.mean(nca):.4f} ± {np.std(nca):.4f} per um "
         f"(NCA), overlap {overlap(lco, nca):.0%}",
@@ -323,7 +316,7 @@ def copper_particles(lab: Laboratory) -> Row:
 
 
 def _particle_means(voxels: Voxels) -> dict[Material, list[float]]:
-    """Mean grey values of the particles with enough voxels, by phase."""
+    """Return the mean grey values of the particles with enough voxels, by phase."""
     means: dict[Material, list[float]] = {Material.LCO: [], Material.NCA: []}
     for phase, found in means.items():
         groups = voxels.groups(phase)
@@ -334,35 +327,11 @@ def _particle_means(voxels: Voxels) -> dict[Material, list[float]]:
     return means
 
 
-def told_apart(voxels: Voxels) -> tuple[int, int]:
-    """How many of the particles lie on the right side of the threshold, LCO being the one that absorbs more."""
+def classified_rightly(voxels: Voxels) -> tuple[int, int]:
+    """Return how many particles lie on the right side of the threshold (LCO absorbs more), and how many there are."""
     means = _particle_means(voxels)
     lco, nca = np.array(means[Material.LCO]), np.array(means[Material.NCA])
     if not len(lco) or not len(nca):
         return 0, 0
     level = two_means(np.concatenate([lco, nca]))
     return int((lco > level).sum() + (nca <= level).sum()), len(lco) + len(nca)
-
-
-def binder_in_ct(lab: Laboratory) -> Row:
-    """Contrast of binder against pores over the noise of a voxel."""
-    voxels = lab.once(tungsten_voxels)
-    binder, pore = voxels.of(Material.BINDER), voxels.of(Material.VACUUM)
-    noise = float(np.sqrt(0.5 * (binder.var() + pore.var())))
-    contrast = float(binder.mean() - pore.mean())
-    active = voxels.raw[np.isin(voxels.material, ACTIVE)]
-    chance = np.sqrt(binder.var() / max(len(binder), 1) + pore.var() / max(len(pore), 1))
-    smooth = [voxels.regularised[voxels.material == m] for m in (Material.BINDER, Material.VACUUM)]
-    smooth_noise = float(np.sqrt(0.5 * sum(each.var() for each in smooth)))
-    return Row(
-        "binder_in_ct",
-        "binder invisible in CT: its contrast against pores, in units of a voxel's noise",
-        abs(contrast) / noise,
-        float(chance) / noise,
-        at_most(1.0),
-        "",
-        f"{len(binder)} voxels of {1e3 * lab.tungsten.voxel_um:.0f} nm in binder and {len(pore)} in pores, {GUARD_UM} "
-        f"um from other materials, by filtered back projection of {TARGET_VIEWS} views; means {binder.mean():.5f} and "
-        f"{pore.mean():.5f} per um, noise {noise:.5f}, active material {active.mean():.4f} ± {active.std():.4f}; "
-        f"regularised {abs(smooth[0].mean() - smooth[1].mean()) / smooth_noise:.2f}",
-    )
