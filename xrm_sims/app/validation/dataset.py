@@ -178,7 +178,7 @@ def _place(uid: str, data: Path) -> dict[str, Any]:
 
 
 def _coarse(image: Image) -> tuple[NDArray[np.float32], float, float]:
-    """Average a volume to at most ``HEIGHT_VOXELS``; return it, its voxels' edge, and the shift of its middle along z."""
+    """Average a volume to at most ``HEIGHT_VOXELS``; return it, its voxels' edge, and its shift along z."""
     step = int(np.ceil((np.prod(image.shape) / HEIGHT_VOXELS) ** (1 / 3)))
     sizes = [n // step for n in image.shape]
     fronts = [(n - m * step) // 2 for n, m in zip(image.shape, sizes, strict=True)]

@@ -126,7 +126,7 @@ class Labelled:
     voxel_um: float
 
     def arrays(self) -> dict[str, LazyLabels]:
-        """Return ``truth_material`` (codes of ``CLASSES``), ``truth_particle`` and ``truth_defect`` (numbers from 1)."""
+        """Return ``truth_material`` (codes of ``CLASSES``), ``truth_particle``, ``truth_defect`` (numbers from 1)."""
         s = self.specimen
         cylinders, voids, particles = len(s.solids.cylinders), len(s.voids), len(s.particles)
         pores, cracks = len(s.pores), len(s.cracks)
