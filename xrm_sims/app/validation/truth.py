@@ -102,9 +102,7 @@ def specimen_name(uid: str, data: Path) -> str:
     finally:
         store.close()
     if state is None or state.sample != kind:
-        raise ValueError(
-            f"run {uid[:8]}: another specimen is mounted now, and this run's seed is unknown"
-        )
+        raise ValueError(f"run {uid[:8]}: another specimen is mounted now, and this run's seed is unknown")
     return f"{kind}:{state.seed}"
 
 
