@@ -100,3 +100,21 @@ def refused(data, command, args, told):
     assert re.search(told, line), line
     assert twin_values(data) == before
     assert len(journal_starts(data)) == runs
+
+
+def test_settings_of_the_data_root_and_of_a_file_change_what_is_found(measured, command, tmp_path):
+    data, uids = measured
+    find = ["find-rois", uids["tomography"][:8], "--data", data]
+    root_file, mine = data / "settings.toml", tmp_path / "mine.toml"
+    before = root_file.read_text()
+    try:
+        root_file.write_text(before + "\n[defects]\ncrack_length_um = 50.0\n[rois]\ndepth_um = [0.1, 9.0]\n")
+        assert "4 pores, 0 cracks; 4 within the rule" in command(*find).out
+        mine.write_text("[defects]\ncrack_length_um = 1.0\n")
+        assert "3 pores, 1 cracks; 4 within the rule" in command(*find, "--settings", mine).out
+        mine.write_text("[defects]\ncrack_um = 1.0\n")
+        ended = command(*find, "--settings", mine)
+        assert ended.code != 0
+        assert "defects.crack_um: unknown key; the keys are least_contrast, " in ended.err
+    finally:
+        root_file.write_text(before)

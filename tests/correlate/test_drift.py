@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.correlate.rasters import RASTER, counters, frame, settled
-from xrm_sims.correlate.maps.drift import DriftSettings, measure_drift
+from xrm_sims.correlate.maps.drift import TILES, measure_drift
 
 
 def images(specimen, places_um, seed):
@@ -47,7 +47,7 @@ def test_frames_that_cannot_be_aligned_are_refused(pillar):
 def test_halves_that_moved_differently_are_refused(pillar):
     """A frame put together of two, of which one lies elsewhere, tile by tile as the halves are told apart."""
     still, elsewhere = images(pillar, [(0.0, 0.0), (0.1, 0.0)], 2)
-    margin, tiles = 4, DriftSettings().tiles
+    margin, tiles = 4, TILES
     tile = np.clip(np.indices(still.shape) - margin, 0, 64 - 2 * margin - 1) * tiles // (64 - 2 * margin)
     torn = np.where(tile.sum(axis=0) % 2 == 0, still, elsewhere)
     with pytest.raises(ValueError, match=r"two halves of the field place it 0.\d+ px apart, \d+.\d times"):

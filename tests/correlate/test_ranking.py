@@ -108,7 +108,7 @@ def test_a_rule_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("depth = [1, 2]", "depth: Extra inputs"),
+        ("depth = [1, 2]", "depth: unknown key; the keys are kinds, depth_um, least_diameter_um"),
         ("depth_um = [6, 1]", "the lesser first"),
         ("size_weight = nan", "size_weight: Input should be a finite number"),
         ("kinds = ", "not valid TOML"),

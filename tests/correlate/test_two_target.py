@@ -10,6 +10,7 @@ from tests.correlate.conftest import ACTIVE_PER_UM, RADIUS_UM, TOP_UM, Solid, gr
 from xrm_sims.correlate.figures.two_target_figure import two_target_figure
 from xrm_sims.correlate.phases.phases import Phase
 from xrm_sims.correlate.phases.two_target import TwoTargetSettings, _mixture, tell_apart
+from xrm_sims.correlate.registration import volume_fit
 from xrm_sims.correlate.registration.volume_fit import VolumeFitSettings, register_volume, seen_by_both
 from xrm_sims.correlate.volume.segment import segment, voxel_to_um
 
@@ -133,17 +134,19 @@ def test_another_specimen_is_refused(segmented):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "constants", "told"),
     [
-        (VolumeFitSettings(height_range_um=0.5), r"raised by 0\.7\d* um, beyond the search range of 0\.5 um"),
-        (VolumeFitSettings(rotation_range_deg=0.3), r"turned by 0\.(59|6)\d* deg"),
-        (VolumeFitSettings(largest_disagreement=0.0), "two halves of the specimen"),
-        (VolumeFitSettings(coarse_agreement_um=0.0), "correlation and least squares"),
+        ({"height_range_um": 0.5}, {}, r"raised by 0\.7\d* um, beyond the search range of 0\.5 um"),
+        ({"rotation_range_deg": 0.3}, {}, r"turned by 0\.(59|6)\d* deg"),
+        ({}, {"LARGEST_DISAGREEMENT": 0.0}, "two halves of the specimen"),
+        ({}, {"COARSE_AGREEMENT_UM": 0.0}, "correlation and least squares"),
     ],
 )
-def test_a_fit_that_cannot_be_trusted_is_refused(segmented, copper, settings, told):
+def test_a_fit_that_cannot_be_trusted_is_refused(monkeypatch, segmented, copper, settings, constants, told):
+    for name, value in (constants | {"BLURS_UM": (0.5,)}).items():
+        monkeypatch.setattr(volume_fit, name, value)
     with pytest.raises(ValueError, match=told):
-        register_volume(segmented, copper, VOXEL_UM, replace(settings, blurs_um=(0.5,)))
+        register_volume(segmented, copper, VOXEL_UM, VolumeFitSettings(**settings))
 
 
 def test_one_phase_alone_is_refused(phantom_volume, segmented):

@@ -7,16 +7,13 @@ defaults marked *assumed* no measured value has been published.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from xrm_sims.settings.electrons import Electrons, Scan
 from xrm_sims.settings.ions import Deposition, IonColumn, Sector, Sputtering, SurfaceGrid
 from xrm_sims.settings.mechanics import Chamber, ModeChange, Motion, StageLimits, TargetLimits
 from xrm_sims.settings.operation import Planning, Suspension
-from xrm_sims.settings.section import Section
+from xrm_sims.settings.section import Section, read_toml, validated
 from xrm_sims.settings.specimen import Specimen
 from xrm_sims.settings.xray import Detector, ElectronColumn, Source, XrayGeometry
 
@@ -84,14 +81,4 @@ def load_settings(path: str | Path) -> Settings:
 
     Raises ValueError naming the file and the wrong key.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text())
-        return Settings(**table)
-    except OSError as error:
-        raise ValueError(f"settings file {path}: cannot be read ({error.strerror})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"settings file {path}: not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"settings file {path}: {where}: {first['msg']}") from error
+    return validated(Settings, read_toml(Path(path)), f"settings file {path}")

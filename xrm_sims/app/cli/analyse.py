@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xrm_sims.app.cli.options import SEED_HELP, Data, ExistingData, existing_data, uid_of
+from xrm_sims.app.cli.options import SEED_HELP, AnalysisFile, Data, ExistingData, existing_data, uid_of
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -75,6 +75,7 @@ def find_rois(
         typer.Option(help="Number of an ROI: also print the time and dose to mill to it and map it; no beam."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for rois.csv, rois.png and the rule used.")] = None,
+    settings: AnalysisFile = None,
     data: ExistingData = None,
 ) -> None:
     """Find pores and cracks in a tomogram and number them.
@@ -85,7 +86,7 @@ def find_rois(
     """
     from xrm_sims.app.correlative.rois import find_rois as find
 
-    find(run, data=data, rule=rule, out=out, roi=roi)
+    find(run, data=data, rule=rule, settings=settings, out=out, roi=roi)
 
 
 @app.command("two-target")
@@ -93,6 +94,7 @@ def two_target(
     run_w: Annotated[str, uid_of("the tomography with the tungsten target")],
     run_cu: Annotated[str, uid_of("the tomography of the same specimen with the copper target")],
     out: Annotated[Path | None, typer.Option(help="Folder for two_target.png and particles.csv.")] = None,
+    settings: AnalysisFile = None,
     data: ExistingData = None,
 ) -> None:
     """Separate LCO from NCA in 3D with two X-ray targets.
@@ -103,7 +105,7 @@ def two_target(
     """
     from xrm_sims.app.tomography.two_target import two_target as separate
 
-    separate(run_w, run_cu, data=data, out=out)
+    separate(run_w, run_cu, data=data, out=out, settings=settings)
 
 
 @app.command()
@@ -129,6 +131,7 @@ def maps(
     ratio: Annotated[str | None, typer.Option(help="Two channels whose ratio is mapped, such as 6Li/7Li.")] = None,
     align: Annotated[bool, typer.Option(help="Correct the drift between frames before they are summed.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures: maps, ratio, depth profile.")] = None,
+    settings: AnalysisFile = None,
     data: ExistingData = None,
 ) -> None:
     """Correct and sum the frames of a SIMS raster.
@@ -139,7 +142,7 @@ def maps(
     """
     from xrm_sims.app.maps.sims_maps import report_maps
 
-    report_maps(run, data=data, out=out, ratio=ratio, align=align)
+    report_maps(run, data=data, out=out, ratio=ratio, align=align, settings_file=settings)
 
 
 _MAP_OPTIONS = ("--sims-counts", "--map-depth-nm", "--fov-um", "--elements")
@@ -190,6 +193,7 @@ def correlate(
         int | None, typer.Option(min=1, max=8, help="Detector binning, with --auto; default: 4.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for pictures and summary.json.")] = Path("correlate"),
+    settings: AnalysisFile = None,
     data: Data = None,
 ) -> None:
     """Mill to a buried defect, map it and overlay both.
@@ -202,7 +206,8 @@ def correlate(
     from xrm_sims.app.correlative import closed_loop
     from xrm_sims.app.correlative.findings import Choices
     from xrm_sims.app.correlative.place_map import register_runs
-    from xrm_sims.correlate.volume.ranking import DefectRule, load_rule
+    from xrm_sims.correlate.settings import load_analysis_settings
+    from xrm_sims.data.layout import Layout
 
     named = list(runs or ())
     if auto == bool(named) or len(named) > 2:
@@ -212,14 +217,17 @@ def correlate(
         )
     mode = ("--auto", "one run", "two runs")[len(named)]
     given = ["--" + name.replace("_", "-") for name, value in context.params.items() if value is not None]
-    if useless := [name for name in given if name not in (*_MODES[mode], "--runs", "--auto", "--out", "--data")]:
+    if useless := [
+        name for name in given if name not in (*_MODES[mode], "--runs", "--auto", "--out", "--settings", "--data")
+    ]:
         raise ValueError(
             f"correlate: with {mode} {', '.join(useless)} has no meaning; it takes {', '.join(_MODES[mode])}"
         )
     lengths = {"--sims-counts": sims_counts, "--map-depth-nm": map_depth_nm, "--fov-um": fov_um}
     positive(**{name: value for name, value in lengths.items() if value is not None})
+    data = (data or out / "data") if auto else existing_data(data)
     choices = Choices(
-        rule=DefectRule() if rule is None else load_rule(rule),
+        analysis=load_analysis_settings(Layout.of(data).root, settings, rule),
         fov_um=fov_um,
         sims_counts=sims_counts,
         map_depth_nm=map_depth_nm,
@@ -231,8 +239,7 @@ def correlate(
             scan |= {"num": num, "step_deg": 360.0 / num}
         closed_loop.run_closed_loop(out, seed=1 if seed is None else seed, data=data, tomography=scan, choices=choices)
         return
-    data = existing_data(data)
     if len(named) == 1:
         closed_loop.map_roi(named[0], out, data=data, roi=roi, choices=choices)
     else:
-        register_runs(named[0], named[1], out, data=data, z_um=z_um, anywhere=bool(anywhere))
+        register_runs(named[0], named[1], out, data=data, z_um=z_um, anywhere=bool(anywhere), settings=settings)

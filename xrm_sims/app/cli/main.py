@@ -17,6 +17,7 @@ import typer
 from xrm_sims.app.cli import analyse, exchange, plan, services
 from xrm_sims.app.cli.options import (
     SEED_HELP,
+    AnalysisFile,
     Clock,
     Data,
     ExistingData,
@@ -117,6 +118,7 @@ def validate(
 @app.command()
 @session_options()
 def console(
+    settings: AnalysisFile = None,
     **session: Unpack[SessionOptions],
 ) -> None:
     """Open IPython with RE, scope, plans and db.
@@ -125,7 +127,7 @@ def console(
     """
     from xrm_sims.app.console.ipython import start_console
 
-    start_console(**session)
+    start_console(settings=settings, **session)
 
 
 @app.command()

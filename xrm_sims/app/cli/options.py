@@ -44,6 +44,10 @@ Clock = Annotated[
     str, typer.Option("--clock", help="Time of the twin: fast (no waiting), real, or a factor such as 3600.")
 ]
 Operator = Annotated[str, typer.Option("--operator", help="Name of the operator; recorded in every run.")]
+AnalysisFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="TOML file with settings of the analysis; wins over settings.toml of the data."),
+]
 Preflight = Annotated[bool, typer.Option("--preflight", help="Only print time, dose, disk space and limits; no beam.")]
 
 

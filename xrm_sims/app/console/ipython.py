@@ -19,12 +19,13 @@ from xrm_sims.app.console.commands import Words, state_text
 from xrm_sims.app.night.queue_server import spell_out
 from xrm_sims.app.session.recovery import beams_on
 from xrm_sims.app.session.session import Session, open_session
+from xrm_sims.data.layout import Layout
 
 _ENVIRONMENT = {"seed": "XRM_SIMS_SEED", "sample": "XRM_SIMS_SAMPLE", "clock": "XRM_SIMS_CLOCK"}
 _opened: list[Session] = []
 
 
-def start_console(data: Path | None = None, **session_options: Any) -> None:
+def start_console(data: Path | None = None, *, settings: Path | None = None, **session_options: Any) -> None:
     """IPython with the start-up files of ``profile_collection``; returns when the user leaves, the instrument free.
 
     Raises what :func:`~xrm_sims.app.session.session.open_session` raises, before there is a prompt.
@@ -34,6 +35,10 @@ def start_console(data: Path | None = None, **session_options: Any) -> None:
     config = prompt_config()
     startup = Path(str(files("profile_collection"))) / "startup"
     config.InteractiveShellApp.exec_files = [str(path) for path in sorted(startup.glob("*.py"))]
+    if settings is not None:
+        from xrm_sims.correlate.settings import load_analysis_settings
+
+        session_options["analysis"] = load_analysis_settings(Layout.of(data).root, settings)
     with open_session(data, **session_options) as session:
         _opened.append(session)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C belongs to IPython and the RunEngine now

@@ -46,7 +46,7 @@ def run_closed_loop(
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with open_session(data or out / "data", seed=seed, fresh=True) as session:
+    with open_session(data or out / "data", seed=seed, fresh=True, analysis=choices.analysis) as session:
         _check_elements(session, choices)
         analysis = Analysis(session.data, session.settings, choices)
         plan = plans.correlative(
@@ -76,12 +76,12 @@ def map_roi(
     began = time.perf_counter()
     parts = tomography_parts(run, data)
     tomogram = kept_tomogram(parts[0].uid, data)
-    with open_session(Layout.of(data).root) as session:
+    with open_session(Layout.of(data).root, analysis=choices.analysis) as session:
         check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
         _check_elements(session, choices)
         analysis = Analysis(session.data, session.settings, choices)
         segmentation, rois = analysis.find(tomogram)
-        chosen = best_roi(rois, choices.rule) if roi is None else numbered_roi(rois, roi)
+        chosen = best_roi(rois, choices.analysis.rois) if roi is None else numbered_roi(rois, roi)
         aim = analysis.aim(Findings(tomogram, segmentation, rois, chosen))
         check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
         weigh_reach(session, aim, chosen.number)

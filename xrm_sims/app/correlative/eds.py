@@ -25,6 +25,7 @@ from xrm_sims.correlate.phases.elements import NAMING, Verdict, in_field, verdic
 from xrm_sims.correlate.phases.phases import tells_phases
 from xrm_sims.correlate.registration.active_material_image import se_active
 from xrm_sims.correlate.registration.register import Registration, register_to_ct
+from xrm_sims.correlate.settings import AnalysisSettings
 from xrm_sims.data import find_run, read_counts, results
 from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Raster
@@ -41,19 +42,19 @@ def add_elements(session: Session, result: Experiment, elements: Sequence[str], 
     found = result.chosen.about
 
     def align(aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
-        back = invert_affine(align_by_outline(found, se_uid, session.data))
+        back = invert_affine(align_by_outline(found, se_uid, session.data, session.analysis.outline))
         u, v = apply_affine(back, [found.defect.centre_um[:2]])[0]
         return replace(aim, centre_um=(float(u), float(v)))
 
     try:
         session.run(plans.map_elements(session.scope, result, align=align, elements=elements))
-        placed = place(result, session.data)
+        placed = place(result, session.data, session.analysis)
     except ValueError as refusal:
         return {"refused": str(refusal)}
     return compare(result, placed, session.data, out)
 
 
-def place(result: Experiment, data: Path) -> Registration:
+def place(result: Experiment, data: Path, analysis: AnalysisSettings) -> Registration:
     """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
     kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
     found = result.chosen.about
@@ -61,7 +62,16 @@ def place(result: Experiment, data: Path) -> Registration:
     part, raster = inner_field(image[0], raster_of_image(start), result.chosen.fov_um)
     first = np.array(results.load(data, result.uids["sem_before"], "alignment").metadata["scan_to_specimen"])
     height_um = result.registered.exposed_z_um
-    placed = register_to_ct(se_active(part), found.tomogram.volume, found.tomogram.voxel_um, raster, height_um, first)
+    placed = register_to_ct(
+        se_active(part),
+        found.tomogram.volume,
+        found.tomogram.voxel_um,
+        raster,
+        height_um,
+        first,
+        analysis.registration,
+        analysis.segmentation,
+    )
     parents = [result.uids["tomography"], result.uids["sem"]]
     results.save(data, result.uids["eds"], "registration", metadata=placed.as_dict(), parents=parents)
     return placed

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from plans import Correlative
 from xrm_sims.app.tomography.tomogram import Tomogram
-from xrm_sims.correlate.registration.align import locate_pillar, pillar_affine
+from xrm_sims.correlate.registration.align import OutlineSettings, locate_pillar, pillar_affine
 from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.settings import AnalysisSettings
 from xrm_sims.correlate.volume.defects import Defect
-from xrm_sims.correlate.volume.ranking import DefectRule, Roi
+from xrm_sims.correlate.volume.ranking import Roi
 from xrm_sims.correlate.volume.segment import Segmentation, coordinates_um
 from xrm_sims.data import read_counts, results
 
@@ -58,7 +59,7 @@ class Choices:
 
     sweeps: int = 3
     relaxation: float = 1.0  # 23,000 counts in a binned pixel: noise does not ask for less
-    rule: DefectRule = field(default_factory=DefectRule)
+    analysis: AnalysisSettings = AnalysisSettings()
     fov_um: float | None = None  # of the map; None: as the ROI's particle asks for, within FIELD_UM
     sims_counts: float | None = None  # of 58Ni from a pixel of NCA; None: as many as the paper's map has
     map_depth_nm: float | None = None  # what the map may consume; None: settings.planning.map_depth_nm
@@ -126,11 +127,11 @@ class Findings:
 Experiment = Correlative[Tomogram, Findings, Registration]
 
 
-def align_by_outline(found: Findings, se_uid: str, data: Path) -> NDArray[np.float64]:
+def align_by_outline(found: Findings, se_uid: str, data: Path, settings: OutlineSettings) -> NDArray[np.float64]:
     """2 x 3 affine from a scan frame to the specimen's, by the pillar's outline in an image of all of it; kept as the
     image's result ``alignment``. ValueError when no round outline is seen."""
     image, start = read_counts(se_uid, "se_image", data)
-    outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]))
+    outline = locate_pillar(image[0], start["fov_um"], tuple(start["centre_um"]), settings)
     affine = pillar_affine(outline, found.segmentation.pillar)
     about = {"scan_to_specimen": affine.tolist(), **asdict(outline)}
     results.save(data, se_uid, "alignment", metadata=about, parents=start.get("parent_uids", []))

@@ -21,9 +21,11 @@ from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.app.tomography.selection import ct_parts
 from xrm_sims.app.tomography.tomogram import kept_volume
 from xrm_sims.atomic_write import write_whole
+from xrm_sims.correlate.maps.drift import DriftSettings
 from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
 from xrm_sims.correlate.registration.global_search import register_anywhere
 from xrm_sims.correlate.registration.register import Registration, register_to_ct
+from xrm_sims.correlate.settings import load_analysis_settings
 from xrm_sims.correlate.volume.defects import Defect
 from xrm_sims.correlate.volume.segment import segment
 from xrm_sims.data import read_counts, results
@@ -53,6 +55,7 @@ def register_runs(
     data: Path | None = None,
     z_um: float | None = None,
     anywhere: bool = False,
+    settings: Path | None = None,
 ) -> dict[str, Any]:
     """Place a raster or an SE image in a CT volume, reconstructed here or imported.
 
@@ -66,15 +69,27 @@ def register_runs(
     (first, *_) = find_parts(Layout.of(data).journal, seen_run)
     _check_one_specimen(parts[0], first)
     ct, instrument = kept_volume(parts[0].uid, data), session_settings(root)
-    seen = _look_at(first, root, instrument)
+    analysis = load_analysis_settings(root, settings)
+    seen = _look_at(first, root, instrument, analysis.drift)
     known: dict[str, Any] = {}
     if anywhere:
         with stages() as progress:
-            found = register_anywhere(seen.active, ct.volume, ct.voxel_um, seen.raster, z_um, progress=progress)
+            found = register_anywhere(
+                seen.active,
+                ct.volume,
+                ct.voxel_um,
+                seen.raster,
+                z_um,
+                analysis.anywhere,
+                progress,
+                analysis.registration,
+                analysis.segmentation,
+            )
     else:
         known = known_plane(root, seen.start) if z_um is None else {"exposed_z_um": z_um}
         guess = known["exposed_z_um"], known.get("scan_to_specimen")
-        found = register_to_ct(seen.active, ct.volume, ct.voxel_um, seen.raster, *guess)
+        ranges = analysis.registration.unaligned() if guess[1] is None else analysis.registration
+        found = register_to_ct(seen.active, ct.volume, ct.voxel_um, seen.raster, *guess, ranges, analysis.segmentation)
     defect = Defect.from_dict(known["defect"]) if "defect" in known else None
     about = found.as_dict() | ({} if defect is None else {"defect": defect.as_dict()})
     results.save(root, seen.start["uid"], "registration", metadata=about, parents=[ct.uid])
@@ -83,16 +98,17 @@ def register_runs(
         pictures = draw_placed(ct, found, seen.active, seen.raster, out)
         uids = {"tomography": ct.uid, "se_image": seen.start["uid"]}
     else:
-        tell_phases(seen.maps, found, segment(ct.volume, ct.voxel_um), root, instrument, [ct.uid])
+        segmentation = segment(ct.volume, ct.voxel_um, analysis.segmentation)
+        tell_phases(seen.maps, found, segmentation, root, instrument, [ct.uid], analysis)
         pictures = draw_registered(ct, found, (seen.maps.counts, seen.start), defect, root, out)
         uids = {"tomography": ct.uid, "sims": seen.start["uid"]}
     return write_summary({"run_uids": uids, **placed(found, seen.start)}, out, pictures)
 
 
-def _look_at(part: Part, root: Path, instrument: Settings) -> Seen:
+def _look_at(part: Part, root: Path, instrument: Settings, drift: DriftSettings) -> Seen:
     kind = part.start.get("scan_type", "run")
     if kind == ScanType.SIMS_RASTER:
-        maps = make_maps(part.uid, root, instrument, uncorrected_too=True)
+        maps = make_maps(part.uid, root, instrument, uncorrected_too=True, drift=drift)
         return Seen(sims_active(maps.image), maps.raster, maps.start, maps)
     if kind == ScanType.SE_IMAGE:
         image, start = read_counts(part.uid, "se_image", root)

@@ -17,7 +17,8 @@ from xrm_sims.app.session.session import Session, open_session
 from xrm_sims.app.tomography.selection import ct_parts, tomography_parts
 from xrm_sims.app.tomography.tomogram import Ct, kept_tomogram, kept_volume
 from xrm_sims.atomic_write import write_whole
-from xrm_sims.correlate.volume.ranking import COLUMNS, DefectRule, Roi, load_rule, numbered_roi
+from xrm_sims.correlate.settings import load_analysis_settings
+from xrm_sims.correlate.volume.ranking import COLUMNS, DefectRule, Roi, numbered_roi
 from xrm_sims.correlate.volume.segment import Segmentation
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
@@ -26,7 +27,13 @@ SHOWN = 10  # lines on the screen; the table has them all
 
 
 def find_rois(
-    run: str, *, data: Path | None, rule: Path | None = None, out: Path | None = None, roi: int | None = None
+    run: str,
+    *,
+    data: Path | None,
+    rule: Path | None = None,
+    settings: Path | None = None,
+    out: Path | None = None,
+    roi: int | None = None,
 ) -> list[Roi]:
     """The command: find, keep the table, say what there is, draw it, and say what it takes to reach one.
 
@@ -35,13 +42,13 @@ def find_rois(
     """
     parts = ct_parts(run, data) if roi is None else tomography_parts(run, data, "an ROI is dug for in what")
     root = Layout.of(data).root
-    choices = Choices(rule=DefectRule() if rule is None else load_rule(rule))
+    choices = Choices(analysis=load_analysis_settings(root, settings, rule))
     analysis = Analysis(root, session_settings(root), choices)
     ct = kept_volume(parts[0].uid, data)
     segmentation, rois = analysis.find(ct)
     print("\n".join(in_words(rois)))
     if out is not None:
-        for path in write(ct, segmentation, rois, choices.rule, out):
+        for path in write(ct, segmentation, rois, choices.analysis.rois, out):
             print(path)
     print(f"table kept at /results/{ct.uid}/rois")
     if roi is not None:

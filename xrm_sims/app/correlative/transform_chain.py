@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xrm_sims.app.correlative.findings import Experiment
-from xrm_sims.correlate.registration.register import RegisterSettings
+from xrm_sims.correlate.registration.register import SYSTEMATIC_UM
 from xrm_sims.data import results
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import find_parts
@@ -45,7 +45,7 @@ def _links(result: Experiment, data: Path, settings: Settings) -> Iterator[Link]
     ct, uids = found.tomogram, result.uids
     middle = (np.array(ct.volume.shape[::-1]) - 1) / 2
     grid = np.column_stack([ct.voxel_um * np.eye(3), -ct.voxel_um * middle])
-    systematic_nm = 1e3 * RegisterSettings().systematic_um
+    systematic_nm = 1e3 * SYSTEMATIC_UM
     yield Link("voxel (x, y, z)", "specimen", "CT geometry", uids["tomography"], grid.tolist(), systematic_nm, {})
     stood = _stage(uids["se_before"], data)
     moved = [[1.0, 0.0, stood.get("stage_x_um", 0.0)], [0.0, 1.0, stood.get("stage_y_um", 0.0)]]

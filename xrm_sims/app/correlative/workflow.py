@@ -22,7 +22,7 @@ from xrm_sims.app.maps.sims_maps import keep, make_maps
 from xrm_sims.app.planner import Planner, map_for
 from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
-from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct, together
+from xrm_sims.correlate.registration.register import Registration, register_to_ct, together
 from xrm_sims.correlate.volume.defects import find_defects
 from xrm_sims.correlate.volume.ranking import COLUMNS, Roi, best_roi, rank_rois
 from xrm_sims.correlate.volume.segment import Segmentation, coordinates_um, segment
@@ -31,8 +31,6 @@ from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
 
-# What a dose reaches follows from how much binder there is, which CT does not see: the plane is looked for that far off
-AFTER_MILLING = RegisterSettings(height_range_um=1.0)
 DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
 FIELD_UM = (14.0, 18.0)  # of the map: narrower ones register worse, wider ones take longer to expose
 BESIDE_UM = 0.5  # shown of what surrounds the particle
@@ -56,18 +54,19 @@ class Analysis:
     def choose(self, tomogram: Tomogram) -> Aim[Findings]:
         """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
         segmentation, rois = self.find(tomogram)
-        return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.rule)))
+        return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.analysis.rois)))
 
     def find(self, tomogram: Ct) -> tuple[Segmentation, list[Roi]]:
         """Particles and numbered ROIs of a volume; the table is kept as the run's result ``rois``."""
         import pandas
 
-        rule = self.choices.rule
+        analysis = self.choices.analysis
         with timed("defect search", self.seconds):
-            segmentation = segment(tomogram.volume, tomogram.voxel_um)
-            rois = rank_rois(find_defects(tomogram.volume, tomogram.voxel_um, segmentation=segmentation), rule)
+            segmentation = segment(tomogram.volume, tomogram.voxel_um, analysis.segmentation)
+            defects = find_defects(tomogram.volume, tomogram.voxel_um, analysis.defects, segmentation)
+            rois = rank_rois(defects, analysis.rois)
         table = pandas.DataFrame([roi.as_row() for roi in rois], columns=list(COLUMNS))
-        about = {"rule": rule.model_dump(mode="json"), "voxel_um": tomogram.voxel_um}
+        about = {"rule": analysis.rois.model_dump(mode="json"), "voxel_um": tomogram.voxel_um}
         results.save(self.data, tomogram.uid, "rois", metadata=about, tables={"rois": table})
         return segmentation, rois
 
@@ -75,7 +74,9 @@ class Analysis:
         """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
         result ``alignment``."""
         found = aim.about
-        return self.aim(replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data)))
+        return self.aim(
+            replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data, self.choices.analysis.outline))
+        )
 
     def verify(self, aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
         """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
@@ -96,7 +97,8 @@ class Analysis:
                 raster,
                 by_dose.z_um,
                 found.scan_to_specimen,
-                AFTER_MILLING,
+                self.choices.analysis.registration.after_milling(),
+                self.choices.analysis.segmentation,
             )
         surface = by_dose.mean(Height.seen(seen))
         now = replace(found, scan_to_specimen=seen.scan_to_specimen, milled=surface, seen=seen)
@@ -130,8 +132,8 @@ class Analysis:
         Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
         of :func:`register_to_ct`, and when the two contradict each other.
         """
-        found = result.chosen.about
-        maps = make_maps(result.uids["sims"], self.data, self.settings)
+        found, analysis = result.chosen.about, self.choices.analysis
+        maps = make_maps(result.uids["sims"], self.data, self.settings, drift=analysis.drift)
         keep(maps, self.data)
         raster = maps.raster
         with timed("registration", self.seconds):
@@ -142,6 +144,8 @@ class Analysis:
                 raster,
                 found.surface.z_um if found.seen is not None else found.plane_z_um,
                 found.scan_to_specimen,
+                analysis.registration,
+                analysis.segmentation,
             )
         told: dict[str, Any] = {}
         if found.seen is not None:
@@ -151,7 +155,7 @@ class Analysis:
         about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]
         results.save(self.data, maps.uid, "registration", metadata=about, parents=parents)
-        tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents)
+        tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents, analysis)
         return registration
 
     def aim(self, found: Findings) -> Aim[Findings]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from xrm_sims.app.maps.sims_maps import Maps
 from xrm_sims.correlate.phases.chemistry import Chemistry, analyse
 from xrm_sims.correlate.phases.particles import COLUMNS, Particle
 from xrm_sims.correlate.phases.phase_statistics import BinderAluminium, Mean, PhaseRow
-from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseSettings, tells_phases
+from xrm_sims.correlate.phases.phases import CHANNELS, Phase, tells_phases
 from xrm_sims.correlate.phases.profiles import LineProfile
 from xrm_sims.correlate.registration.register import Registration
+from xrm_sims.correlate.settings import AnalysisSettings
 from xrm_sims.correlate.volume.segment import Segmentation
 from xrm_sims.data import results
 from xrm_sims.settings import Settings
@@ -31,6 +32,7 @@ def tell_phases(
     data: Path | None,
     instrument: Settings,
     parents: Sequence[str],
+    analysis: AnalysisSettings = AnalysisSettings(),
 ) -> Chemistry | None:
     """Phases of a map, kept as a result of its run.
 
@@ -40,7 +42,6 @@ def tell_phases(
     labels = labels_of(maps.start)
     if not tells_phases(labels):
         return None
-    settings = PhaseSettings()
     found = analyse(
         maps.counts,
         labels,
@@ -49,9 +50,11 @@ def tell_phases(
         instrument=instrument,
         registration=registration,
         segmentation=segmentation,
-        settings=settings,
+        settings=analysis.phases,
+        particle_settings=analysis.particles,
+        boundary_settings=analysis.boundaries,
     )
-    _save(found, maps.uid, data, asdict(settings), parents)
+    _save(found, maps.uid, data, analysis.phases.as_dict(), parents)
     return found
 
 

@@ -15,8 +15,9 @@ from xrm_sims.app.common.rasters import raster_of
 from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.correlate.maps.counting import AlignedFrames, Counters, Ions, Summed
 from xrm_sims.correlate.maps.depth import DepthProfile, depth_profiles, depth_scale
-from xrm_sims.correlate.maps.drift import Drift, measure_drift
+from xrm_sims.correlate.maps.drift import Drift, DriftSettings, measure_drift
 from xrm_sims.correlate.maps.isotopes import Departures, RatioMap, channels_of, find_enriched, ratio_map
+from xrm_sims.correlate.settings import load_analysis_settings
 from xrm_sims.data import find_run, results
 from xrm_sims.data.figures import keep_figures
 from xrm_sims.data.layout import Layout
@@ -80,6 +81,7 @@ def make_maps(
     progress: Progress = lambda name, share: None,
     *,
     uncorrected_too: bool = False,
+    drift: DriftSettings = DriftSettings(),
 ) -> Maps:
     """Read a raster with all its parts and compute its maps.
 
@@ -96,8 +98,8 @@ def make_maps(
             f"{', '.join(counters.labels)}; measure again with sims --channels"
         )
     raster = raster_of(start)
-    drift = _drift(AlignedFrames(frames, counters), progress) if align and len(frames) > 1 else None
-    aligned = AlignedFrames(frames, counters, None if drift is None else drift.shift_px)
+    moved = _drift(AlignedFrames(frames, counters), progress, drift) if align and len(frames) > 1 else None
+    aligned = AlignedFrames(frames, counters, None if moved is None else moved.shift_px)
     progress("maps", 0.0)
     summed = aligned.total()
     progress("maps", 0.5)
@@ -115,14 +117,17 @@ def make_maps(
         profiles = depth_profiles(aligned, scale, masks)
     progress("maps", 1.0)
     name = None if names is None else "/".join(names)
-    return Maps(start, raster, counters, aligned.counted(), summed, drift, name, found, departures, profiles)
+    return Maps(start, raster, counters, aligned.counted(), summed, moved, name, found, departures, profiles)
 
 
-def report_maps(run: str, *, data: Path | None, out: Path | None, ratio: str | None, align: bool) -> Maps:
+def report_maps(
+    run: str, *, data: Path | None, out: Path | None, ratio: str | None, align: bool, settings_file: Path | None = None
+) -> Maps:
     """The command: compute, keep, say it in words, draw."""
-    settings = session_settings(Layout.of(data).root)
+    root = Layout.of(data).root
+    settings, drift = session_settings(root), load_analysis_settings(root, settings_file).drift
     with stages() as progress:
-        maps = make_maps(run, data, settings, ratio, align, progress)
+        maps = make_maps(run, data, settings, ratio, align, progress, drift=drift)
     keep(maps, data)
     natural = settings.sector.natural_6li_per_7li if maps.ratio_name == LITHIUM else None
     print("\n".join(in_words(maps, natural)))
@@ -236,14 +241,14 @@ def _stored(run: str, data: Path | None, uncorrected_too: bool) -> tuple[StoredF
     return frames, first, Counters.from_documents(first, told)
 
 
-def _drift(frames: AlignedFrames, progress: Progress) -> Drift:
+def _drift(frames: AlignedFrames, progress: Progress, settings: DriftSettings) -> Drift:
     progress("drift", 0.0)
 
     def image(frame: int) -> NDArray[np.float64]:
         progress("drift", frame / len(frames))
         return frames.raw(frame).number.sum(axis=0)
 
-    drift = measure_drift(image, len(frames))
+    drift = measure_drift(image, len(frames), settings)
     progress("drift", 1.0)
     return drift
 

@@ -15,10 +15,12 @@ from xrm_sims.app.correlative.workflow import Analysis
 from xrm_sims.app.tomography.figures import draw_tomogram
 from xrm_sims.app.tomography.tomogram import Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.registration.register import Registration
-from xrm_sims.correlate.volume.ranking import DefectRule, NoDefectError, read_rule
+from xrm_sims.correlate.settings import AnalysisSettings, load_analysis_settings
+from xrm_sims.correlate.volume.ranking import DefectRule, NoDefectError
 from xrm_sims.settings import Settings
+from xrm_sims.settings.section import validated
 
-_DEFAULT, _RULE = Choices(), DefectRule()
+_DEFAULT = Choices()
 
 
 class NightBench:
@@ -28,19 +30,23 @@ class NightBench:
     the uid of the run that they show.
     """
 
-    def __init__(self, data: Path, settings: Settings, pictures: Path) -> None:
+    def __init__(
+        self, data: Path, settings: Settings, pictures: Path, analysis: AnalysisSettings | None = None
+    ) -> None:
         self.data = data
         self.settings = settings
         self.pictures = pictures
         self.drawn: dict[str, list[Path]] = {}
-        self._analysis = Analysis(data, settings)
+        self._choices = Choices(analysis=analysis or load_analysis_settings(data))
+        self._analysis = Analysis(data, settings, self._choices)
 
     def check(self, do: str, arguments: Mapping[str, Any]) -> None:
         """ValueError, beginning with the argument's name, when a computation cannot take these."""
         calls: dict[str, Callable[..., Computed[Any]]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
         settable(arguments, calls[do], do, ("tomography_uid", "tomogram"))
         if do == "find_rois":
-            read_rule({name: value for name, value in arguments.items() if name in DefectRule.model_fields})
+            given = {name: value for name, value in arguments.items() if name in DefectRule.model_fields}
+            validated(DefectRule, self._choices.analysis.rois.model_dump() | given)
         whole = {name: value for name, value in arguments.items() if name in ("sweeps", "mill_passes")}
         for name, value in whole.items():
             count(1, **{name: value})
@@ -77,26 +83,29 @@ class NightBench:
         self,
         tomogram: Tomogram,
         *,
-        kinds: Sequence[str] = _RULE.kinds,
-        depth_um: tuple[float, float] = _RULE.depth_um,
-        least_diameter_um: float = _RULE.least_diameter_um,
-        least_edge_um: float = _RULE.least_edge_um,
-        least_confidence: float = _RULE.least_confidence,
+        kinds: Sequence[str] | None = None,
+        depth_um: tuple[float, float] | None = None,
+        least_diameter_um: float | None = None,
+        least_edge_um: float | None = None,
+        least_confidence: float | None = None,
         fov_um: float | None = _DEFAULT.fov_um,
         mill_margin_um: float = _DEFAULT.mill_margin_um,
         mill_passes: int = _DEFAULT.mill_passes,
     ) -> Computed[Aim[Findings] | None]:
-        """The best ROI by the rule, or None when there is none."""
-        rule = read_rule(
-            {
-                "kinds": kinds,
-                "depth_um": depth_um,
-                "least_diameter_um": least_diameter_um,
-                "least_edge_um": least_edge_um,
-                "least_confidence": least_confidence,
-            }
+        """Return the best ROI by the rule, or None when there is none; limits left out are those of ``[rois]``."""
+        limits = {
+            "kinds": kinds,
+            "depth_um": depth_um,
+            "least_diameter_um": least_diameter_um,
+            "least_edge_um": least_edge_um,
+            "least_confidence": least_confidence,
+        }
+        given = {name: value for name, value in limits.items() if value is not None}
+        rule = validated(DefectRule, self._choices.analysis.rois.model_dump() | given)
+        analysis = self._choices.analysis.model_copy(update={"rois": rule})
+        choices = replace(
+            _DEFAULT, analysis=analysis, fov_um=fov_um, mill_margin_um=mill_margin_um, mill_passes=mill_passes
         )
-        choices = replace(_DEFAULT, rule=rule, fov_um=fov_um, mill_margin_um=mill_margin_um, mill_passes=mill_passes)
         self._analysis = replace(self._analysis, choices=choices)
         try:
             aim = self._analysis.choose(tomogram)

@@ -63,7 +63,7 @@ def night_plan(
     read, text, asking = _read(sheet)
     record = None if anew else _interrupted(layout, fingerprint(read))
     folder = _free_name(layout.nights) if record is None else Path(record["folder"])
-    bench = NightBench(session.data, session.settings, folder)
+    bench = NightBench(session.data, session.settings, folder, session.analysis)
     asking(lambda: plans.check_sheet(session.scope, read, bench, session.check_specimen))
     bench.drawn |= {} if record is None else pictures_of(record)
     keep = Record(folder, {"sheet": fingerprint(read)}, bench.drawn, announce, text)

@@ -15,7 +15,8 @@ from typing import Any
 from devices import Instrument
 from devices.drivers import Drivers
 from xrm_sims.data.layout import Layout
-from xrm_sims.settings import Settings, load_settings
+from xrm_sims.settings import Settings
+from xrm_sims.settings.section import read_toml, validated
 
 TWIN = "twin"
 HARDWARE = "XRM_SIMS_HARDWARE"
@@ -85,9 +86,20 @@ def rehearsal(data: Path | str | None = None) -> Iterator[tuple[Instrument, Call
 
 
 def session_settings(root: Path) -> Settings:
-    """``settings.toml`` of a data root, else the defaults. ValueError when the file is not what it should be."""
+    """Return the instrument's sections of ``settings.toml`` in a data root, else the defaults.
+
+    The other sections must be those of the analysis. Raises ValueError naming the file and the wrong section or key.
+    """
     path = root / "settings.toml"
-    return load_settings(path) if path.exists() else Settings()
+    if not path.exists():
+        return Settings()
+    table = read_toml(path)
+    if not table.keys() <= Settings.model_fields.keys():
+        from xrm_sims.correlate.settings import load_analysis_settings
+
+        load_analysis_settings(root)
+    own = {name: value for name, value in table.items() if name in Settings.model_fields}
+    return validated(Settings, own, f"settings file {path}")
 
 
 def clock_pace(text: str | float) -> str | float:

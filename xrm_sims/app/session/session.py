@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import bluesky.preprocessors as bpp
 from bluesky import RunEngine
@@ -30,6 +30,9 @@ from xrm_sims.app.session.suspender import ConditionSuspender
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import Recorder
 from xrm_sims.settings import Settings
+
+if TYPE_CHECKING:
+    from xrm_sims.correlate.settings import AnalysisSettings  # only commands that compute need it and its libraries
 
 T = TypeVar("T")
 _VERSIONS = ("bluesky", "ophyd", "tiled", "databroker", "event-model", "numpy", "numba", "xrm-sims")
@@ -49,10 +52,12 @@ class Session:
         *,
         operator: str = "",
         check_specimen: Callable[[str], object] = lambda name: None,
+        analysis: AnalysisSettings | None = None,
     ) -> None:
         self.data = data
         self.check_specimen = check_specimen
         self.settings = settings
+        self._analysis = analysis
         self.drivers = drivers
         self.scope = Instrument(drivers, settings, Layout(data).frames)
         self.RE = RunEngine(KeptMetadata(data / "run_engine.json"))  # type: ignore[arg-type] # a mutable mapping is enough
@@ -64,6 +69,15 @@ class Session:
         self.suspender = ConditionSuspender(self.scope)
         self.RE.install_suspender(self.suspender)
         self._closed = False
+
+    @property
+    def analysis(self) -> AnalysisSettings:
+        """Settings of the analysis: those that the session was given, else those of the data root."""
+        if self._analysis is None:
+            from xrm_sims.correlate.settings import load_analysis_settings
+
+            self._analysis = load_analysis_settings(self.data)
+        return self._analysis
 
     @property
     def catalog(self) -> Any:
@@ -167,14 +181,15 @@ def open_session(
     operator: str = "",
     fresh: bool = False,
     settings: Settings | None = None,
+    analysis: AnalysisSettings | None = None,
     recover: bool = True,
     hardware: str | None = None,
 ) -> Session:
     """A session on the digital twin whose memory lies under the data root, or on other hardware.
 
     ``seed`` and ``sample`` choose the specimen when none is mounted yet; None takes what is mounted. ``fresh`` mounts
-    a new one and forgets the old. Settings come from the argument, else from ``settings.toml`` in the data root. What
-    a crash left (a beam that is on, runs that never ended) is put in order and said on stderr unless ``recover`` is
+    a new one and forgets the old. ``settings`` and ``analysis`` default to ``settings.toml`` in the data root. What a
+    crash left (a beam that is on, runs that never ended) is put in order and said on stderr unless ``recover`` is
     False. ``hardware`` is "twin", or "epics:PREFIX" for what ``xrm-sims ioc`` serves; None takes XRM_SIMS_HARDWARE from
     the environment, else the twin.
 
@@ -198,7 +213,7 @@ def open_session(
         drivers, check_specimen = open_epics(hardware), lambda specimen: None
         root.mkdir(parents=True, exist_ok=True)
     try:
-        session = Session(root, drivers, settings, operator=operator, check_specimen=check_specimen)
+        session = Session(root, drivers, settings, operator=operator, check_specimen=check_specimen, analysis=analysis)
         if recover and (found := recovery.found(session.scope, session.recorder)):
             print(f"xrm-sims: {found}; recovering", file=sys.stderr)
             session.recover()

@@ -20,9 +20,11 @@ from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.phases.phases import Phase
 from xrm_sims.correlate.phases.two_target import TwoTarget, tell_apart
 from xrm_sims.correlate.registration.volume_fit import VolumeFit, register_volume, seen_by_both
+from xrm_sims.correlate.settings import AnalysisSettings, load_analysis_settings
 from xrm_sims.correlate.volume.segment import Segmentation, Volume, gather, segment
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
+from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
 
 TELLING = "Cu"  # its line lies between the K edges of cobalt and nickel
@@ -39,22 +41,30 @@ class Compared:
     told: TwoTarget
 
 
-def compare(first: Tomogram, second: Tomogram, run: Any, progress: Callable[[str, float], None]) -> Compared:
+def compare(
+    first: Tomogram,
+    second: Tomogram,
+    run: Any,
+    progress: Callable[[str, float], None],
+    settings: AnalysisSettings = AnalysisSettings(),
+) -> Compared:
     """Particles from the first volume, their phase from both; the second scan, ``run``, is reconstructed once more, on
     the grid of the first and along its edges. ValueError where that is uncertain."""
     progress("placing", 0.0)
-    segmentation = segment(first.volume, first.voxel_um)
+    segmentation = segment(first.volume, first.voxel_um, settings.segmentation)
     progress("placing", 0.5)
-    fit = register_volume(segmentation, second.volume, second.voxel_um)
+    fit = register_volume(segmentation, second.volume, second.voxel_um, settings.volumes)
     progress("placing", 1.0)
     beside = recon.from_run_beside(run, second.geometry, first.volume, fit.matrix, first.voxel_um, progress=progress)
     volume, _ = gather(beside.volume, first.voxel_um, segmentation.voxel_um)
     seen = seen_by_both(segmentation, fit, second.volume.shape, second.voxel_um)
     volume = np.where(seen, volume, np.float32(np.nan))
-    return Compared(segmentation, fit, volume, tell_apart(segmentation, volume))
+    return Compared(segmentation, fit, volume, tell_apart(segmentation, volume, settings.two_target))
 
 
-def two_target(first: str, second: str, *, data: Path | None, out: Path | None = None) -> Compared:
+def two_target(
+    first: str, second: str, *, data: Path | None, out: Path | None = None, settings: Path | None = None
+) -> Compared:
     """The command: reconstruct what is not yet, compare, keep the map of phases, say what there is, draw it.
 
     The run with copper tells the phases apart, whichever of both it is; the particles are those of the other one. The
@@ -62,6 +72,7 @@ def two_target(first: str, second: str, *, data: Path | None, out: Path | None =
     """
     plain, telling = in_order(*(tomography_parts(run, data, "phases are told by") for run in (first, second)))
     check_one_specimen(plain, telling)
+    analysis = load_analysis_settings(Layout.of(data).root, settings)
     tomograms = _tomograms((plain, telling), data)
     if tomograms[0].voxel_um != tomograms[1].voxel_um:
         raise ValueError(
@@ -69,7 +80,8 @@ def two_target(first: str, second: str, *, data: Path | None, out: Path | None =
             f"make them the same: xrm-sims reconstruct {tomograms[1].uid[:8]} --voxel-um {tomograms[0].voxel_um:g}"
         )
     with stages() as progress:
-        made = compare(tomograms[0], tomograms[1], parts_of(find_run(tomograms[1].uid, data)), progress)
+        run = parts_of(find_run(tomograms[1].uid, data))
+        made = compare(tomograms[0], tomograms[1], run, progress, analysis)
     keep(made, tomograms[0].uid, tomograms[1].uid, data)
     print("\n".join(in_words(made)))
     if out is not None:

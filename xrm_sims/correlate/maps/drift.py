@@ -17,25 +17,28 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
+from xrm_sims.settings.section import Positive, Section, Share
+
 Images = Callable[[int], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class DriftSettings:
-    """How frames are compared, and when to refuse."""
+COARSE_BLUR_PX = 2.0
+COARSE_ROUNDS = 5
+TILES = 6  # along each side of the field
+LEAST_SIDE_PX = 32  # of a frame: tiles have to be wider than the blur
+MAX_ITERATIONS = 30
+TOLERANCE_PX = 1e-3
+SYSTEMATIC_PX = 0.01  # error by erosion and interpolation, added in quadrature
+LARGEST_DISAGREEMENT = 5.0  # of the two halves, in their standard deviations
+LARGEST_ERROR_PX = 1.0  # of the cross-correlation, which is good to tenths of a pixel
 
-    blur_px: float = 1.0  # of both images: white noise then hardly knows between which pixels it was read
-    coarse_blur_px: float = 2.0
-    coarse_rounds: int = 5
-    tiles: int = 6  # along each side
-    least_px: int = 32  # of a frame's side: tiles have to be wider than the blur
-    iterations: int = 30
-    converged_px: float = 1e-3
-    systematic_px: float = 0.01  # what erosion changes and interpolation distorts, added in quadrature
-    largest_share: float = 0.25  # of the field: with a larger shift too little is left to compare
-    largest_sigma_px: float = 0.5
-    largest_disagreement: float = 5.0  # of the two halves, in their standard deviations
-    largest_error_px: float = 1.0  # of the cross-correlation, which knows tenths of a pixel
+
+class DriftSettings(Section):
+    """Section ``[drift]``: how frames are compared, and when to refuse."""
+
+    blur_px: Positive = 1.0  # of both images: blurred white noise hardly depends on the interpolation between pixels
+    largest_share: Share = 0.25  # of the field that a frame may have moved: beyond it too little is left to compare
+    largest_sigma_px: Positive = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +81,18 @@ def measure_drift(image: Images, frames: int, settings: DriftSettings = DriftSet
     """
     middle = frames // 2
     still = image(middle)
-    reference, coarse_reference = (_prepared(still, blur) for blur in (settings.blur_px, settings.coarse_blur_px))
-    if min(reference.shape) < settings.least_px:
+    reference, coarse_reference = (_prepared(still, blur) for blur in (settings.blur_px, COARSE_BLUR_PX))
+    if min(reference.shape) < LEAST_SIDE_PX:
         raise ValueError(
             f"drift: frames of {reference.shape[0]} x {reference.shape[1]} pixels are too small to be aligned, which "
-            f"needs {settings.least_px} along each side; sum them as they are (--no-align)"
+            f"needs {LEAST_SIDE_PX} along each side; sum them as they are (--no-align)"
         )
     shift, sigma, apart = (np.zeros((frames, 2)) for _ in range(3))
     for frame in range(frames):
         if frame == middle:
             continue
         moving = image(frame)
-        start = _coarse(coarse_reference, _prepared(moving, settings.coarse_blur_px), settings.coarse_rounds)
+        start = _coarse(coarse_reference, _prepared(moving, COARSE_BLUR_PX), COARSE_ROUNDS)
         try:
             shift[frame], sigma[frame], apart[frame] = _fine(
                 reference, _prepared(moving, settings.blur_px), start, settings
@@ -137,7 +140,7 @@ def _fine(
     largest_px = settings.largest_share * min(reference.shape)
     coefficients = ndimage.spline_filter(moving, order=3, mode="nearest")
     shift = start
-    for _ in range(settings.iterations):
+    for _ in range(MAX_ITERATIONS):
         if np.abs(shift).max() > largest_px:
             raise ValueError(
                 f"it lies {np.abs(shift).max():.1f} px off, beyond the search range of {largest_px:.1f} px; take fewer "
@@ -146,26 +149,26 @@ def _fine(
         fit = _compare(reference, coefficients, shift, settings)
         step = fit.step()[:2]
         shift = shift - step
-        if np.abs(step).max() < settings.converged_px:
+        if np.abs(step).max() < TOLERANCE_PX:
             break
     else:
         raise ValueError(_NOTHING)
-    if np.hypot(*(shift - start)) > settings.largest_error_px:
+    if np.hypot(*(shift - start)) > LARGEST_ERROR_PX:
         raise ValueError(
             f"cross-correlation places it {np.hypot(*(shift - start)):.1f} px from where least squares do; the frames "
             "show different things"
         )
-    board = np.indices((settings.tiles, settings.tiles)).sum(axis=0).ravel() % 2
+    board = np.indices((TILES, TILES)).sum(axis=0).ravel() % 2
     halves = [np.flatnonzero(board == colour) for colour in (0, 1)]
     apart = fit.step(halves[0])[:2] - fit.step(halves[1])[:2]
     variance = np.diag(fit.covariance())
     # two halves differ by twice the error of the whole
-    sigma = np.sqrt(np.maximum(variance, 0.25 * apart**2) + settings.systematic_px**2)
+    sigma = np.sqrt(np.maximum(variance, 0.25 * apart**2) + SYSTEMATIC_PX**2)
     if sigma.max() > settings.largest_sigma_px:
         raise ValueError(f"its place would be uncertain by {sigma.max():.2f} px; {_NOTHING}")
-    stated = sum(fit.covariance(half) for half in halves) + 4 * settings.systematic_px**2 * np.eye(2)
+    stated = sum(fit.covariance(half) for half in halves) + 4 * SYSTEMATIC_PX**2 * np.eye(2)
     away = float(np.sqrt(apart @ np.linalg.solve(stated, apart)))
-    if away > settings.largest_disagreement:
+    if away > LARGEST_DISAGREEMENT:
         raise ValueError(
             f"two halves of the field place it {np.hypot(*apart):.2f} px apart, {away:.1f} times what they state; "
             "the frames show different things"
@@ -191,9 +194,9 @@ def _compare(
     columns = np.stack([slope_r, slope_c, -level, -np.ones_like(level)], axis=-1)
     gain, offset = np.polyfit(level.ravel(), seen[inner].ravel(), 1)
     residual = seen[inner] - gain * level - offset
-    rows, cols = ((np.arange(n) * settings.tiles) // n for n in level.shape)
-    tile = (rows[:, None] * settings.tiles + cols).ravel()
-    number = settings.tiles**2
+    rows, cols = ((np.arange(n) * TILES) // n for n in level.shape)
+    tile = (rows[:, None] * TILES + cols).ravel()
+    number = TILES**2
     design, residual = columns.reshape(-1, 4), residual.ravel()
     hessian, gradient = np.zeros((number, 4, 4)), np.zeros((number, 4))
     for i in range(4):

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xrm_sims.correlate.maps.field_maps import labels_in_field, slice_in_field
-from xrm_sims.correlate.phases.particles import Particle, find_particles
+from xrm_sims.correlate.phases.particles import Particle, ParticleSettings, find_particles
 from xrm_sims.correlate.phases.phase_statistics import BinderAluminium, PhaseRow, binder_aluminium, phase_table
 from xrm_sims.correlate.phases.phases import PhaseModel, PhaseSettings, active_in_field, of_channels
-from xrm_sims.correlate.phases.profiles import LineProfile, boundary_profiles
+from xrm_sims.correlate.phases.profiles import BoundarySettings, LineProfile, boundary_profiles
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.segment import Segmentation
 from xrm_sims.patterns import Raster
@@ -54,14 +54,15 @@ def analyse(
     instrument: Settings,
     registration: Registration | None = None,
     segmentation: Segmentation | None = None,
-    settings: PhaseSettings | None = None,
+    settings: PhaseSettings = PhaseSettings(),
+    particle_settings: ParticleSettings = ParticleSettings(),
+    boundary_settings: BoundarySettings = BoundarySettings(),
 ) -> Chemistry:
     """Phases of a SIMS map ([frame,] channel, row, column), with what CT says of its field where it is registered.
 
     Raises ValueError for a map without one of ``phases.CHANNELS``, of another shape than the raster, or with too few
     counts; and when the exposed plane is outside the volume.
     """
-    settings = settings or PhaseSettings()
     frames = np.shape(counts)[0] if np.ndim(counts) == 4 else 1
     maps = of_channels(counts, labels)
     if maps.shape[1:] != tuple(raster.shape):
@@ -81,7 +82,7 @@ def analyse(
         active=active,
         settings=settings,
     )
-    particles = find_particles(model.posterior(), maps, ct_labels)
+    particles = find_particles(model.posterior(), maps, ct_labels, particle_settings)
     phases = model.posterior(particles.nca_prior())
     return Chemistry(
         phases.probabilities,
@@ -90,6 +91,6 @@ def analyse(
         particles.found,
         phase_table(phases, maps),
         binder_aluminium(phases, maps, frames * raster.ions_per_pixel(current_pa), instrument),
-        boundary_profiles(phases, maps),
+        boundary_profiles(phases, maps, boundary_settings),
         particles.unseen,
     )

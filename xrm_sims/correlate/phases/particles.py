@@ -17,19 +17,23 @@ from scipy.special import betaln, gammaincinv
 from skimage.segmentation import expand_labels
 
 from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseMap
+from xrm_sims.settings.section import Length, Positive, Section
 
 NICKEL, COBALT = CHANNELS.index("58Ni"), CHANNELS.index("59Co")
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class ParticleSettings:
-    reach_um: float = 0.3  # of CT's labels beyond their boundaries, for pixels that the map says are active
-    least_um2: float = 0.1  # smaller patches of another phase, or that CT does not know, are no particles
-    share_weight: float = 200.0  # assumed: shares of nickel scatter between particles like those of so many ions
-    neither: float = 0.02  # prior probability that a particle is neither LCO nor NCA
-    decided: float = 0.95
-    doubt: float = 0.02  # left to each pixel, however sure the particle is
+NEITHER = 0.02  # assumed: prior probability that a particle is neither LCO nor NCA
+DECIDED = 0.95  # least probability of a particle's phase
+DOUBT = 0.02  # assumed: share of a particle's pixels that may be of the other phase, however sure the particle is
+
+
+class ParticleSettings(Section):
+    """Section ``[particles]``: how CT's labels and a map's pixels become particles with a phase."""
+
+    reach_um: Length = 0.3  # of CT's labels beyond their boundaries, for active pixels of the map
+    least_area_um2: Positive = 0.1  # smaller patches of another phase, or without a label of CT, are no particles
+    share_weight: Positive = 200.0  # assumed: shares of nickel scatter between particles like those of so many ions
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,10 @@ class Particles:
     found: list[Particle]
     unseen: list[int]
 
-    def nca_prior(self, settings: ParticleSettings = ParticleSettings()) -> NDArray[np.float64]:
+    def nca_prior(self) -> NDArray[np.float64]:
         """(row, column): probability of NCA by the particle that a pixel belongs to, even elsewhere."""
         known = [0.5] + [p.p_nca / max(p.p_nca + p.p_lco, 1e-12) for p in self.found]
-        clipped = np.clip(known, settings.doubt, 1.0 - settings.doubt)
+        clipped = np.clip(known, DOUBT, 1.0 - DOUBT)
         return np.asarray(clipped[self.labels])
 
 
@@ -93,12 +97,12 @@ def find_particles(
     counts : (channel, row, column) in the order of ``CHANNELS``, summed over frames.
     ct_labels : (row, column) of the CT slice in the field, 0 outside particles; none when left out.
 
-    A CT label under which the map shows both phases, each over ``least_um2``, becomes two particles; a patch of active
-    material beyond the reach of all labels becomes one that CT does not know.
+    A CT label under which the map shows both phases, each over ``least_area_um2``, becomes two particles; a patch of
+    active material beyond the reach of all labels becomes one that CT does not know.
     """
     active = phases.probabilities[Phase.LCO] + phases.probabilities[Phase.NCA] > 0.5
     ct = np.zeros(active.shape, np.int32) if ct_labels is None else np.asarray(ct_labels, np.int32)
-    least_px = settings.least_um2 / phases.pixel_um**2
+    least_px = settings.least_area_um2 / phases.pixel_um**2
     parents = np.where(active, expand_labels(ct, settings.reach_um / phases.pixel_um), 0)
     parts = _by_phase(parents, phases.nca_share > 0.5, least_px)
     parts = _and_unknown(parts, active & (parents == 0), phases.nca_share > 0.5, least_px)
@@ -153,7 +157,7 @@ def _judge(
     remarks = [
         "CT takes it and another particle for one" if halved else "",
         "" if parent else "not told apart by CT",
-        "undecided" if max(p_lco, p_nca) < settings.decided and p_neither < 0.5 else "",
+        "undecided" if max(p_lco, p_nca) < DECIDED and p_neither < 0.5 else "",
         "neither LCO nor NCA by its nickel and cobalt" if p_neither >= 0.5 else "",
     ]
     pixels = int(mask.sum())
@@ -180,7 +184,7 @@ def identity(
     nickel: int, cobalt: int, shares: tuple[float, float], settings: ParticleSettings = ParticleSettings()
 ) -> tuple[float, float, float]:
     """Probabilities of LCO, NCA and neither, when nickel's share is expected to be ``shares`` of LCO and NCA."""
-    prior = np.array([0.5 * (1 - settings.neither)] * 2 + [settings.neither])
+    prior = np.array([0.5 * (1 - NEITHER)] * 2 + [NEITHER])
     weight = settings.share_weight
     logs = [_beta_binomial(nickel, cobalt, weight * q, weight * (1 - q)) for q in np.clip(shares, 1e-3, 1 - 1e-3)]
     logs.append(_beta_binomial(nickel, cobalt, 1.0, 1.0))

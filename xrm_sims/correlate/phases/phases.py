@@ -14,16 +14,19 @@ Signal Process. 40 (1992) 2570). Maps are (channel, row, column) counts; labels 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, field_validator
 from scipy import ndimage
 from scipy.special import gammaln, logsumexp
 
 from xrm_sims.correlate.maps.field_maps import check_labels, sum_frames
 from xrm_sims.settings import Settings
+from xrm_sims.settings.section import Length, Section
 
 CHANNELS = ("7Li", "27Al", "58Ni", "59Co")
 
@@ -48,22 +51,37 @@ def _start(li: float, al: float, ni: float, co: float) -> Mapping[str, float]:
     return dict(zip(CHANNELS, (li, al, ni, co), strict=True))
 
 
-@dataclass(frozen=True)
-class PhaseSettings:
-    """How the mixture starts and how much neighbours and CT count. Counts are relative to active material's sum."""
+# Sums and levels are relative to the sum of counts of active material.
+BINDER_AL = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # levels of aluminium, whose weights are fitted: doubled from step to step
+STATE_SHARES = (0.3, 0.4, 0.5, 0.5, 0.15, 0.15)  # prior of the states, where CT shows no or some active material
+FLAT_SPREAD = 0.25  # first guess of the relative spread of the counts on the exposed plane; the fit replaces it
+SUM_BINS = 40
+LARGEST_SUM = 2.0  # the last bin is open
+MAX_ROUNDS = 8  # of expectation and maximisation
+SWEEPS = 5  # of the mean field
 
-    lco_start: Mapping[str, float] = field(default_factory=lambda: _start(0.98, 1e-4, 1e-4, 0.02))
-    nca_start: Mapping[str, float] = field(default_factory=lambda: _start(0.965, 0.02, 0.013, 0.002))
-    binder_al: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # levels of aluminium, whose weights are fitted
-    shares: tuple[float, ...] = (0.3, 0.4, 0.5, 0.5, 0.15, 0.15)  # prior, of the states where CT sees none or some
-    flat_spread: float = 0.25  # relative, of the counts on the exposed plane
-    sum_bins: int = 40
-    largest_sum: float = 2.0  # the last bin is open
-    coupling: float = 0.5  # of a pixel to each of its 8 neighbours
-    ct_doubt: float = 0.03  # how often CT is wrong well inside a particle or a void
-    ct_sigma_um: float = 0.05  # of its boundaries, beyond the blur that the slice itself shows
-    rounds: int = 8
-    sweeps: int = 5
+
+class PhaseSettings(Section):
+    """Section ``[phases]``: first guess of the phases' channels, and the weights of neighbours and CT."""
+
+    lco_start: Mapping[str, float] = _start(0.98, 1e-4, 1e-4, 0.02)  # share of each channel in the counts of LCO
+    nca_start: Mapping[str, float] = _start(0.965, 0.02, 0.013, 0.002)
+    coupling: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5  # of a pixel to each of its 8 neighbours
+    ct_doubt: Annotated[float, Field(gt=0, lt=0.5)] = 0.03  # how often CT is wrong well inside a particle or a void
+    ct_sigma_um: Length = 0.05  # of its boundaries, beyond the blur of the slice itself
+
+    @field_validator("lco_start", "nca_start")
+    @classmethod
+    def _names_all_channels(cls, start: Mapping[str, float]) -> Mapping[str, float]:
+        if set(start) != set(CHANNELS) or not all(share > 0 for share in start.values()):
+            raise ValueError(f"needs a positive share of each of {', '.join(CHANNELS)}")
+        return start
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all parameters of the model, the constants too, as they are recorded with a result."""
+        fixed = {"binder_al": BINDER_AL, "shares": STATE_SHARES, "flat_spread": FLAT_SPREAD, "sum_bins": SUM_BINS}
+        fixed |= {"largest_sum": LARGEST_SUM, "rounds": MAX_ROUNDS, "sweeps": SWEEPS}
+        return self.model_dump() | fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +201,7 @@ class PhaseModel:
 
     def posterior(self, nca_prior: ArrayLike | None = None) -> PhaseMap:
         """Probabilities; ``nca_prior`` (row, column) is that of NCA where something is active, as of its particle."""
-        prior, sweeps = self._log_prior(nca_prior), self.settings.sweeps
+        prior, sweeps = self._log_prior(nca_prior), SWEEPS
         weights = self._iterate(prior, self._log_likelihoods(), self._weights, sweeps)
         probabilities = np.zeros((len(Phase), *self.total.shape), np.float32)
         for state, phase in enumerate(_PHASE_OF):
@@ -201,19 +219,19 @@ class PhaseModel:
     def _start(self) -> None:
         s = self.settings
         self._theta = {LCO: _shares(s.lco_start), NCA: _shares(s.nca_start)}
-        self._levels = np.array(s.binder_al) * self.typical
+        self._levels = np.array(BINDER_AL) * self.typical
         self._level_weights = np.full(len(self._levels), 1.0 / len(self._levels))
-        edges = np.linspace(0.0, s.largest_sum, s.sum_bins + 1)
+        edges = np.linspace(0.0, LARGEST_SUM, SUM_BINS + 1)
         middles = 0.5 * (edges[1:] + edges[:-1])
-        flat = np.exp(-0.5 * ((middles - 1.0) / s.flat_spread) ** 2)
-        self._bins = np.clip((self.total / self.typical / edges[1]).astype(int), 0, s.sum_bins - 1)
+        flat = np.exp(-0.5 * ((middles - 1.0) / FLAT_SPREAD) ** 2)
+        self._bins = np.clip((self.total / self.typical / edges[1]).astype(int), 0, SUM_BINS - 1)
         self._bin_counts = max(edges[1] * self.typical, 1.0)  # integers that fall into one
-        even = np.full(s.sum_bins, 1.0 / s.sum_bins)
+        even = np.full(SUM_BINS, 1.0 / SUM_BINS)
         self._sums = {LCO: flat / flat.sum(), NCA: flat / flat.sum(), LCO_BELOW: even, NCA_BELOW: even.copy()}
         self._weights = np.full((len(_PHASE_OF), *self.total.shape), 1.0 / len(_PHASE_OF), np.float32)
 
     def _fit(self) -> None:
-        for _ in range(self.settings.rounds):
+        for _ in range(MAX_ROUNDS):
             self._weights = self._iterate(self._log_prior(None), self._log_likelihoods(), self._weights, 1)
             self._maximise()
 
@@ -230,7 +248,7 @@ class PhaseModel:
     def _log_prior(self, nca_prior: ArrayLike | None) -> NDArray[np.float32]:
         """(state, row, column)."""
         prior = np.empty((len(_PHASE_OF), *self.total.shape))
-        for state, share in enumerate(self.settings.shares):
+        for state, share in enumerate(STATE_SHARES):
             prior[state] = share * (self.active if state in (LCO, NCA) else 1.0 - self.active)
         if nca_prior is not None:
             nca = np.asarray(nca_prior, dtype=float)
@@ -275,7 +293,7 @@ class PhaseModel:
             start = _shares(s.lco_start if state == LCO else s.nca_start)
             self._theta[state] = _shares_of(mean + self.typical * start)  # a pixel's worth of what was expected
         for state, start in self._sums.items():
-            seen = np.bincount(flat_bins, weights[state].ravel(), minlength=s.sum_bins)
+            seen = np.bincount(flat_bins, weights[state].ravel(), minlength=SUM_BINS)
             smooth = ndimage.gaussian_filter1d(seen, 1.0, mode="nearest") + 0.5
             self._sums[state] = smooth / smooth.sum() if seen.sum() > 1 else start
         levels = _normalised(self._binder_levels()) * weights[BINDER]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 from scipy import ndimage
 from skimage.feature import hessian_matrix, hessian_matrix_eigvals, peak_local_max
 from skimage.measure import profile_line
 
 from xrm_sims.correlate.phases.phase_statistics import well_inside
 from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseMap
+from xrm_sims.settings.section import Length, Section
 
 Point = tuple[float, float]
 
@@ -41,15 +43,16 @@ class LineProfile:
         ]
 
 
-@dataclass(frozen=True)
-class BoundarySettings:
-    """Lines across grain boundaries: where aluminium runs in narrow bands."""
+SPACING_UM = 1.0  # least distance between two lines
 
-    scale_um: float = 0.05  # standard deviation of the band that is looked for
-    along_um: float = 0.3  # over so much of the boundary a profile is averaged
-    length_um: float = 0.8
-    count: int = 3
-    apart_um: float = 1.0
+
+class BoundarySettings(Section):
+    """Section ``[boundaries]``: lines across grain boundaries, where aluminium runs in narrow bands."""
+
+    scale_um: Length = 0.05  # standard deviation of the band
+    along_um: Length = 0.3  # length of boundary over which a profile is averaged
+    length_um: Length = 0.8  # of the line
+    count: Annotated[int, Field(ge=1)] = 3  # of lines at most
 
 
 def line_profile(
@@ -100,7 +103,7 @@ def boundary_profiles(
     level = (np.median(smooth[there]) if there.any() else 0.0) + 4.0 * noise
     peaks = peak_local_max(
         np.where(inner, smooth, 0.0),
-        min_distance=max(1, round(settings.apart_um / pixel_um)),
+        min_distance=max(1, round(SPACING_UM / pixel_um)),
         threshold_abs=max(float(level), 1e-9),
         num_peaks=settings.count,
         exclude_border=False,

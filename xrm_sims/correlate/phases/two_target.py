@@ -8,7 +8,7 @@ the rim and small voids drop out of it. Beam hardening makes it fall towards the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,26 +24,29 @@ from xrm_sims.correlate.volume.segment import (
     label_particles,
     voxel_to_um,
 )
+from xrm_sims.settings.section import Length, Positive, Section
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class TwoTargetSettings:
-    """Lengths in micrometres."""
+GUARD_UM = 0.4  # from another particle: what is nearer is blurred into it
+LEAST_INNER = 0.2  # share of a particle that far inside; with less, all of the particle is used
+BLOCK_UM = 1.0  # noise and blur of two blocks are independent
+MAX_ROUNDS = 4  # of levels and classes
+MAX_STEPS = 200  # of the mixture's fit
 
-    denoise_um: float = 0.15  # of the second volume, as that of the first
-    local_um: float = 0.4  # Gaussian sigma over which the ratio of a voxel is taken
-    # nearer and with wider necks than where both phases are in one mask: fewer of them touch
-    particles: SegmentSettings = field(default_factory=lambda: SegmentSettings(particle_spacing_um=1.6, neck_um=0.1))
-    least_um3: float = 4.0  # smaller ones are splinters
-    guard_um: float = 0.4  # from another particle: what is nearer is blurred into it
-    least_inner: float = 0.2  # share of a particle that far inside; otherwise all of it is taken
-    block_um: float = 1.0  # noise and blur of one block have nothing to do with those of the next
-    rounds: int = 4  # of levels and classes
-    least_contrast: float = 1.2  # ratio of the two levels
-    least_scatter: float = 0.03  # of a phase's particles, in units of the distance between both
-    steps: int = 200  # of the mixture's fit, at most
+
+class TwoTargetSettings(Section):
+    """Section ``[two_target]``: particles of each phase alone, and how far apart the phases have to be."""
+
+    denoise_um: Length = 0.15  # Gaussian sigma of the second volume, as of the first
+    local_um: Length = 0.4  # Gaussian sigma over which the ratio of attenuations is taken
+    # less than where both phases are in one mask, as fewer particles touch
+    particle_spacing_um: Length = 1.6
+    neck_um: Length = 0.1
+    least_volume_um3: Positive = 4.0  # of a particle: a smaller one is a splinter
+    least_contrast: Positive = 1.2  # ratio of the two levels
+    least_scatter: Positive = 0.03  # of a phase's particles, in units of the distance between both
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
 def _levels(ratio: NDArray[np.float32], r2: NDArray[np.float32], settings: TwoTargetSettings) -> Levels:
     """Level of each phase over the distance from the axis, by turns with which voxel is of which phase."""
     high = ratio > filters.threshold_otsu(ratio)
-    for _ in range(settings.rounds):
+    for _ in range(MAX_ROUNDS):
         levels = Levels(_line(r2[high], ratio[high]), _line(r2[~high], ratio[~high]))
         high = levels.position(ratio, r2) > 0.5
         if high.all() or not high.any():
@@ -217,10 +220,11 @@ def _line(r2: NDArray[np.float32], ratio: NDArray[np.float32]) -> tuple[float, f
 def _labelled(phases: Sequence[NDArray[np.bool_]], voxel_um: float, settings: TwoTargetSettings) -> NDArray[np.int32]:
     """Particles of each phase, told apart without the other one's in their way; small ones are splinters, 0."""
     labels = np.zeros(phases[0].shape, np.int32)
+    alone = SegmentSettings(particle_spacing_um=settings.particle_spacing_um, neck_um=settings.neck_um)
     for phase in phases:
-        found = label_particles(phase, voxel_um, settings.particles) * phase
+        found = label_particles(phase, voxel_um, alone) * phase
         labels += np.where(found > 0, found + labels.max(), 0).astype(np.int32)
-    large = np.bincount(labels.ravel()) >= settings.least_um3 / voxel_um**3
+    large = np.bincount(labels.ravel()) >= settings.least_volume_um3 / voxel_um**3
     large[0] = False
     if not large.any():
         raise ValueError("particles: there are none large enough to be told apart")
@@ -241,15 +245,15 @@ def _particles(
     voxel_um = segmentation.voxel_um
     count = int(labels.max()) + 1
     place = np.flatnonzero(seen & (labels > 0))
-    label, inner = labels.flat[place], _inner(labels, settings.guard_um / voxel_um).flat[place]
+    label, inner = labels.flat[place], _inner(labels, GUARD_UM / voxel_um).flat[place]
     size = np.bincount(label, minlength=count)
-    inner |= (np.bincount(label, inner, count) < settings.least_inner * size)[label]
+    inner |= (np.bincount(label, inner, count) < LEAST_INNER * size)[label]
     used, of = place[inner], label[inner]
     w, c = first.flat[used].astype(float), second.flat[used].astype(float)
     square = np.maximum(np.bincount(of, w * w, count), 1e-12)
     ratio = np.bincount(of, w * c, count) / square
     index = np.column_stack(np.unravel_index(used, labels.shape))
-    sigma = _errors(of, w * (c - ratio[of] * w), np.floor(index * voxel_um / settings.block_um), count) / square
+    sigma = _errors(of, w * (c - ratio[of] * w), np.floor(index * voxel_um / BLOCK_UM), count) / square
     r2_mean = np.bincount(of, w * w * r2.flat[used], count) / square
     position = levels.position(ratio, r2_mean)
     position_sigma = sigma / levels.distance(r2_mean)
@@ -297,7 +301,7 @@ def _mixture(position: Array, sigma: Array, settings: TwoTargetSettings) -> tupl
     away = position[:, None] - np.array([0.0, 1.0])
     error = np.minimum(sigma, 0.5)[:, None] ** 2
     share, scatter = np.array([0.5, 0.5]), 0.1
-    for _ in range(settings.steps):
+    for _ in range(MAX_STEPS):
         density = share * np.exp(-0.5 * away**2 / (scatter**2 + error))
         lies = density / density.sum(axis=1, keepdims=True)
         share = lies.mean(axis=0)

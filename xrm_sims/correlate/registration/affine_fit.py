@@ -17,28 +17,11 @@ from xrm_sims.correlate.registration.active_material_image import ActiveStack
 from xrm_sims.geometry import apply_affine
 
 GEOMETRY = 6  # offset x, y; rotation; scale; two stretches
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """Standard deviations of what the first guess, taken from the pillar's outline, leaves open; how the fit runs."""
-
-    prior_offset_um: float = 1.0
-    prior_rotation_deg: float = 1.0
-    prior_scale: float = 0.002
-    prior_stretch: float = 0.001
-    blur_um: tuple[float, ...] = (0.8, 0.4, 0.2)
-    step_share: float = 0.7  # sampling step over blur
-    iterations: int = 40
-    tiles: int = 5
-    robust_at: float = 2.5  # residuals of this many robust standard deviations count a quarter
-    converged_um: float = 0.005
-
-    @property
-    def prior(self) -> NDArray[np.float64]:
-        """(6,) standard deviations of ``theta``."""
-        offset, stretch, turn = self.prior_offset_um, self.prior_stretch, np.radians(self.prior_rotation_deg)
-        return np.array([offset, offset, turn, self.prior_scale, stretch, stretch])
+BLURS_UM = (0.8, 0.4, 0.2)  # from coarse to fine: the first reaches across a pore, the last is the blur of the CT
+STEP_SHARE = 0.7  # sampling step over blur: Gaussian blur leaves nothing finer
+MAX_ITERATIONS = 40
+OUTLIER_SCALE = 2.5  # residuals of this many robust standard deviations have a quarter of the weight
+TOLERANCE_UM = 0.005  # a tenth of the uncertainty of the CT's own geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +55,11 @@ def deform(
     return np.column_stack([linear, anchor - linear @ centre_um])
 
 
-def take_samples(
-    image: NDArray[np.float64], to_scan: NDArray[np.float64], blur_um: float, settings: FitSettings
-) -> _Samples:
+def take_samples(image: NDArray[np.float64], to_scan: NDArray[np.float64], blur_um: float) -> _Samples:
     """Blur the map and sample it on a coarser grid, a blur's width away from its rim."""
     pixel_um = float(to_scan[0, 0])
     smooth = ndimage.gaussian_filter(image, blur_um / pixel_um)
-    step = max(1, round(settings.step_share * blur_um / pixel_um))
+    step = max(1, round(STEP_SHARE * blur_um / pixel_um))
     rim = min(round(1.5 * blur_um / pixel_um), min(image.shape) // 8)
     r, c = np.mgrid[rim : image.shape[0] - rim : step, rim : image.shape[1] - rim : step]
     points = apply_affine(to_scan, np.column_stack([c.ravel(), r.ravel()]))
@@ -92,24 +73,25 @@ def fit_affine(
     stack: ActiveStack,
     initial: NDArray[np.float64],
     z_um: float,
-    settings: FitSettings,
+    prior_sigma: NDArray[np.float64],
     theta: NDArray[np.float64],
 ) -> FitResult:
     """Fit at the height ``z_um`` from ``theta`` off the affine ``initial`` (scan → specimen), coarse to fine.
 
-    ``image`` is the map of active material, ``to_scan`` its pixel → scan affine.
+    ``image`` is the map of active material, ``to_scan`` its pixel → scan affine, ``prior_sigma`` (6,) the standard
+    deviations of ``theta``.
     """
     centre = apply_affine(to_scan, (np.array(image.shape[::-1]) - 1)[None] / 2)[0]
     state, converged, correlation = theta.copy(), False, 0.0
-    for blur_um in settings.blur_um:
+    for blur_um in BLURS_UM:
         plane = stack.blurred_plane(z_um, blur_um)
-        samples = take_samples(image, to_scan, blur_um, settings)
+        samples = take_samples(image, to_scan, blur_um)
         converged = False
-        for _ in range(settings.iterations):
-            step, correlation = _gauss_newton(samples, stack, plane, initial, centre, state, settings)
+        for _ in range(MAX_ITERATIONS):
+            step, correlation = _gauss_newton(samples, stack, plane, initial, centre, state, prior_sigma)
             state = state + step
             reach = np.abs(step[:2]).sum() + np.abs(step[2:]).sum() * np.ptp(samples.points_um[:, 0]) / 2
-            if reach < settings.converged_um:
+            if reach < TOLERANCE_UM:
                 converged = True
                 break
     return FitResult(deform(initial, centre, state), correlation, converged, state)
@@ -137,7 +119,7 @@ def _gauss_newton(
     initial: NDArray[np.float64],
     centre: NDArray[np.float64],
     theta: NDArray[np.float64],
-    settings: FitSettings,
+    prior_sigma: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float]:
     """One step: change of theta, and the correlation of map and model before the step."""
     affine = deform(initial, centre, theta)
@@ -149,14 +131,14 @@ def _gauss_newton(
         residual = samples.values - design @ amplitude
         spread = 1.4826 * np.median(np.abs(residual)) + 1e-6
         # Geman-McClure: what lies at the bottom of deep voids resembles nothing in the slice.
-        weight = 1 / (1 + (residual / (settings.robust_at * spread)) ** 2)
+        weight = 1 / (1 + (residual / (OUTLIER_SCALE * spread)) ** 2)
     gx, gy = (amplitude[1] * slopes).T
     arm = (samples.points_um - centre) @ initial[:, :2].T
     x, y = arm.T
     geometric = np.column_stack([gx, gy, gy * x - gx * y, gx * x + gy * y, gx * x - gy * y, gx * y + gy * x])
     jacobian = np.column_stack([geometric, design]) * weight[:, None]
     noise = float(np.sqrt(np.mean((weight * residual) ** 2) * samples.correlated))
-    prior = np.concatenate([(noise / settings.prior) ** 2, np.zeros(design.shape[1])])
+    prior = np.concatenate([(noise / prior_sigma) ** 2, np.zeros(design.shape[1])])
     normal = jacobian.T @ jacobian + np.diag(prior)
     gradient = jacobian.T @ (weight * residual)
     pull = gradient - np.concatenate([prior[:GEOMETRY] * theta, np.zeros(design.shape[1])])

@@ -14,19 +14,23 @@ from scipy import ndimage
 from skimage import filters
 
 from xrm_sims.correlate.volume.segment import PillarFit, fit_outline
+from xrm_sims.settings.section import Length, Section, Share
 
 Affine = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class OutlineSettings:
-    smooth_um: float = 0.8  # blur that closes the texture before the pillar is told from its surroundings
-    edge_smooth_px: float = 1.2
-    search_share: float = 0.12  # the edge is searched within this share of the radius around the first guess
-    angles: int = 360
-    least_share: float = 0.5  # of the outline that has to be seen
-    largest_scatter_um: float = 0.6
-    least_contrast: float = 1.5  # steps between inside and outside over their spread
+EDGE_BLUR_PX = 1.2  # of the image, and along each direction, before the steepest step is looked for
+ANGLES = 360  # directions in which the edge is measured
+LEAST_CONTRAST = 1.5  # step between inside and outside over their spread
+
+
+class OutlineSettings(Section):
+    """Section ``[outline]``: how the pillar's outline is found in an image, and when it is refused."""
+
+    smooth_um: Length = 0.8  # blur that closes the texture before the pillar is separated from its surroundings
+    search_share: Share = 0.12  # range of the edge about the first guess, as a share of the radius
+    least_share: Share = 0.5  # of the outline that the image has to show
+    largest_scatter_um: Length = 0.6  # rms distance of the edge points from the outline
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def locate_pillar(
     if not np.isfinite(image).all() or np.ptp(image) == 0:
         raise ValueError("se_image: is blank or not finite, so no pillar can be seen in it")
     pixel_um = fov_um / image.shape[1]
-    row, column, radius = _first_circle(image, settings.smooth_um / pixel_um, settings.least_contrast)
+    row, column, radius = _first_circle(image, settings.smooth_um / pixel_um)
     seen = 0.0
     for _ in range(3):
         points = _edge_points(image, (row, column, radius), settings)
@@ -76,7 +80,7 @@ def locate_pillar(
             if (np.abs(off) < 3 * spread).sum() < 8:
                 break
             kept = points[np.abs(off) < 3 * spread]
-        seen = len(kept) / settings.angles
+        seen = len(kept) / ANGLES
         row, column, radius = outline.v, outline.u, outline.radius
     if seen < settings.least_share:
         raise ValueError(
@@ -100,7 +104,7 @@ def locate_pillar(
     )
 
 
-def _first_circle(image: NDArray[np.float64], sigma: float, least_contrast: float) -> tuple[float, float, float]:
+def _first_circle(image: NDArray[np.float64], sigma: float) -> tuple[float, float, float]:
     """The largest round blob that is brighter (or darker) than what surrounds it."""
     smooth = ndimage.gaussian_filter(image, sigma)
     bright = smooth > filters.threshold_otsu(smooth)
@@ -111,7 +115,7 @@ def _first_circle(image: NDArray[np.float64], sigma: float, least_contrast: floa
         raise ValueError("se_image: nothing stands out from the background, so no pillar can be seen in it")
     body = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     inside, outside = smooth[body], smooth[~ndimage.binary_dilation(body, iterations=max(1, round(2 * sigma)))]
-    if not outside.size or abs(inside.mean() - outside.mean()) < least_contrast * np.hypot(inside.std(), outside.std()):
+    if not outside.size or abs(inside.mean() - outside.mean()) < LEAST_CONTRAST * np.hypot(inside.std(), outside.std()):
         raise ValueError("se_image: no pillar stands out from the background of the image")
     row, column = ndimage.center_of_mass(body)
     return float(row), float(column), float(np.sqrt(body.sum() / np.pi))
@@ -122,16 +126,16 @@ def _edge_points(
 ) -> NDArray[np.float64]:
     """(column, row) of the steepest step outwards along each direction, to a fraction of a pixel."""
     row, column, radius = circle
-    angles = np.linspace(0, 2 * np.pi, settings.angles, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
     reach = radius * settings.search_share
     step = 0.25
     r = np.arange(max(radius - reach, 1.0), radius + reach, step)
     rows = row + np.sin(angles)[:, None] * r
     columns = column + np.cos(angles)[:, None] * r
     seen = (rows > 0) & (rows < image.shape[0] - 1) & (columns > 0) & (columns < image.shape[1] - 1)
-    smooth = ndimage.gaussian_filter(image, settings.edge_smooth_px)
+    smooth = ndimage.gaussian_filter(image, EDGE_BLUR_PX)
     profile = ndimage.map_coordinates(smooth, [rows, columns], order=1, mode="nearest")
-    slope = ndimage.gaussian_filter1d(profile, settings.edge_smooth_px / step, axis=1, order=1)
+    slope = ndimage.gaussian_filter1d(profile, EDGE_BLUR_PX / step, axis=1, order=1)
     slope[~seen] = 0.0
     quarter = len(r) // 4
     falls = profile[:, :quarter].mean() > profile[:, -quarter:].mean()

@@ -8,32 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct
-from xrm_sims.correlate.volume.segment import Volume, normalise
+from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
 from xrm_sims.patterns import Raster
+from xrm_sims.settings.section import Length, Positive, Section, Share
 
-NEAR = RegisterSettings(rotation_range_deg=4.5, offset_range_um=1.0, height_range_um=1.0)
 Progress = Callable[[str, float], None]
 
+NEAR: dict[str, float] = {"rotation_range_deg": 4.5, "offset_range_um": 1.0, "height_range_um": 1.0}  # about a place
+VOXEL_UM = 0.4  # of both images that are compared
+BLUR_UM = 0.4
+MARGIN_SHARE = 0.35  # share of the field that may lie beyond the volume
+LEAST_DEVIATION = 0.15  # of active material (0 to 1) in the part of a slice that a map is compared with
+SAME_PLACE_UM, SAME_PLACE_DEG = 2.0, 15.0  # closer places are one
 
-@dataclass(frozen=True)
-class AnywhereSettings:
-    voxel_um: float = 0.4  # in which both are compared
-    blur_um: float = 0.4
-    rotation_step_deg: float = 3.0
-    height_step_um: float = 0.4
-    around: float = 0.35  # of the field may lie beyond the volume, where there is nothing
-    least_deviation: float = 0.15  # of active material (0 to 1) in the part of a slice that a map is compared with
-    candidates: int = 5
-    apart_um: float = 2.0  # of two places, or apart_deg in angle: closer ones are one
-    apart_deg: float = 15.0
-    least_lead: float = 0.05  # of the best registration's correlation over that of the next place
+
+class AnywhereSettings(Section):
+    """Section ``[anywhere]``: the search without a first guess."""
+
+    rotation_step_deg: Positive = 3.0
+    height_step_um: Length = 0.4
+    candidates: Annotated[int, Field(ge=1)] = 5  # coarse places that are registered
+    least_lead: Share = 0.05  # correlation of the best registration over that of the next place
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +58,22 @@ def register_anywhere(
     z_um: float | None = None,
     settings: AnywhereSettings = AnywhereSettings(),
     progress: Progress = lambda name, share: None,
+    registration: RegisterSettings = RegisterSettings(),
+    segmentation: SegmentSettings = SegmentSettings(),
 ) -> Registration:
     """As :func:`register_to_ct` without a first guess; ``z_um`` is the height, where that is known at least.
 
     The map must not be mirrored. Raises ValueError as :func:`register_to_ct`, and when two places are as good.
     """
-    places = coarse_places(image, ct_volume, voxel_um, raster, z_um, settings, progress)
+    places = coarse_places(image, ct_volume, voxel_um, raster, z_um, settings, progress, segmentation)
+    near = registration.model_copy(update=NEAR)
     found: list[tuple[Registration, Place]] = []
     refused: list[ValueError] = []
     for n, place in enumerate(places):
         progress("registration", n / len(places))
         try:
-            found.append((register_to_ct(image, ct_volume, voxel_um, raster, place.z_um, place.affine, NEAR), place))
+            about = place.z_um, place.affine, near, segmentation
+            found.append((register_to_ct(image, ct_volume, voxel_um, raster, *about), place))
         except ValueError as refusal:
             refused.append(refusal)
     progress("registration", 1.0)
@@ -73,7 +81,7 @@ def register_anywhere(
         raise refused[0]
     found.sort(key=lambda each: -each[0].score)
     best = found[0][0]
-    others = [r.score for r, _ in found[1:] if _apart(r, best, raster, settings)]
+    others = [r.score for r, _ in found[1:] if _apart(r, best, raster)]
     lead = best.score - max([*others, 0.0])
     if lead < settings.least_lead:
         raise ValueError(
@@ -91,26 +99,27 @@ def coarse_places(
     z_um: float | None,
     settings: AnywhereSettings = AnywhereSettings(),
     progress: Progress = lambda name, share: None,
+    segmentation: SegmentSettings = SegmentSettings(),
 ) -> list[Place]:
     """The best places, best first; ValueError for a height outside the volume."""
-    slices, step_um = _coarse_volume(ct_volume, voxel_um, settings)
+    slices, step_um = _coarse_volume(ct_volume, voxel_um, segmentation)
     heights_um = (np.arange(len(slices)) - (len(slices) - 1) / 2) * step_um
     every = max(1, round(settings.height_step_um / step_um))
     levels = np.arange(0, len(slices), every)
     if z_um is not None:
         if abs(z_um) > heights_um[-1]:
             raise ValueError(f"z_um: {z_um:g} um is outside the volume, which reaches to +-{heights_um[-1]:.2f} um")
-        levels = np.flatnonzero(np.abs(heights_um - z_um) < NEAR.height_range_um + 0.5 * step_um)
+        levels = np.flatnonzero(np.abs(heights_um - z_um) < NEAR["height_range_um"] + 0.5 * step_um)
     side = int(0.96 * min(raster.shape) * raster.pixel_um / step_um)
-    pad = int(settings.around * side)
+    pad = int(MARGIN_SHARE * side)
     planes = [np.pad(slices[k], pad) for k in levels]
-    flat = [_without_contrast(plane, side, settings) for plane in planes]
+    flat = [_without_contrast(plane, side) for plane in planes]
     turns = np.arange(0.0, 360.0, settings.rotation_step_deg)
     found: list[Place] = []
     for n, turn_deg in enumerate(turns):
         progress("place", n / len(turns))
         linear = _turned(turn_deg)
-        template = _template(image, raster, linear, side, step_um, settings)
+        template = _template(image, raster, linear, side, step_um)
         for k, plane, blank in zip(levels, planes, flat, strict=True):
             score = match_template(plane, template)
             score[blank] = -1.0
@@ -124,16 +133,16 @@ def coarse_places(
     found.sort(key=lambda place: -place.score)
     kept: list[Place] = []
     for place in found:
-        if len(kept) < settings.candidates and all(_distinct(place, other, settings) for other in kept):
+        if len(kept) < settings.candidates and all(_distinct(place, other) for other in kept):
             kept.append(place)
     return kept
 
 
-def _coarse_volume(ct_volume: Volume, voxel_um: float, settings: AnywhereSettings) -> tuple[Volume, float]:
+def _coarse_volume(ct_volume: Volume, voxel_um: float, segmentation: SegmentSettings) -> tuple[Volume, float]:
     """Active material (0 to 1), blurred, every few voxels; and how far apart those are."""
-    every = max(1, round(settings.voxel_um / voxel_um))
-    active = np.clip(normalise(ct_volume, voxel_um), 0.0, 1.0)
-    blurred = ndimage.gaussian_filter(active, settings.blur_um / voxel_um)
+    every = max(1, round(VOXEL_UM / voxel_um))
+    active = np.clip(normalise(ct_volume, voxel_um, segmentation), 0.0, 1.0)
+    blurred = ndimage.gaussian_filter(active, BLUR_UM / voxel_um)
     middle = [slice((n - 1) % every // 2, None, every) for n in blurred.shape]  # symmetric about the volume's middle
     return np.ascontiguousarray(blurred[tuple(middle)]), every * voxel_um
 
@@ -144,10 +153,9 @@ def _template(
     linear: NDArray[np.float64],
     side: int,
     step_um: float,
-    settings: AnywhereSettings,
 ) -> NDArray[np.float64]:
     """The middle of the map as it lies in the specimen; its corners, where the turned map ends, at its own mean."""
-    smooth = ndimage.gaussian_filter(image, settings.blur_um / raster.pixel_um)
+    smooth = ndimage.gaussian_filter(image, BLUR_UM / raster.pixel_um)
     axis = (np.arange(side) - (side - 1) / 2) * step_um
     x, y = np.meshgrid(axis, axis)
     uv = np.linalg.inv(linear) @ np.stack([x.ravel(), y.ravel()])
@@ -156,13 +164,13 @@ def _template(
     return np.asarray(template.reshape(side, side), dtype=float)
 
 
-def _without_contrast(plane: NDArray[np.float32], side: int, settings: AnywhereSettings) -> NDArray[np.bool_]:
+def _without_contrast(plane: NDArray[np.float32], side: int) -> NDArray[np.bool_]:
     """Windows in which too little is seen to compare anything with, by their first row and column."""
     deviation = np.sqrt(
         np.maximum(ndimage.uniform_filter(plane**2, side) - ndimage.uniform_filter(plane, side) ** 2, 0.0)
     )
     rows, columns = (n - side + 1 for n in plane.shape)
-    return np.asarray(deviation[side // 2 :, side // 2 :][:rows, :columns] < settings.least_deviation)
+    return np.asarray(deviation[side // 2 :, side // 2 :][:rows, :columns] < LEAST_DEVIATION)
 
 
 def _turned(deg: float) -> NDArray[np.float64]:
@@ -170,16 +178,16 @@ def _turned(deg: float) -> NDArray[np.float64]:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _distinct(one: Place, other: Place, settings: AnywhereSettings) -> bool:
+def _distinct(one: Place, other: Place) -> bool:
     aside_um = np.linalg.norm(np.subtract([*one.centre_um, one.z_um], [*other.centre_um, other.z_um]))
-    return bool(aside_um > settings.apart_um) or _turned_apart(one.affine, other.affine) > settings.apart_deg
+    return bool(aside_um > SAME_PLACE_UM) or _turned_apart(one.affine, other.affine) > SAME_PLACE_DEG
 
 
-def _apart(one: Registration, other: Registration, raster: Raster, settings: AnywhereSettings) -> bool:
+def _apart(one: Registration, other: Registration, raster: Raster) -> bool:
     middle = np.array([*raster.centre_um, 1.0])
     aside_um = np.linalg.norm(one.scan_to_specimen @ middle - other.scan_to_specimen @ middle)
     turned_deg = _turned_apart(one.scan_to_specimen, other.scan_to_specimen)
-    return bool(aside_um > settings.apart_um) or turned_deg > settings.apart_deg
+    return bool(aside_um > SAME_PLACE_UM) or turned_deg > SAME_PLACE_DEG
 
 
 def _turned_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,36 +12,55 @@ from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.registration.active_material_image import ActiveStack, active_stack, chain, pixel_to_scan
-from xrm_sims.correlate.registration.affine_fit import GEOMETRY, FitResult, FitSettings, deform, fit_affine
-from xrm_sims.correlate.registration.information import Asked, ask, find_height, refine
-from xrm_sims.correlate.volume.segment import Volume, normalise
+from xrm_sims.correlate.registration.affine_fit import GEOMETRY, FitResult, deform, fit_affine
+from xrm_sims.correlate.registration.information import TILES, Asked, ask, find_height, refine
+from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
+from xrm_sims.settings.section import Length, Positive, Section, Share
+
+ROTATION_STEP_DEG = 1.0  # of the coarse search: at the rim of a 16 um field half a step is the coarse blur of the map
+HEIGHT_STEP_UM = 0.2  # of the coarse search: the blur of the CT along z
+COARSE_BLUR_UM = 0.4
+MAX_CANDIDATES = 4  # coarse places that are fitted
+MAX_ROUNDS = 2  # of height, then affine
+LEAST_LEAD = 0.02  # correlation of the best place over that of the next
+SYSTEMATIC_UM = 0.05  # uncertainty of CT geometry and resampling, added in quadrature
 
 
-@dataclass(frozen=True)
-class RegisterSettings:
-    """Search ranges about the first guess (as the pillar's outline gives it), blur of the CT, and when to refuse."""
+class RegisterSettings(Section):
+    """Section ``[registration]``: ranges about the first guess, standard deviations of its errors, when to refuse.
 
-    offset_range_um: float = 1.5
-    rotation_range_deg: float = 2.5
-    height_range_um: float = 0.6
-    rotation_step_deg: float = 1.0
-    height_step_um: float = 0.2
-    coarse_blur_um: float = 0.4
-    candidates: int = 4
-    rounds: int = 2  # of height, then affine
-    least_correlation: float = 0.5
-    least_lead: float = 0.02  # of the best over the next other place, in correlation
-    largest_sigma_um: float = 0.5
-    systematic_um: float = 0.05  # CT geometry and resampling, added in quadrature
-    fit: FitSettings = field(default_factory=FitSettings)
+    The defaults are those of a first guess from the pillar's outline.
+    """
 
+    offset_range_um: Length = 1.5
+    unaligned_offset_range_um: Length = 6.0  # where there is no first guess
+    rotation_range_deg: Positive = 2.5
+    height_range_um: Length = 0.6
+    milled_height_range_um: Length = 1.0  # after milling: the binder, which CT does not show, changes the depth
+    prior_offset_um: Length = 1.0
+    prior_rotation_deg: Positive = 1.0
+    prior_scale: Positive = 0.002
+    prior_stretch: Positive = 0.001
+    least_correlation: Share = 0.5
+    largest_sigma_um: Length = 0.5
 
-# Without a first guess everything a mode change does is open: offset, 1 % of scale, half a degree of shear.
-UNALIGNED = RegisterSettings(
-    offset_range_um=6.0, fit=FitSettings(prior_offset_um=5.0, prior_scale=0.01, prior_stretch=0.0044)
-)
+    @property
+    def prior_sigma(self) -> NDArray[np.float64]:
+        """(6,) standard deviations of ``theta``, as in ``FitResult``."""
+        offset, stretch, turn = self.prior_offset_um, self.prior_stretch, np.radians(self.prior_rotation_deg)
+        return np.array([offset, offset, turn, self.prior_scale, stretch, stretch])
+
+    def unaligned(self) -> RegisterSettings:
+        """Return the settings without a first guess: a mode change leaves offset, scale (1 %), shear (0.5 deg) open."""
+        wider = {"prior_offset_um": 5.0, "prior_scale": 0.01, "prior_stretch": 0.0044}
+        wider = {name: max(value, getattr(self, name)) for name, value in wider.items()}
+        return self.model_copy(update={"offset_range_um": self.unaligned_offset_range_um, **wider})
+
+    def after_milling(self) -> RegisterSettings:
+        """Return the settings for a plane whose height is known by its dose alone."""
+        return self.model_copy(update={"height_range_um": self.milled_height_range_um})
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +128,7 @@ def register_to_ct(
     exposed_z_um: float,
     initial: ArrayLike | None = None,
     settings: RegisterSettings | None = None,
+    segmentation: SegmentSettings = SegmentSettings(),
 ) -> Registration:
     """Find the affine that carries a raster onto the CT volume, and the height of the plane it was taken at.
 
@@ -119,7 +139,8 @@ def register_to_ct(
     raster : the field the image was taken in (scan coordinates).
     exposed_z_um : first guess of the milled plane in the specimen frame.
     initial : first scan → specimen affine (2 x 3, um), as ``align.pillar_affine`` gives it; identity when left out.
-    settings : by default those for an aligned pillar with ``initial``, ``UNALIGNED`` without.
+    settings : by default those of an aligned pillar with ``initial``, ``RegisterSettings().unaligned()`` without.
+    segmentation : how the volume is denoised.
 
     Raises
     ------
@@ -127,13 +148,13 @@ def register_to_ct(
     likeness too poor, another place as good, or two halves of the field disagree beyond the stated uncertainty.
     """
     if settings is None:
-        settings = UNALIGNED if initial is None else RegisterSettings()
+        settings = RegisterSettings().unaligned() if initial is None else RegisterSettings()
     if image.shape != tuple(raster.shape):
         raise ValueError(f"image: has {image.shape} pixels, the raster has {tuple(raster.shape)}")
     start = np.eye(2, 3) if initial is None else np.asarray(initial, dtype=float)
     if start.shape != (2, 3) or not np.isfinite(start).all():
         raise ValueError(f"initial: needs a finite 2 x 3 affine, got shape {start.shape}")
-    normalised = normalise(ct_volume, voxel_um)
+    normalised = normalise(ct_volume, voxel_um, segmentation)
     to_scan = pixel_to_scan(raster)
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
     reach = 0.75 * raster.fov_um + settings.offset_range_um + 1.0
@@ -141,17 +162,17 @@ def register_to_ct(
     stack = active_stack(normalised, voxel_um, heights, middle, reach)
 
     places = _coarse_places(image, raster, stack, start, exposed_z_um, settings)
-    scene = _Scene(image, to_scan, stack, start, ask(image, to_scan, settings.fit), settings)
+    scene = _Scene(image, to_scan, stack, start, ask(image, to_scan), settings)
     fits = [_settle(scene, theta, z_um, heights) for theta, z_um in places]
     fits.sort(key=lambda entry: entry[0].correlation, reverse=True)
     (fit, z_um), others = fits[0], [f for f, _ in fits[1:] if np.hypot(*(f.theta[:2] - fits[0][0].theta[:2])) > 1.0]
     lead = fit.correlation - max((f.correlation for f in others), default=0.0)
     _refuse_edges(fit, z_um - exposed_z_um, lead, settings)
-    theta, z_um = refine(scene.asked, stack, start, fit.theta, z_um, settings.fit)
+    theta, z_um = refine(scene.asked, stack, start, fit.theta, z_um, settings.prior_sigma)
     affine = scene.affine(theta)
     sigma_z_um = find_height(scene.asked, stack, affine, heights)[1]
     residual_um = _halves_apart(scene, theta, z_um)
-    sigma_um = float(np.hypot(residual_um, settings.systematic_um))
+    sigma_um = float(np.hypot(residual_um, SYSTEMATIC_UM))
     if sigma_um > settings.largest_sigma_um:
         raise ValueError(
             f"registration: uncertain by {sigma_um * 1e3:.0f} nm at the field's corners, more than "
@@ -191,10 +212,10 @@ def _settle(
 ) -> tuple[FitResult, float]:
     """From a coarse place: affine and height in turn, each at the other's best."""
     told = scene.image, scene.to_scan, scene.stack, scene.start
-    fit = fit_affine(*told, z_um, scene.settings.fit, theta)
-    for _ in range(scene.settings.rounds):
+    fit = fit_affine(*told, z_um, scene.settings.prior_sigma, theta)
+    for _ in range(MAX_ROUNDS):
         z_um, _ = find_height(scene.asked, scene.stack, fit.affine, heights)
-        fit = fit_affine(*told, z_um, scene.settings.fit, fit.theta)
+        fit = fit_affine(*told, z_um, scene.settings.prior_sigma, fit.theta)
     return fit, z_um
 
 
@@ -210,9 +231,9 @@ def _coarse_places(
     voxel = stack.voxel_um
     rows, columns = raster.shape
     pixel = raster.pixel_um
-    smooth = ndimage.gaussian_filter(image, settings.coarse_blur_um / pixel)
-    turns = np.arange(-settings.rotation_range_deg, settings.rotation_range_deg + 1e-9, settings.rotation_step_deg)
-    climbs = np.arange(-settings.height_range_um, settings.height_range_um + 1e-9, settings.height_step_um)
+    smooth = ndimage.gaussian_filter(image, COARSE_BLUR_UM / pixel)
+    turns = np.arange(-settings.rotation_range_deg, settings.rotation_range_deg + 1e-9, ROTATION_STEP_DEG)
+    climbs = np.arange(-settings.height_range_um, settings.height_range_um + 1e-9, HEIGHT_STEP_UM)
     # The template's grid lies on the CT's voxels, so the peak's place is the offset itself.
     half = 0.5 * min(rows, columns) * pixel * 0.96
     count = int(2 * half / voxel)
@@ -220,7 +241,7 @@ def _coarse_places(
     gx, gy = np.meshgrid(axis, axis)
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
     found: list[tuple[float, NDArray[np.float64], float]] = []
-    planes = [stack.blurred_plane(z_um + climb, settings.coarse_blur_um) for climb in climbs]
+    planes = [stack.blurred_plane(z_um + climb, COARSE_BLUR_UM) for climb in climbs]
     for turn in turns:
         theta = np.zeros(GEOMETRY)
         theta[2] = np.radians(turn)
@@ -245,7 +266,7 @@ def _coarse_places(
     for _, theta, height in found:
         if all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k, _ in kept):
             kept.append((theta, height))
-        if len(kept) == settings.candidates:
+        if len(kept) == MAX_CANDIDATES:
             break
     if not kept:
         raise ValueError("registration: the map resembles the CT volume nowhere within the search range")
@@ -259,7 +280,7 @@ def _refuse_edges(best: FitResult, climb_um: float, lead: float, settings: Regis
             f"registration: the map resembles the CT slice too little (correlation {best.correlation:.2f}, needs "
             f"{settings.least_correlation:.2f}); wrong specimen, wrong depth or a wrong first alignment"
         )
-    if lead < settings.least_lead:
+    if lead < LEAST_LEAD:
         raise ValueError(
             f"registration: another place fits almost as well (correlation {best.correlation:.2f}, "
             f"{lead:.3f} ahead); take a larger field or a better first alignment"
@@ -287,13 +308,13 @@ def _refuse_edges(best: FitResult, climb_um: float, lead: float, settings: Regis
 def _halves_apart(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> float:
     """How far the two colours of a chessboard over the field disagree (um, rms over its corners), reduced to the whole
     field: independent halves differ by sqrt(2) x sqrt(2) of its error."""
-    tiles = scene.settings.fit.tiles
+    tiles = TILES
     board = np.indices((tiles, tiles)).sum(axis=0).ravel() % 2
     rows, columns = scene.image.shape
     corners = apply_affine(scene.to_scan, [[0, 0], [columns - 1, 0], [0, rows - 1], [columns - 1, rows - 1]])
     placed = []
     for colour in (0, 1):
         half = scene.asked.within(np.flatnonzero(board == colour))
-        found, _ = refine(half, scene.stack, scene.start, theta, z_um, scene.settings.fit)
+        found, _ = refine(half, scene.stack, scene.start, theta, z_um, scene.settings.prior_sigma)
         placed.append(apply_affine(scene.affine(found), corners))
     return 0.5 * float(np.sqrt(((placed[0] - placed[1]) ** 2).sum(axis=1).mean()))

@@ -25,29 +25,31 @@ from xrm_sims.correlate.volume.segment import (
     um_to_voxel,
     voxel_to_um,
 )
+from xrm_sims.settings.section import Length, Positive, Section, Share
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class VolumeFitSettings:
-    """Search ranges, blurs of the fit from coarse to fine, and when to refuse; lengths in micrometres."""
+COARSE_UM = (0.5, 2.0)  # sigma of the Gaussians between which the coarse shift is found: the size of particles
+BLURS_UM = (1.0, 0.5, 0.25)  # of the fit, from coarse to fine
+SPACING_UM = 0.4  # of the points of the fit: the blur leaves nothing finer
+RIM_UM = 0.6  # around a particle that the fit compares
+BLOCK_UM = 4.0  # noise and misfit of two blocks are independent
+TOLERANCE_UM = 1e-3
+MAX_ITERATIONS = 20  # at each blur
+SYSTEMATIC_UM = 0.03  # uncertainty of both geometries, added in quadrature
+LARGEST_DISAGREEMENT = 3.0  # of the halves, in units of the stated uncertainty
+COARSE_AGREEMENT_UM = 0.6  # of the fit with the coarse shift, which has no rotation
 
-    shift_range_um: float = 1.5
-    height_range_um: float = 4.0
-    rotation_range_deg: float = 2.0
-    scale_range: float = 0.02
-    coarse_um: tuple[float, float] = (0.5, 2.0)  # Gaussians between which the shift is looked for
-    blurs_um: tuple[float, ...] = (1.0, 0.5, 0.25)
-    spacing_um: float = 0.4  # of the points of the fit: the blur leaves nothing finer
-    rim_um: float = 0.6  # around a particle that the fit looks at
-    block_um: float = 4.0  # noise and misfit of one block have nothing to do with those of the next
-    settled_um: float = 1e-3
-    iterations: int = 20  # at each blur
-    least_correlation: float = 0.75
-    systematic_um: float = 0.03  # of both geometries, added in quadrature
-    largest_disagreement: float = 3.0  # of the halves, in units of the stated uncertainty
-    coarse_agreement_um: float = 0.6  # of the fit with the shift that correlation had found
+
+class VolumeFitSettings(Section):
+    """Section ``[volumes]``: ranges within which a second volume may lie, and when to refuse."""
+
+    shift_range_um: Length = 1.5
+    height_range_um: Length = 4.0
+    rotation_range_deg: Positive = 2.0
+    scale_range: Positive = 0.02
+    least_correlation: Share = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +150,13 @@ def register_volume(
         )
     matrix = np.eye(3, 4)
     matrix[:, 3] = _coarse_shift(first, image, voxel_um, settings)
-    start, inner = matrix.copy(), _places(first, settings)
-    for blur_um in settings.blurs_um:
-        points, pyramid = _points(first, inner, blur_um, settings), _Image(image, voxel_um, blur_um)
-        matrix, normal = _fit(matrix, points, pyramid, settings)
+    start, inner = matrix.copy(), _places(first)
+    for blur_um in BLURS_UM:
+        points, pyramid = _points(first, inner, blur_um), _Image(image, voxel_um, blur_um)
+        matrix, normal = _fit(matrix, points, pyramid)
     corners = points.place_um[:: max(1, len(points.value) // 2000)]
-    sigma_um = float(np.hypot(_rms(normal.covariance(), corners), settings.systematic_um))
-    halves = [_fit(matrix, points.only(_board(points) == colour), pyramid, settings)[0] for colour in (0, 1)]
+    sigma_um = float(np.hypot(_rms(normal.covariance(), corners), SYSTEMATIC_UM))
+    halves = [_fit(matrix, points.only(_board(points) == colour), pyramid)[0] for colour in (0, 1)]
     # two halves of twice the variance each differ by twice the whole's error
     residual_um = 0.5 * _apart(halves[0], halves[1], corners)
     modelled = normal.value - normal.residual
@@ -181,7 +183,7 @@ def seen_by_both(
 
 def _coarse_shift(first: Segmentation, image: Volume, voxel_um: float, settings: VolumeFitSettings) -> Array:
     """(x, y, z) in um by which the second lies further along than the first: the peak of their cross-correlation."""
-    fine, wide = settings.coarse_um
+    fine, wide = COARSE_UM
     reach = np.ceil(np.array([settings.height_range_um, settings.shift_range_um, settings.shift_range_um]) / voxel_um)
     shape = np.maximum(first.active.shape, image.shape) + reach.astype(int)
 
@@ -194,19 +196,19 @@ def _coarse_shift(first: Segmentation, image: Volume, voxel_um: float, settings:
     return np.asarray(shift, float)[::-1] * voxel_um
 
 
-def _places(first: Segmentation, settings: VolumeFitSettings) -> NDArray[np.bool_]:
+def _places(first: Segmentation) -> NDArray[np.bool_]:
     """Voxels that are compared: a lattice inside the pillar."""
-    step = max(1, round(settings.spacing_um / first.voxel_um))
+    step = max(1, round(SPACING_UM / first.voxel_um))
     lattice = np.zeros(first.active.shape, bool)
     lattice[step // 2 :: step, step // 2 :: step, step // 2 :: step] = True
-    return lattice & inside_pillar(first.active.shape, first.voxel_um, first.pillar, settings.rim_um)
+    return lattice & inside_pillar(first.active.shape, first.voxel_um, first.pillar, RIM_UM)
 
 
-def _points(first: Segmentation, chosen: NDArray[np.bool_], blur_um: float, settings: VolumeFitSettings) -> _Points:
+def _points(first: Segmentation, chosen: NDArray[np.bool_], blur_um: float) -> _Points:
     value = ndimage.gaussian_filter(first.normalised, blur_um / first.voxel_um)[chosen]
-    particle = expand_labels(first.particles, distance=settings.rim_um / first.voxel_um)[chosen]
+    particle = expand_labels(first.particles, distance=RIM_UM / first.voxel_um)[chosen]
     place = voxel_to_um(np.argwhere(chosen).astype(float), chosen.shape, first.voxel_um)
-    cell = np.floor(place / settings.block_um).astype(np.int64)
+    cell = np.floor(place / BLOCK_UM).astype(np.int64)
     cell -= cell.min(axis=0)
     wide = cell.max(axis=0) + 1
     block = np.asarray(np.ravel_multi_index(tuple(cell.T), tuple(wide)), np.int64)
@@ -236,15 +238,15 @@ class _Image:
         return value.astype(float), np.column_stack(slopes).astype(float), inside
 
 
-def _fit(matrix: Array, points: _Points, image: _Image, settings: VolumeFitSettings) -> tuple[Array, _Normal]:
+def _fit(matrix: Array, points: _Points, image: _Image) -> tuple[Array, _Normal]:
     """Gauss-Newton steps until they move nothing any more."""
     some = points.place_um[:: max(1, len(points.value) // 500)]
-    for _ in range(settings.iterations):
+    for _ in range(MAX_ITERATIONS):
         normal = _normal(matrix, points, image)
         moved = _stepped(matrix, normal.step())
         far = _apart(matrix, moved, some)
         matrix = moved
-        if far < settings.settled_um:
+        if far < TOLERANCE_UM:
             break
     return matrix, _normal(matrix, points, image)
 
@@ -317,13 +319,13 @@ def _refuse(fit: VolumeFit, settings: VolumeFitSettings) -> None:
                 f"volumes: the second would have to be {how} by {found:.3g} {unit}, beyond the search range of "
                 f"{most:g} {unit}; was the specimen moved between the runs?"
             )
-    if fit.residual_nm > settings.largest_disagreement * fit.sigma_nm:
+    if fit.residual_nm > LARGEST_DISAGREEMENT * fit.sigma_nm:
         raise ValueError(
             f"volumes: two halves of the specimen place the second volume {2 * fit.residual_nm:.0f} nm apart, and "
             f"{fit.sigma_nm:.0f} nm are the stated uncertainty; look at both reconstructions"
         )
-    if fit.coarse_um > settings.coarse_agreement_um:
+    if fit.coarse_um > COARSE_AGREEMENT_UM:
         raise ValueError(
             f"volumes: correlation and least squares place the second volume {fit.coarse_um:.2f} um apart, needs "
-            f"{settings.coarse_agreement_um:g} um; look at both reconstructions"
+            f"{COARSE_AGREEMENT_UM:g} um; look at both reconstructions"
         )

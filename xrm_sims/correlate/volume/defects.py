@@ -21,8 +21,18 @@ from skimage import feature, filters
 from skimage.segmentation import watershed
 
 from xrm_sims.correlate.volume.segment import Segmentation, Volume, merge_shallow, segment, um_to_voxel, voxel_to_um
+from xrm_sims.settings.section import Length, Positive, Section, Share
 
 LEVEL = 0.05  # steps in which basins are closed off, as shares of the active material's attenuation
+SMOOTH_UM = 0.14  # Gaussian sigma before neighbours are separated: less than the blur, enough against noise
+LEAST_SHARE = 0.4  # of the contrast needed: shallower voxels belong to no defect
+RIM_SHARE = 0.3  # a defect reaches out to this share of its own deepest deficit
+SPLIT_SHARE = 0.8  # neighbours are two below this share of the lesser; chosen on 422 pores of six of the seeds 11 to 17
+CRACK_WIDTH = 0.3  # middle over longest extent of a crack; a narrower one is a string of pores
+WITHIN_PARTICLE = 1.0  # largest mean radius, in units of the particle's own ellipsoid
+SHELL_UM = 0.2  # width of the rim; the shell that encloses a defect lies two to three times as far out
+BORDER_UM = 0.5  # closer to the volume's faces a defect may be cut off
+COMPARISON_AREA_UM2 = 4.0  # of a particle that can be compared, in the same plane
 
 
 @dataclass(frozen=True)
@@ -72,28 +82,18 @@ class Defect:
         return cls(**told)
 
 
-@dataclass(frozen=True)
-class DefectSettings:
-    """What counts as a defect; contrasts are shares of the active material's attenuation."""
+class DefectSettings(Section):
+    """Section ``[defects]``: what counts as a defect; contrasts are shares of the active material's attenuation."""
 
-    least_contrast: float = 0.1
-    noise_factor: float = 2.0  # the deepest deficit stands this many times above the noise
-    smooth_um: float = 0.14  # before neighbours are told apart
-    least_share: float = 0.4  # of the contrast asked for: what is shallower belongs to no defect
-    rim_share: float = 0.3  # a defect reaches out to this share of its own deepest deficit
-    split_share: float = 0.8  # neighbours are two when the pass between them is below this share of the lesser
-    most_um3: float = 15.0  # larger voids are none inside a particle
-    slit_um: float = 0.8  # voids open to the particle's surface count when narrower than this
-    psf_sigma_um: float = 0.2  # blur taken off the second moments
-    crack_length_um: float = 1.0
-    crack_flatness: float = 0.55  # shortest over middle extent below this: a crack
-    crack_width: float = 0.3  # middle over longest extent above this: else a string of pores
-    within_particle: float = 1.0  # mean radius in units of the particle's own ellipsoid
-    least_enclosure: float = 0.75
-    shell_um: float = 0.2  # the rim is that wide; what encloses it is looked for two to three times as far out
-    border_um: float = 0.5  # nothing is believed this close to the volume's faces
-    comparison_um: float = 7.0  # another particle this near, in the same plane, can be compared
-    comparison_area_um2: float = 4.0  # of which so much is to be seen
+    least_contrast: Share = 0.1
+    noise_factor: Positive = 2.0  # deepest deficit over the noise
+    largest_void_um3: Positive = 15.0  # a larger void does not lie inside a particle
+    slit_um: Length = 0.8  # largest width of a void that is open to the particle's surface
+    psf_sigma_um: Length = 0.2  # blur that is subtracted from the second moments
+    crack_length_um: Length = 1.0  # least length of a crack
+    crack_flatness: Share = 0.55  # largest ratio of a crack's shortest to its middle extent
+    least_enclosure: Share = 0.75  # share of the surrounding shell that is the parent particle
+    comparison_um: Length = 7.0  # largest distance to another particle that the same map can show
 
 
 def find_defects(
@@ -114,7 +114,7 @@ def find_defects(
     particles = seg.particles[box]
     response = _response(deficit, particles, voxel_um, settings)
     high = max(settings.least_contrast, settings.noise_factor * seg.noise)
-    labels = _grow(response, high, seg.voxel_um, settings)
+    labels = _grow(response, high, seg.voxel_um)
     shapes = _ellipsoids(particles)
     found = []
     for n, where in enumerate(ndimage.find_objects(labels), start=1):
@@ -137,7 +137,7 @@ def _beside_another(defect: Defect, many: Counter[int], seg: Segmentation, setti
     near = np.hypot(rows - y, columns - x) * seg.voxel_um <= settings.comparison_um
     areas_um2 = np.bincount(plane[near], minlength=defect.particle + 1) * seg.voxel_um**2
     areas_um2[[0, defect.particle]] = 0.0
-    wide = np.flatnonzero(areas_um2 >= settings.comparison_area_um2)
+    wide = np.flatnonzero(areas_um2 >= COMPARISON_AREA_UM2)
     if not wide.size:
         return defect
     best = max(wide.tolist(), key=lambda label: (-many[label], areas_um2[label]))
@@ -155,7 +155,7 @@ def _response(
     deficit: Volume, particles: NDArray[np.int32], voxel_um: float, settings: DefectSettings
 ) -> NDArray[np.float32]:
     """How much darker than what closes it in a voxel of a particle is: closed basins, slits narrower than a box."""
-    basin = np.maximum(deficit - passes(deficit, round(settings.most_um3 / voxel_um**3)), 0.0)
+    basin = np.maximum(deficit - passes(deficit, round(settings.largest_void_um3 / voxel_um**3)), 0.0)
     slit = deficit - ndimage.grey_opening(deficit, size=(max(2, round(settings.slit_um / voxel_um)),) * 3)
     return np.where(particles > 0, np.maximum(basin, slit), 0.0).astype(np.float32)
 
@@ -175,18 +175,18 @@ def passes(deficit: Volume, most_voxels: int) -> Volume:
     return lowest
 
 
-def _grow(response: NDArray[np.float32], high: float, voxel_um: float, settings: DefectSettings) -> NDArray[np.int32]:
-    """Voxels above ``least_share`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
-    mask = filters.apply_hysteresis_threshold(response, settings.least_share * high, high)
-    smooth = ndimage.gaussian_filter(response, settings.smooth_um / voxel_um)
+def _grow(response: NDArray[np.float32], high: float, voxel_um: float) -> NDArray[np.int32]:
+    """Voxels above ``LEAST_SHARE`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
+    mask = filters.apply_hysteresis_threshold(response, LEAST_SHARE * high, high)
+    smooth = ndimage.gaussian_filter(response, SMOOTH_UM / voxel_um)
     peaks = feature.peak_local_max(np.where(mask, smooth, 0.0), min_distance=1, exclude_border=False)
     markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     basins = watershed(-smooth, markers, mask=mask)
     # on a logarithmic scale a step is a share
-    labels = merge_shallow(basins, np.log(np.maximum(smooth, 1e-3)), peaks, -np.log(settings.split_share))
+    labels = merge_shallow(basins, np.log(np.maximum(smooth, 1e-3)), peaks, -np.log(SPLIT_SHARE))
     deepest = ndimage.maximum(smooth, labels, np.arange(labels.max() + 1))
-    labels[smooth < settings.rim_share * np.asarray(deepest)[labels]] = 0
+    labels[smooth < RIM_SHARE * np.asarray(deepest)[labels]] = 0
     return labels
 
 
@@ -216,7 +216,7 @@ def _measure(
     settings: DefectSettings,
 ) -> Defect | None:
     """The defect's numbers, or None when it is not inside a particle or too close to a face of the volume."""
-    reach = max(1, round(settings.shell_um / seg.voxel_um))
+    reach = max(1, round(SHELL_UM / seg.voxel_um))
     wide = tuple(slice(max(0, s.start - 3 * reach), s.stop + 3 * reach) for s in where)
     own = labels[wide] == n
     parts = particles[wide]
@@ -239,9 +239,9 @@ def _measure(
     whole = np.array(seg.normalised.shape)
     margin = min((centre + origin).min(), (whole - 1 - centre - origin).min()) * seg.voxel_um
     if (
-        np.average(radial, weights=weight) > settings.within_particle
+        np.average(radial, weights=weight) > WITHIN_PARTICLE
         or enclosure < settings.least_enclosure
-        or margin < settings.border_um
+        or margin < BORDER_UM
     ):
         return None
     covariance = np.cov((points - centre).T, aweights=weight, bias=True) * seg.voxel_um**2
@@ -253,7 +253,7 @@ def _measure(
     level = float(np.median(deficit[wide][shell & solid])) if (shell & solid).any() else 0.0
     volume = max(float((spilt - level).sum()), float(weight.max())) * seg.voxel_um**3
     x, y, z = voxel_to_um(centre + origin, seg.normalised.shape, seg.voxel_um)
-    flat = extents[2] < settings.crack_flatness * extents[1] and extents[1] > settings.crack_width * extents[0]
+    flat = extents[2] < settings.crack_flatness * extents[1] and extents[1] > CRACK_WIDTH * extents[0]
     crack = extents[0] > settings.crack_length_um and flat
     contrast = float(deficit[wide][own].max())
     pillar = seg.pillar

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, model_validator
 
 from xrm_sims.correlate.volume.defects import Defect
+from xrm_sims.settings.section import Section, read_toml, validated
 
 
-class DefectRule(BaseModel):
-    """Which defect is worth milling to. Those outside a range are out; the rest are ranked by a weighted sum.
+class DefectRule(Section):
+    """Section ``[rois]``: which defect is worth milling to.
+
+    Defects outside a range are held back; the others are ranked by a weighted sum. The limits of the ranges were chosen
+    on seeds 11 to 24 of the twin.
 
     Each term is between 0 and 1: the diameter over ``good_diameter_um``, the closeness to the surface within the depth
     range (less to mill), the distance to the pillar's side over ``good_edge_um``, the confidence, and how intact the
@@ -24,7 +27,7 @@ class DefectRule(BaseModel):
     near enough).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     kinds: tuple[Literal["pore", "crack"], ...] = ("pore", "crack")
     depth_um: tuple[float, float] = (1.0, 6.0)
@@ -79,27 +82,8 @@ class DefectRule(BaseModel):
 
 
 def load_rule(path: Path) -> DefectRule:
-    """A rule from a TOML file; what it leaves out keeps its default. ValueError naming the file and the key."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"rule {path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"rule {path}: not valid TOML: {error}") from error
-    try:
-        return read_rule(table)
-    except ValueError as error:
-        raise ValueError(f"rule {path}: {error}") from error
-
-
-def read_rule(table: Mapping[str, Any]) -> DefectRule:
-    """A rule from a table of what differs from the default. ValueError, beginning with the key that is wrong."""
-    try:
-        return DefectRule.model_validate(dict(table))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"][:1])
-        raise ValueError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
+    """Return the rule of a TOML file; missing keys keep their defaults. Raises ValueError naming file and key."""
+    return validated(DefectRule, read_toml(path, "rule"), f"rule {path}")
 
 
 # centre in the specimen frame; the normal's tilt from z, and its azimuth from x to y

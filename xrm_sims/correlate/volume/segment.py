@@ -14,23 +14,27 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from skimage import feature, filters, segmentation
 
+from xrm_sims.settings.section import Length, Section
+
 Volume = NDArray[np.float32]
 
+PARTICLE_VOXEL_UM = 0.2  # separate particles in voxels of at least this size: distances need nothing finer
+CUPPING_ORDER = (
+    2  # powers of r^2 fitted to the active material's level: r^2 and r^4 follow the cupping of a round pillar
+)
+OUTLINE_BINS = 180  # directions in which the pillar's outline is measured: every 2 degrees
+LEAST_RADIUS_UM = 1.0  # of a pillar: a smaller outline is a single particle or noise
+LEAST_SEPARATION = 3.5  # class means over pooled spread; noise cut in halves gives 2.65
 
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How a volume is divided; lengths in micrometres."""
 
-    least_voxel_um: float = 0.1  # finer ones are gathered to this: the focal spot blurs by 0.22
-    particle_voxel_um: float = 0.2  # particles are told apart in voxels of at least this
-    denoise_um: float = 0.15  # Gaussian sigma before thresholding
-    cupping_order: int = 2  # powers of r^2 fitted to the active material's level
-    closing_um: float = 0.5  # slits up to twice this are bridged before particles are separated
-    particle_spacing_um: float = 2.0  # two particle centres lie further apart than this
-    neck_um: float = 0.35  # two cores become two particles when the neck is narrower by this in radius
-    outline_bins: int = 180
-    smallest_pillar_um: float = 1.0
-    least_separation: float = 3.5  # class means over pooled spread; noise cut in halves gives 2.65
+class SegmentSettings(Section):
+    """Section ``[segmentation]``: how a volume is divided into active material and particles."""
+
+    least_voxel_um: Length = 0.1  # average finer voxels to this size: the focal spot blurs by 0.22 um
+    denoise_um: Length = 0.15  # Gaussian sigma before the threshold
+    closing_um: Length = 0.5  # bridge slits up to twice this width before particles are separated
+    particle_spacing_um: Length = 2.0  # least distance between the centres of two particles
+    neck_um: Length = 0.35  # two cores are two particles when the neck is narrower by this in radius
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tupl
     return volume / level, float(fit(0.0))
 
 
-def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> PillarFit:
+def fit_pillar(normalised: Volume, voxel_um: float) -> PillarFit:
     """Cylinder around the active material of a normalised volume.
 
     The side face is FIB-cut: whatever reaches it ends on one circle, what does not lies inside. So the outline is
@@ -158,7 +162,7 @@ def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = 
     sizes = np.bincount(labels.ravel())[1:]
     body = labels == 1 + int(np.argmax(sizes))
     mid = np.array(ndimage.center_of_mass(body))
-    angles = np.linspace(0, 2 * np.pi, settings.outline_bins, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, OUTLINE_BINS, endpoint=False)
     reach = np.arange(0, min(body.shape) * 0.75, 0.25)
     rows = mid[0] + np.sin(angles)[:, None] * reach
     columns = mid[1] + np.cos(angles)[:, None] * reach
@@ -166,7 +170,7 @@ def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = 
     outer = np.array([_last_crossing(line, reach, 0.5) for line in profile])
     points = np.column_stack([mid[1] + np.cos(angles) * outer, mid[0] + np.sin(angles) * outer])
     points = points[np.isfinite(outer)]
-    if len(points) < settings.outline_bins // 2:
+    if len(points) < OUTLINE_BINS // 2:
         raise ValueError("volume: the active material has no closed outline, so there is no pillar to fit")
     kept = points
     for _ in range(8):
@@ -175,7 +179,7 @@ def fit_pillar(normalised: Volume, voxel_um: float, settings: SegmentSettings = 
         on_face = (inside < 0.75) & (inside > -2)
         kept = points[on_face] if on_face.sum() > 12 else kept
     y, x, radius = outline.v, outline.u, outline.radius
-    if radius * voxel_um < settings.smallest_pillar_um:
+    if radius * voxel_um < LEAST_RADIUS_UM:
         raise ValueError(
             f"volume: the outline found has a radius of {radius * voxel_um:.2f} um, too small for a pillar"
         )
@@ -208,7 +212,7 @@ def label_particles(
     active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings = SegmentSettings()
 ) -> NDArray[np.int32]:
     """Particles by watershed on the distance to the surface, with closed holes and slits filled first."""
-    fine, (coarse, size_um) = active, gather(active.astype(np.float32), voxel_um, settings.particle_voxel_um)
+    fine, (coarse, size_um) = active, gather(active.astype(np.float32), voxel_um, PARTICLE_VOXEL_UM)
     active, step = coarse >= 0.5, round(size_um / voxel_um)
     voxel_um = size_um
     solid = fill_defects(active, voxel_um, settings)
@@ -290,7 +294,7 @@ def segment(volume: Volume, voxel_um: float, settings: SegmentSettings = Segment
     gathered, voxel_um = gather(check_volume(volume, voxel_um), voxel_um, settings.least_voxel_um)
     flat, level, core = _flatten(gathered, voxel_um, settings)
     active = flat > filters.threshold_otsu(np.clip(flat, -0.5, 1.5))
-    pillar = fit_pillar(flat, voxel_um, settings)
+    pillar = fit_pillar(flat, voxel_um)
     active &= inside_pillar(active.shape, voxel_um, pillar)
     noise = float(1.4826 * np.median(np.abs(flat[core] - np.median(flat[core]))))
     return Segmentation(flat, active, label_particles(active, voxel_um, settings), pillar, level, noise, voxel_um)
@@ -310,12 +314,12 @@ def _flatten(raw: Volume, voxel_um: float, settings: SegmentSettings) -> tuple[V
     if np.ptp(smooth) <= 0:
         raise ValueError(f"volume: every voxel is {raw.flat[0]:.4g} 1/um, so nothing can be told apart")
     first = smooth > filters.threshold_otsu(smooth)
-    if _separation(smooth, first) < settings.least_separation:
+    if _separation(smooth, first) < LEAST_SEPARATION:
         raise ValueError("volume: no contrast between active material and void; is the reconstruction empty or failed?")
     core = ndimage.binary_erosion(first)
     if not core.any():
         core = first
-    flat, level = flatten_cupping(smooth, core, settings.cupping_order)
+    flat, level = flatten_cupping(smooth, core, CUPPING_ORDER)
     return flat, level, core
 
 
