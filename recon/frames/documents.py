@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from event_model import DocumentRouter
 from numpy.typing import NDArray
 
 from recon.frames.reports import listed, report
 from xrm_sims.data.frames import read_block
+from xrm_sims.data.run_summary import RunSummary
 from xrm_sims.geometry import Geometry, geometry_from_dict
 from xrm_sims.scan_type import ScanType
 
@@ -85,7 +85,7 @@ class TomographyScan:
         return str(self.start["uid"])
 
 
-class TomographyConsumer(DocumentRouter):
+class TomographyConsumer(RunSummary):
     """Gathers the documents of one tomography run; call it with (name, document), then ask for :meth:`scan`.
 
     After pause and resume the last event of each ``seq_num`` counts. ``finished`` turns true with the stop document.
@@ -93,53 +93,30 @@ class TomographyConsumer(DocumentRouter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start_doc: dict[str, Any] | None = None
-        self.stop_doc: dict[str, Any] | None = None
-        self._streams: dict[str, str] = {}
-        self._events: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in STREAMS}
-        self._resources: dict[str, dict[str, Any]] = {}
-        self._datums: list[dict[str, Any]] = []
         self._bad_pixels: list[int] = []
         self._counter_end = math.inf
 
     @property
     def finished(self) -> bool:
-        return self.stop_doc is not None
+        return bool(self.stop_doc)
 
     @property
     def has_projections(self) -> bool:
         """Whether a tomography has got as far as that, or has yet to be refused."""
-        start = self.start_doc or {}
-        return start.get("scan_type") != ScanType.TOMOGRAPHY or bool(self._events["primary"])
+        return self.start_doc.get("scan_type") != ScanType.TOMOGRAPHY or bool(self.events_of("primary"))
 
     def start(self, doc: Any) -> None:
-        if self.start_doc is not None and self.start_doc["uid"] != doc["uid"]:
+        if self.start_doc and self.start_doc["uid"] != doc["uid"]:
             raise ValueError(f"run {doc['uid']}: the consumer already gathers run {self.start_doc['uid']}")
-        self.start_doc = doc
-
-    def stop(self, doc: Any) -> None:
-        self.stop_doc = doc
+        super().start(doc)
 
     def descriptor(self, doc: Any) -> None:
-        self._streams[doc["uid"]] = doc.get("name", "primary")
+        super().descriptor(doc)
         for device in doc.get("configuration", {}).values():
             for key, value in device.get("data", {}).items():
                 if key.endswith("bad_pixels"):
                     self._bad_pixels = np.asarray(value, int).ravel().tolist()
             self._counter_end = min(self._counter_end, _counter_end(device.get("data", {})))
-
-    def event(self, doc: Any) -> Any:
-        stream = self._streams.get(doc["descriptor"])
-        if stream in self._events:
-            self._events[stream][int(doc["seq_num"])] = doc["data"]
-        return doc
-
-    def stream_resource(self, doc: Any) -> None:
-        if doc.get("data_key") == IMAGE_KEY:
-            self._resources[doc["uid"]] = doc
-
-    def stream_datum(self, doc: Any) -> None:
-        self._datums.append(doc)
 
     def scan(self) -> TomographyScan:
         """What the documents say, with a warning that names missing and doubled frames.
@@ -147,7 +124,7 @@ class TomographyConsumer(DocumentRouter):
         Raises ValueError when this is no tomography run, or has no flats, no projections or no geometry.
         """
         start = self.start_doc
-        if start is None:
+        if not start:
             raise ValueError("documents: no start document among them, needs a tomography run")
         uid = start["uid"]
         if start.get("scan_type") != ScanType.TOMOGRAPHY:
@@ -183,39 +160,40 @@ class TomographyConsumer(DocumentRouter):
 
     def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
         """The angles that the run was to take in the end: one that ended well with fewer views wanted no more."""
-        stop = self.stop_doc or {}
-        taken = stop.get("num_events", {}).get("primary", 0)
-        return angles_deg[:taken] if taken and stop.get("exit_status") == "success" else angles_deg
+        taken = self.stop_doc.get("num_events", {}).get("primary", 0)
+        return angles_deg[:taken] if taken and self.stop_doc.get("exit_status") == "success" else angles_deg
 
     def frames(self, stream: str) -> FrameSet:
         """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame.
 
         Warns of events without a frame and frames without an event.
         """
-        assert self.start_doc is not None
-        places: dict[int, tuple[dict[str, Any], int]] = {}
-        for datum in self._datums:
-            resource = self._resources.get(datum["stream_resource"])
-            if resource is None or self._streams.get(datum["descriptor"]) != stream:
-                continue
-            first = datum["indices"]["start"]
-            for n in range(datum["indices"]["stop"] - first):
-                places[datum["seq_nums"]["start"] + n] = (resource, first + n)
-        events = self._events[stream]
-        seq_nums = sorted(set(events) & set(places))
+        events, places = self._by_number(stream)
         for what, numbers in (("frame", set(events) - set(places)), ("event", set(places) - set(events))):
             if numbers:
                 report(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {listed(sorted(numbers))}")
+        return frame_set(events, places, sorted(set(events) & set(places)))
 
-        def column(key: str, default: float) -> NDArray[np.float64]:
-            return np.array([float(events[n].get(key, default)) for n in seq_nums])
+    def _by_number(self, stream: str) -> tuple[dict[int, dict[str, Any]], dict[int, tuple[dict[str, Any], int]]]:
+        """The data of the events and the places of the frames of a stream, by seq_num; the last of each counts."""
+        events = {int(event["seq_num"]): event["data"] for event in self.events_of(stream)}
+        return events, {number: (file, n) for number, file, n in self.frame_places(stream, IMAGE_KEY)}
 
-        return FrameSet(
-            [places[n] for n in seq_nums],
-            column("rotation_angle_deg", np.nan),
-            column("beam_current_na", np.nan),
-            column("instrument_time_s", np.nan),
-        )
+
+def frame_set(
+    events: dict[int, dict[str, Any]], places: dict[int, tuple[dict[str, Any], int]], numbers: list[int]
+) -> FrameSet:
+    """The frames with these seq_nums, in this order."""
+
+    def column(key: str) -> NDArray[np.float64]:
+        return np.array([float(events[n].get(key, np.nan)) for n in numbers])
+
+    return FrameSet(
+        [places[n] for n in numbers],
+        column("rotation_angle_deg"),
+        column("beam_current_na"),
+        column("instrument_time_s"),
+    )
 
 
 def _by_angle(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.frames.documents import STREAMS, FrameSet, TomographyConsumer
+from recon.frames.documents import FrameSet, TomographyConsumer, frame_set
 
 
 class Arrivals(TomographyConsumer):
@@ -18,8 +19,7 @@ class Arrivals(TomographyConsumer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._places: dict[str, dict[int, tuple[dict[str, Any], int]]] = {name: {} for name in STREAMS}
-        self._fresh: dict[str, set[int]] = {name: set() for name in STREAMS}
+        self._fresh: dict[str, set[int]] = defaultdict(set)
 
     @property
     def bad_pixels(self) -> list[int]:
@@ -27,34 +27,16 @@ class Arrivals(TomographyConsumer):
         return self._bad_pixels
 
     def event(self, doc: Any) -> Any:
-        stream = self._streams.get(doc["descriptor"])
-        if stream in self._fresh:
-            self._fresh[stream].add(int(doc["seq_num"]))
+        self._fresh[self.stream_of(doc)].add(int(doc["seq_num"]))
         return super().event(doc)
 
     def stream_datum(self, doc: Any) -> None:
         super().stream_datum(doc)
-        stream, resource = self._streams.get(doc["descriptor"]), self._resources.get(doc["stream_resource"])
-        if stream not in self._fresh or resource is None:
-            return
-        first = doc["indices"]["start"]
-        for n in range(doc["indices"]["stop"] - first):
-            self._places[stream][doc["seq_nums"]["start"] + n] = (resource, first + n)
-            self._fresh[stream].add(doc["seq_nums"]["start"] + n)
+        self._fresh[self.stream_of(doc)].update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
 
     def take(self, stream: str) -> tuple[NDArray[np.int64], FrameSet]:
         """(seq_nums, frames) of a stream that have become complete since the last call."""
-        events, places = self._events[stream], self._places[stream]
+        events, places = self._by_number(stream) if self._fresh[stream] else ({}, {})
         ready = sorted(n for n in self._fresh[stream] if n in events and n in places)
         self._fresh[stream].difference_update(ready)
-
-        def column(key: str) -> NDArray[np.float64]:
-            return np.array([float(events[n].get(key, np.nan)) for n in ready])
-
-        frames = FrameSet(
-            [places[n] for n in ready],
-            column("rotation_angle_deg"),
-            column("beam_current_na"),
-            column("instrument_time_s"),
-        )
-        return np.array(ready, int), frames
+        return np.array(ready, int), frame_set(events, places, ready)

@@ -181,5 +181,5 @@ def test_what_re_md_says_goes_into_every_run_and_the_live_picture_shows_its_last
     assert (second["operator"], second["sample_name"]) == ("Ada", "Kokam cathode")
     picture.finish()
     assert (tmp_path / "live.png").read_bytes().startswith(PNG)
-    assert picture._frame.where[1] == 3  # of the four flats
+    assert picture._frame.datums[-1]["indices"] == {"start": 3, "stop": 4}  # of the four flats
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["live.png"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import uuid
 
@@ -14,7 +15,9 @@ from xrm_sims.data.journal import (
     follow_journal,
     interrupted_runs,
     journal_path,
+    journal_paths,
     read_journal,
+    read_starts,
 )
 
 KEYS = {"a": {"source": "test", "dtype": "number", "shape": []}}
@@ -146,3 +149,25 @@ def test_a_follower_names_what_is_wrong(tmp_path):
     (tmp_path / "odd.jsonl").write_text("not a document\n")
     with pytest.raises(ValueError, match=r"odd\.jsonl: a line before byte 15 is not a document"):
         next(follow_journal(tmp_path / "odd.jsonl"))
+
+
+def test_the_newest_run_is_the_one_that_started_last_whatever_the_files_times(tmp_path):
+    journal, times = Journal(tmp_path), [30.0, 10.0, 20.0]
+    paths = []
+    for time in times:
+        run = compose_run(metadata={}, time=time)
+        journal("start", run.start_doc)
+        paths.append(journal_path(tmp_path, run.start_doc["uid"]))
+    expected = [paths[1], paths[2], paths[0]]
+    for touched in (paths, paths[::-1], expected):
+        for when, path in enumerate(touched):
+            os.utime(path, (when, when))
+        assert journal_paths(tmp_path) == interrupted_runs(tmp_path) == list(read_starts(tmp_path)) == expected
+
+
+def test_a_file_without_a_start_document_is_never_the_newest_run(tmp_path):
+    journal = Journal(tmp_path)
+    run, _ = begin(journal)
+    for content in (b"", b'{"name":"start","doc', b"rubbish\n"):
+        (tmp_path / f"{uuid.uuid4()}.jsonl").write_bytes(content)
+    assert journal_paths(tmp_path)[-1] == journal_path(tmp_path, run.start_doc["uid"])

@@ -7,11 +7,12 @@ One JSON-lines file ``<run uid>.jsonl`` holds ``{"name": ..., "doc": ...}`` per 
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 import os
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from xrm_sims.atomic_write import sync, write_whole
 from xrm_sims.data.frames import count_frames
+from xrm_sims.data.run_summary import RunSummary
 
 Document = tuple[str, dict[str, Any]]
 _PARENT_KEYS = ("run_start", "descriptor", "stream_resource", "resource")
@@ -116,8 +118,20 @@ def journal_path(folder: Path, run_uid: str) -> Path:
 
 
 def journal_paths(folder: str | os.PathLike[str]) -> list[Path]:
-    """Journal files, oldest first."""
-    return sorted(Path(folder).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    """Return the journal files in the order of their runs' start times; the newest run comes last.
+
+    Times of files are not used: copying or restoring a data root changes them. A file without a readable start
+    document comes first.
+    """
+    return sorted(Path(folder).glob("*.jsonl"), key=lambda path: (_start_time(path), path.stem))
+
+
+def read_starts(folder: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
+    """Return the start documents of all runs by journal file, oldest run first.
+
+    Raises ValueError as :func:`read_journal` does.
+    """
+    return {path: start for path in journal_paths(folder) if (start := read_start(path))}
 
 
 def encode(name: str, doc: Mapping[str, Any]) -> bytes:
@@ -174,7 +188,7 @@ def follow_journal(path: str | os.PathLike[str]) -> Iterator[list[Document]]:
 
 def find_journal(folder: str | os.PathLike[str], run: str) -> Path:
     """The journal of a run, named by its uid or the first characters of it. ValueError unless there is just one."""
-    found = [path for path in journal_paths(folder) if path.stem.startswith(run)]
+    found = [path for path in Path(folder).glob("*.jsonl") if path.stem.startswith(run)]
     if len(found) != 1:
         what = "more than one run begins so" if found else "no such run"
         raise ValueError(f"run {run!r}: {what} in {Path(folder).parent}; give its uid")
@@ -184,6 +198,13 @@ def find_journal(folder: str | os.PathLike[str], run: str) -> Path:
 def read_start(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The start document of a journal; empty when not even that got there."""
     return next((doc for name, doc in read_journal(path) if name == "start"), {})
+
+
+def _start_time(path: Path) -> float:
+    try:
+        return float(read_start(path).get("time", -math.inf))
+    except ValueError:
+        return -math.inf
 
 
 def interrupted_runs(folder: str | os.PathLike[str]) -> list[Path]:
@@ -199,88 +220,61 @@ def close_interrupted(
     First come the frames that are in a file and that nobody announced, where a stream consists of frames alone (a
     raster); then the instrument's ``state``, as another event of ``baseline``; then a stop document: it failed.
     """
-    run = _Told()
-    for name, doc in read_journal(path):
-        run(name, doc)
-    documents = [("stream_datum", datum) for datum in run.unannounced()]
-    documents += [("event", event) for event in run.last_state(state or {})]
-    for name, doc in documents:
+    run = RunSummary(read_journal(path))
+    added = [*_unannounced_frames(run), *_last_state(run, state or {})]
+    for name, doc in added:
         run(name, doc)
     stop = {
         "uid": str(uuid.uuid4()),
         "time": time.time(),
-        "run_start": run.start["uid"],
+        "run_start": run.start_doc["uid"],
         "exit_status": "fail",
         "reason": reason,
-        "num_events": dict(run.seen),
+        "num_events": dict(run.counts),
     }
     with open(path, "rb+") as file:
         file.truncate(_whole_lines(file))
         file.seek(0, os.SEEK_END)
-        file.write(b"".join(encode(name, doc) for name, doc in [*documents, ("stop", stop)]))
+        file.write(b"".join(encode(name, doc) for name, doc in [*added, ("stop", stop)]))
         file.flush()
         os.fsync(file.fileno())
 
 
-class _Told:
-    """What the documents of an interrupted run have said so far."""
+def _unannounced_frames(run: RunSummary) -> Iterator[Document]:
+    """Yield stream datums of whole frames at the end of a file, for streams that have no other data."""
+    announced = {datum["stream_resource"]: datum["indices"]["stop"] for datum in run.datums}
+    for resource, descriptor in itertools.product(run.resources.values(), run.descriptors.values()):
+        known = announced.get(resource["uid"], 0)
+        if list(descriptor["data_keys"]) == [resource["data_key"]] and (there := count_frames(resource)) > known:
+            yield (
+                "stream_datum",
+                {
+                    "uid": f"{resource['uid']}/{known}-{there}",
+                    "stream_resource": resource["uid"],
+                    "descriptor": descriptor["uid"],
+                    "indices": {"start": known, "stop": there},
+                    "seq_nums": {"start": known + 1, "stop": there + 1},
+                },
+            )
 
-    def __init__(self) -> None:
-        self.start: dict[str, Any] = {}
-        self.seen: Counter[str] = Counter()
-        self._descriptors: dict[str, dict[str, Any]] = {}
-        self._resources: dict[str, dict[str, Any]] = {}
-        self._frames: Counter[str] = Counter()
 
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "start":
-            self.start = doc
-        elif name == "descriptor":
-            self._descriptors[doc["uid"]] = doc
-        elif name == "stream_resource":
-            self._resources[doc["uid"]] = doc
-        elif name == "event":
-            self._saw(doc["descriptor"], doc["seq_num"])
-        elif name == "stream_datum":
-            self._frames[doc["stream_resource"]] = doc["indices"]["stop"]
-            self._saw(doc["descriptor"], doc["seq_nums"]["stop"] - 1)
-
-    def _saw(self, descriptor: str, seq_num: int) -> None:
-        stream = self._descriptors[descriptor]["name"]
-        self.seen[stream] = max(self.seen[stream], seq_num)
-
-    def unannounced(self) -> Iterator[dict[str, Any]]:
-        """Stream datums of whole frames at the end of a file, in streams that have no other data."""
-        for resource in self._resources.values():
-            for descriptor in self._descriptors.values():
-                if list(descriptor["data_keys"]) == [resource["data_key"]]:
-                    known, there = self._frames[resource["uid"]], count_frames(resource)
-                    if there > known:
-                        yield {
-                            "uid": f"{resource['uid']}/{known}-{there}",
-                            "stream_resource": resource["uid"],
-                            "descriptor": descriptor["uid"],
-                            "indices": {"start": known, "stop": there},
-                            "seq_nums": {"start": known + 1, "stop": there + 1},
-                        }
-
-    def last_state(self, state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The event of ``baseline`` that ends it; none when it was there, or without a beginning."""
-        for descriptor in self._descriptors.values():
-            if (
-                descriptor["name"] == "baseline"
-                and self.seen["baseline"] == 1
-                and set(state) >= set(descriptor["data_keys"])
-            ):
-                yield {
+def _last_state(run: RunSummary, state: Mapping[str, Any]) -> Iterator[Document]:
+    """Yield the second event of ``baseline``, unless the run has it or lacks the first."""
+    for descriptor in run.descriptors.values():
+        keys = list(descriptor["data_keys"])
+        if descriptor["name"] == "baseline" and run.counts["baseline"] == 1 and set(state) >= set(keys):
+            yield (
+                "event",
+                {
                     "uid": str(uuid.uuid4()),
                     "time": time.time(),
                     "descriptor": descriptor["uid"],
                     "seq_num": 2,
-                    "data": {key: state[key]["value"] for key in descriptor["data_keys"]},
-                    "timestamps": {key: state[key]["timestamp"] for key in descriptor["data_keys"]},
+                    "data": {key: state[key]["value"] for key in keys},
+                    "timestamps": {key: state[key]["timestamp"] for key in keys},
                     "filled": {},
-                }
+                },
+            )
 
 
 def _append(file: io.FileIO, line: bytes, sync: bool) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xrm_sims.data.frames import count_frames
-from xrm_sims.data.journal import find_journal, journal_paths, read_journal, read_start
+from xrm_sims.data.journal import find_journal, read_journal, read_start, read_starts
+from xrm_sims.data.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,10 @@ def find_parts(folder: Path, run: str) -> list[Part]:
     """
     start = read_start(find_journal(folder, run))
     first = start.get("resumes_uid", start["uid"])
-    starts = [(path, read_start(path)) for path in journal_paths(folder)]
-    runs = sorted(((path, start) for path, start in starts if start), key=lambda run: run[1]["time"])
+    starts = read_starts(folder)
     return [
-        _ended_as_found(read_part(path), [later for later, _ in runs[n + 1 :]])
-        for n, (path, start) in enumerate(runs)
+        _ended_as_found(read_part(path), list(starts)[n + 1 :])
+        for n, (path, start) in enumerate(starts.items())
         if first in (start["uid"], start.get("resumes_uid"))
     ]
 
@@ -62,31 +62,18 @@ def _ended_as_found(part: Part, later: list[Path]) -> Part:
 
 
 def read_part(path: Path) -> Part:
-    """What a journal tells of its run."""
-    start: dict[str, Any] = {}
-    streams: dict[str, dict[str, Any]] = {}
-    resources: dict[str, int] = {}
-    events: set[int] = set()
-    frames: set[int] = set()
-    baseline: list[dict[str, Any]] = []
-    ended = with_events = False
-    for name, doc in read_journal(path):
-        if name == "start":
-            start = doc
-        elif name == "descriptor":
-            streams[doc["uid"]] = doc
-            with_events |= doc["name"] == "primary" and not all("external" in key for key in doc["data_keys"].values())
-        elif name == "stream_resource":
-            resources[doc["uid"]] = count_frames(doc)
-        elif name == "event" and streams[doc["descriptor"]]["name"] == "baseline":
-            baseline.append(doc["data"])
-        elif name == "event" and streams[doc["descriptor"]]["name"] == "primary":
-            events.add(doc["seq_num"])
-        elif name == "stream_datum" and streams[doc["descriptor"]]["name"] == "primary":
-            readable = min(doc["indices"]["stop"], resources[doc["stream_resource"]]) - doc["indices"]["start"]
-            frames.update(range(doc["seq_nums"]["start"], doc["seq_nums"]["start"] + readable))
-        elif name == "stop":
-            ended = True
-    taken = events & frames if with_events and resources else frames | events
-    after = baseline[-1] if len(baseline) > 1 else {}
-    return Part(start, tuple(sorted(taken)), baseline[0] if baseline else {}, after, ended)
+    """Read one run from its journal."""
+    return part_of(RunSummary(read_journal(path)))
+
+
+def part_of(run: RunSummary) -> Part:
+    """Return the part that these documents describe."""
+    files = {uid: count_frames(resource) for uid, resource in run.resources.items()}
+    frames = {number for number, resource, n in run.frame_places("primary") if n < files[resource["uid"]]}
+    events = {event["seq_num"] for event in run.events_of("primary")}
+    keys = [key for doc in run.descriptors.values() if doc["name"] == "primary" for key in doc["data_keys"].values()]
+    with_events = not all("external" in key for key in keys)
+    taken = events & frames if with_events and files else frames | events
+    baseline = [event["data"] for event in run.events_of("baseline")]
+    before, after = baseline[0] if baseline else {}, baseline[-1] if len(baseline) > 1 else {}
+    return Part(run.start_doc, tuple(sorted(taken)), before, after, bool(run.stop_doc))

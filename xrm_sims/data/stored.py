@@ -55,22 +55,14 @@ def stored_frames(uid: str, key: str, data: Any = None, stream: str = "primary")
 
     Raises ValueError for an unknown uid and a run without this key.
     """
-    start: dict[str, Any] = {}
-    streams: dict[str, str] = {}
-    resources: dict[str, dict[str, Any]] = {}
-    places: list[Place] = []
-    for name, doc in documents(uid, data):
-        if name == "start":
-            start = dict(doc)
-        elif name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "stream_resource" and doc["data_key"] == key:
-            resources[doc["uid"]] = doc
-        elif name == "stream_datum" and doc["stream_resource"] in resources and streams[doc["descriptor"]] == stream:
-            places.append((resources[doc["stream_resource"]], doc["indices"]["start"], doc["indices"]["stop"]))
+    from xrm_sims.data.run_summary import RunSummary  # event_model costs the command line 0.3 s
+
+    run = RunSummary(documents(uid, data))
+    places = [(file, datum["indices"]["start"], datum["indices"]["stop"]) for datum, file in run.datums_of(stream, key)]
     if not places:
-        raise ValueError(f"run {uid} ({start.get('scan_type', 'no scan type')}) has no {key} in its stream {stream!r}")
-    return StoredFrames(places), start
+        kind = run.start_doc.get("scan_type", "no scan type")
+        raise ValueError(f"run {uid} ({kind}) has no {key} in its stream {stream!r}")
+    return StoredFrames(places), dict(run.start_doc)
 
 
 def stored_raster(uid: str, data: Any = None) -> tuple[StoredFrames, dict[str, Any]]:

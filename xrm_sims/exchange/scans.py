@@ -63,7 +63,7 @@ def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan
             consumer(name, doc)
             if name == "descriptor" and doc["name"] == "primary":
                 configuration = doc["configuration"]
-        start = dict(consumer.start_doc or {})
+        start = dict(consumer.start_doc)
         if start.get("scan_type") != ScanType.TOMOGRAPHY or "geometry" not in start:
             raise ValueError(
                 f"run {start.get('uid', uid)}: is a {start.get('scan_type', 'run of unknown type')}, this format "

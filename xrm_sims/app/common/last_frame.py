@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.correlate.figures.drawing import as_png, image_in, new_figure, scale_bar
 from xrm_sims.data.frames import read_block
+from xrm_sims.data.run_summary import Document, RunSummary
 
-Document = tuple[str, Mapping[str, Any]]
 SCREEN = (0.005, 0.995)  # quantiles of an image that are drawn black and white
 
 
@@ -29,49 +29,31 @@ class Glance:
     fov_um: float | None = None
 
 
-class LastFrame:
-    """A callback ``(name, doc)`` that remembers where the newest frame of a run lies, or the newest of one stream
-    ``only``; nothing is read before :meth:`look`."""
+class LastFrame(RunSummary):
+    """A callback ``(name, doc)`` for the documents of one run; :meth:`look` reads the newest frame, or the newest frame
+    of the stream ``only``."""
 
     def __init__(self, documents: Iterable[Document] = (), only: str | None = None) -> None:
+        super().__init__(documents, keep_events=False)
         self._only = only
-        self._begin({})
-        for name, doc in documents:
-            self(name, doc)
-
-    def _begin(self, start: Mapping[str, Any]) -> None:
-        self.start = start
-        self.where: tuple[str, int] | None = None
-        self._stream = ""
-        self._streams: dict[str, str] = {}
-        self._resources: dict[str, Mapping[str, Any]] = {}
-
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "start":
-            self._begin(doc)
-        elif name == "descriptor":
-            self._streams[doc["uid"]] = doc["name"]
-        elif name == "stream_resource":
-            self._resources[doc["uid"]] = doc
-        elif name == "stream_datum" and self._only in (None, self._streams.get(doc["descriptor"])):
-            self.where = doc["stream_resource"], doc["indices"]["stop"] - 1
-            self._stream = self._streams.get(doc["descriptor"], "")
 
     def look(self) -> Glance | None:
         """The frame, read from its file; None for a run that has none. ValueError when the file cannot be read."""
-        if self.where is None:
+        datum = next((one for one in reversed(self.datums) if self._only in (None, self.stream_of(one))), None)
+        if datum is None:
             return None
-        resource = self._resources[self.where[0]]
-        frame = read_block(resource, self.where[1], self.where[1] + 1)[0]
+        resource, index, start = self.resources[datum["stream_resource"]], datum["indices"]["stop"] - 1, self.start_doc
+        frame = read_block(resource, index, index + 1)[0]
         images = (
             {resource["data_key"]: frame} if frame.ndim == 2 else dict(zip(self._labels(frame), frame, strict=True))
         )
-        stream = "" if self._stream == "primary" else f"{self._stream} "
-        title = f"{self.start.get('scan_type', 'run')} {self.start['uid'][:8]}: {stream}frame {self.where[1] + 1}"
-        return Glance(self.start["uid"], images, title, self.start.get("fov_um"))
+        stream = "" if (name := self.stream_of(datum)) == "primary" else f"{name} "
+        title = f"{start.get('scan_type', 'run')} {start['uid'][:8]}: {stream}frame {index + 1}"
+        return Glance(start["uid"], images, title, start.get("fov_um"))
 
     def _labels(self, frame: NDArray[Any]) -> list[str]:
-        named = labels_of(self.start) if "channels" in self.start else self.start.get("elements", [])
+        start = self.start_doc
+        named = labels_of(start) if "channels" in start else start.get("elements", [])
         return list(named) if len(named) == len(frame) else [f"image {number}" for number in range(len(frame))]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
 from plans.preflight import duration
+from xrm_sims.data.run_summary import Document, RunSummary
 from xrm_sims.scan_type import ScanType
 
 _UNITS: dict[str, str] = {
@@ -37,45 +38,28 @@ def _bar(total: int, label: str, unit: str) -> tqdm:
     )
 
 
-class Tally:
-    """How far a run is, from its documents as they come: what was taken, and how long the rest will take at the pace
-    so far, on the wall and on the instrument's own clock."""
+class Tally(RunSummary):
+    """Counts what a run has taken, and estimates how long the rest takes at the pace so far, on the wall and on the
+    instrument's own clock."""
 
-    def __init__(self, documents: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> None:
-        self.start: Mapping[str, Any] = {}
-        self.stop: Mapping[str, Any] | None = None
-        self.taken = 0
-        self._streams: dict[str, str] = {}
+    def __init__(self, documents: Iterable[Document] = ()) -> None:
         self._marks: list[tuple[int, float, float]] = []  # taken, wall and instrument seconds: the first and the last
-        for name, doc in documents:
-            self(name, doc)
+        super().__init__(documents, keep_events=False)
 
-    def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "start":
-            self.start = doc
-        elif name == "descriptor":
-            self._streams[doc["uid"]] = doc["name"]
-        elif name == "stop":
-            self.stop = doc
-        elif name in ("event", "event_page", "stream_datum"):
-            self._count(name, doc)
-
-    def _count(self, name: str, doc: Mapping[str, Any]) -> None:
-        stream = self._streams.get(doc["descriptor"])
-        if stream == "primary":
-            # a point taken again after a pause carries the number it had
-            numbers = doc["seq_nums"]["stop"] - 1 if name == "stream_datum" else doc["seq_num"]
-            self.taken = max(self.taken, numbers if isinstance(numbers, int) else max(numbers))
-        if name == "event" and stream in ("primary", "dose") and "instrument_time_s" in doc["data"]:
+    def event(self, doc: Any) -> Any:
+        super().event(doc)
+        if self.stream_of(doc) in ("primary", "dose") and "instrument_time_s" in doc["data"]:
             self._marks[1:] = [(self.taken, doc["time"], doc["data"]["instrument_time_s"])]
+        return doc
 
     @property
-    def kind(self) -> str:
-        return str(self.start.get("scan_type", self.start.get("plan_name", "run")))
+    def taken(self) -> int:
+        """Number of the last point; a point taken again after a pause carries the number it had."""
+        return self.counts["primary"]
 
     @property
     def total(self) -> int:
-        return int(self.start.get("num_points") or 1)
+        return int(self.start_doc.get("num_points") or 1)
 
     @property
     def unit(self) -> str:
@@ -84,7 +68,7 @@ class Tally:
     @property
     def left_s(self) -> tuple[float, float] | None:
         """Seconds left on the wall and on the instrument's clock; None before there are two points to go by."""
-        if len(self._marks) < 2 or self.stop is not None:
+        if len(self._marks) < 2 or self.stop_doc:
             return None
         (first, wall, own), (last, wall_now, own_now) = self._marks
         if last <= first:

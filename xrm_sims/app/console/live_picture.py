@@ -30,9 +30,11 @@ class LivePicture:
         self._drawing: threading.Thread | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        self._frame(name, doc)
+        if name == "start":
+            self._frame = LastFrame()
+        self._frame(name, doc)  # type: ignore[arg-type]
         due = name == "stream_datum" and self._clock() - self._drawn_at >= self.every_s
-        if due or (name == "stop" and self._frame.where):
+        if due or (name == "stop" and self._frame.datums):
             self._drawn_at = self._clock()
             self._wanted.set()
             if self._drawing is None or not self._drawing.is_alive():

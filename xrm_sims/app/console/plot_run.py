@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from matplotlib import pyplot
 from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.figure import Figure
 
-from xrm_sims.app.common.last_frame import Document, LastFrame, figure_of
+from xrm_sims.app.common.last_frame import LastFrame, figure_of
 from xrm_sims.correlate.figures.drawing import new_figure, save
+from xrm_sims.data.run_summary import Document, RunSummary
 from xrm_sims.scan_type import ScanType
 
 _AGAINST: dict[str, str] = {ScanType.MILLING: "instrument_time_s", ScanType.DEPOSITION: "instrument_time_s"}
@@ -21,24 +21,19 @@ _AGAINST: dict[str, str] = {ScanType.MILLING: "instrument_time_s", ScanType.DEPO
 def figure_of_run(documents: Iterable[Document]) -> Figure:
     """ValueError for a run that has neither images nor numbers."""
     kept = list(documents)
-    frame = LastFrame(kept, only="primary")
-    if (glance := frame.look()) is not None:
-        return figure_of(glance)
-    return _curves(frame.start, kept)
+    glance = LastFrame(kept, only="primary").look()
+    return _curves(RunSummary(kept)) if glance is None else figure_of(glance)
 
 
-def _curves(start: Mapping[str, Any], documents: list[Document]) -> Figure:
+def _curves(run: RunSummary) -> Figure:
     """Every number that a scan read, over the motor that it moved."""
-    streams: dict[str, str] = {}
+    start = run.start_doc
     numbers: dict[str, list[float]] = defaultdict(list)
-    for name, doc in documents:
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "event" and streams[doc["descriptor"]] == "primary":
-            numbers["seq_num"].append(doc["seq_num"])
-            for key, value in doc["data"].items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    numbers[key].append(float(value))
+    for event in run.events_of("primary"):
+        numbers["seq_num"].append(event["seq_num"])
+        for key, value in event["data"].items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                numbers[key].append(float(value))
     against = _AGAINST.get(str(start.get("scan_type")), next(iter(start.get("motors") or []), "seq_num"))
     against = against if against in numbers else "seq_num"
     curves = {key: values for key, values in numbers.items() if key not in (against, "seq_num")}

@@ -14,7 +14,7 @@ import numpy as np
 
 from xrm_sims.correlate.volume.ranking import Roi
 from xrm_sims.data import results
-from xrm_sims.data.journal import journal_paths, read_start
+from xrm_sims.data.journal import read_starts
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
 from xrm_sims.geometry import apply_affine, invert_affine
@@ -27,7 +27,7 @@ HALF_GONE_UM = 0.1  # a plane this little above the middle of an ROI has cut it 
 
 def check_not_consumed(data: Path, tomography: Sequence[Part], roi: Roi, mode_change: ModeChange) -> None:
     """ValueError when an ROI of a tomogram was milled away, or may have been, since that was taken."""
-    starts = [start for path in journal_paths(Layout.of(data).journal) if (start := read_start(path))]
+    starts = read_starts(Layout.of(data).journal).values()
     later = [start for start in starts if start["time"] > tomography[-1].start["time"]]
     placed = _placed(data, later)
     x, y, z = roi.defect.centre_um
@@ -55,8 +55,8 @@ def known_plane(data: Path, raster: Mapping[str, Any]) -> dict[str, Any]:
 
     ``raster`` is its start document. ValueError when neither it nor an image of the same plane was registered before.
     """
-    starts = [start for path in journal_paths(Layout.of(data).journal) if (start := read_start(path))]
     milled = set(raster.get("parent_uids", [])[-1:])
+    starts = read_starts(Layout.of(data).journal).values()
     images = [start for start in starts if milled & set(start.get("parent_uids", [])[-1:])]
     for run in (raster, *images):
         if (about := _registered(data, run)) is not None:

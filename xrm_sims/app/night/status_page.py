@@ -75,21 +75,21 @@ def _run(layout: Layout) -> dict[str, Any] | None:
     if not paths:
         return None
     tally = Tally(read_journal(paths[-1]))
-    if not tally.start:
+    if not tally.start_doc:
         return None
     wall_s, instrument_s = tally.left_s or (None, None)
     return {
-        "uid": tally.start["uid"],
+        "uid": tally.start_doc["uid"],
         "kind": tally.kind,
-        "sample": tally.start.get("sample_name", ""),
-        "operator": tally.start.get("operator", ""),
-        "began": tally.start["time"],
+        "sample": tally.start_doc.get("sample_name", ""),
+        "operator": tally.start_doc.get("operator", ""),
+        "began": tally.start_doc["time"],
         "taken": tally.taken,
         "total": tally.total,
         "unit": tally.unit,
         "left_s": wall_s,
         "instrument_left_s": instrument_s,
-        "exit_status": None if tally.stop is None else tally.stop["exit_status"],
+        "exit_status": tally.stop_doc.get("exit_status"),
     }
 
 

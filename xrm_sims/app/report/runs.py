@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.data.journal import find_journal, read_journal
-from xrm_sims.data.parts import read_part
+from xrm_sims.data.parts import part_of
+from xrm_sims.data.run_summary import RunSummary
 from xrm_sims.scan_type import ScanType
 
 _EXPOSED_STREAMS = ("primary", "flat", "reference")  # of a tomography, taken with the electron beam on
@@ -85,23 +86,17 @@ class Run:
 def read_run(start: Mapping[str, Any], stop: Mapping[str, Any] | None, journals: Path) -> Run:
     """Return a run of the catalogue with the readings from its journal, without them where the journal is gone."""
     try:
-        path = find_journal(journals, start["uid"])
-        part = read_part(path)
-        return Run(start, stop or {}, part.before, part.after, _target_charge_nc(start, read_journal(path)))
+        run = RunSummary(read_journal(find_journal(journals, start["uid"])))
+        part = part_of(run)
+        return Run(start, stop or {}, part.before, part.after, _target_charge_nc(run))
     except ValueError:
         return Run(start, stop or {}, {}, {})
 
 
-def _target_charge_nc(start: Mapping[str, Any], documents: Iterable[tuple[str, dict[str, Any]]]) -> float:
+def _target_charge_nc(run: RunSummary) -> float:
     """Return the electron charge on the X-ray target: the sum over frames of current times exposure."""
-    streams: dict[str, str] = {}
-    charge_nc = 0.0
-    for name, doc in documents:
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "event" and streams[doc["descriptor"]] in _EXPOSED_STREAMS:
-            charge_nc += doc["data"].get("beam_current_na", 0.0) * start.get("exposure_s", 0.0)
-    return charge_nc
+    exposure_s = run.start_doc.get("exposure_s", 0.0)
+    return sum((e["data"].get("beam_current_na", 0.0) * exposure_s for e in run.events_of(*_EXPOSED_STREAMS)), 0.0)
 
 
 def _tomography(start: Mapping[str, Any]) -> str:

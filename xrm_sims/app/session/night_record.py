@@ -15,7 +15,7 @@ from typing import Any
 from plans import Night, Sheet
 from xrm_sims.app.session.night_summary import write_summary
 from xrm_sims.atomic_write import write_whole
-from xrm_sims.data.journal import journal_paths, read_start
+from xrm_sims.data.journal import read_starts
 from xrm_sims.data.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -94,9 +94,9 @@ def fingerprint(sheet: Sheet) -> str:
 
 
 def newest(layout: Layout) -> dict[str, Any] | None:
-    """The record of the night that was kept last."""
-    paths = sorted(layout.nights.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime_ns)
-    return json.loads(paths[-1].read_text()) if paths else None
+    """Return the night record that was written last, by the time that it holds."""
+    records = [json.loads(path.read_text()) for path in layout.nights.glob(f"*/{RECORD}")]
+    return max(records, key=lambda record: record["written_s"], default=None)
 
 
 def pictures_of(record: Mapping[str, Any]) -> dict[str, list[Path]]:
@@ -108,9 +108,8 @@ def pictures_of(record: Mapping[str, Any]) -> dict[str, list[Path]]:
 def runs_of(record: Mapping[str, Any], layout: Layout) -> dict[int, list[dict[str, Any]]]:
     """Start documents of a night's runs by the number of their step, oldest first, as the journals have them: a killed
     process could not note the run that it had just begun."""
-    starts = [read_start(path) for path in journal_paths(layout.journal)]
     found: dict[int, list[dict[str, Any]]] = {}
-    for start in sorted((start for start in starts if start), key=lambda start: start["time"]):
+    for start in read_starts(layout.journal).values():
         if start.get("night_uid") == record["uid"] and "night_step" in start:
             found.setdefault(start["night_step"], []).append(start)
     return found

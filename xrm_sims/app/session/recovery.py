@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from plans.stubs import Plan, make_safe
 from xrm_sims.app.session.night_record import close_lost_night, lost_night
 from xrm_sims.data.journal import interrupted_runs, read_journal
 from xrm_sims.data.recorder import Recorder, not_taken
+from xrm_sims.data.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,12 @@ class LostRun:
 
 def lost_run(path: Path) -> LostRun:
     """From a journal file."""
-    start: dict[str, Any] = {}
-    streams: dict[str, str] = {}
-    taken: Counter[str] = Counter()
+    run = RunSummary(read_journal(path))
     last: dict[str, Any] = {}
-    for name, doc in read_journal(path):
-        if name == "start":
-            start = doc
-        elif name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name == "event":
-            taken[streams[doc["descriptor"]]] = doc["seq_num"]
-            last |= doc["data"]
-        elif name == "stream_datum":
-            stream = streams[doc["descriptor"]]
-            taken[stream] = max(taken[stream], doc["seq_nums"]["stop"] - 1)
-    kind = str(start.get("scan_type", start.get("plan_name", "run")))
-    return LostRun(start["uid"], kind, taken["primary"], int(start.get("num_points") or 0), last)
+    for event in run.events:
+        last |= event["data"]
+    start = run.start_doc
+    return LostRun(start["uid"], run.kind, run.counts["primary"], int(start.get("num_points") or 0), last)
 
 
 def beams_on(scope: Instrument) -> list[str]:

@@ -33,6 +33,7 @@ from xrm_sims.app.validation.rows import (
 )
 from xrm_sims.app.validation.truth import ACTIVE
 from xrm_sims.data import documents, read_counts
+from xrm_sims.data.run_summary import RunSummary
 from xrm_sims.geometry import rotation_z
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material, attenuation_per_um
@@ -99,15 +100,12 @@ def radiographs(lab: Laboratory) -> Radiographs:
 
 def _tables(uid: str, data: object) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Return the numbers of all events, by stream and key."""
-    streams: dict[str, str] = {}
+    run = RunSummary(documents(uid, data))
     tables: dict[str, dict[str, list[float]]] = {}
-    for name, doc in documents(uid, data):
-        if name == "descriptor":
-            streams[doc["uid"]] = doc["name"]
-        elif name in ("event", "event_page"):
-            table = tables.setdefault(streams[doc["descriptor"]], {})
-            for key, value in doc["data"].items():
-                table.setdefault(key, []).extend(np.atleast_1d(value))
+    for event in run.events:
+        table = tables.setdefault(run.stream_of(event), {})
+        for key, value in event["data"].items():
+            table.setdefault(key, []).extend(np.atleast_1d(value))
     return {stream: {key: np.array(values) for key, values in table.items()} for stream, table in tables.items()}
 
 
