@@ -42,7 +42,7 @@ class Chemistry:
     @property
     def codes(self) -> NDArray[np.uint8]:
         """(row, column), the most probable ``Phase``."""
-        return self.probabilities.argmax(axis=0).astype(np.uint8)
+        return np.asarray(self.probabilities.argmax(axis=0), dtype=np.uint8)
 
 
 def analyse(

@@ -109,7 +109,7 @@ def phase_table(phases: PhaseMap, counts: NDArray[np.float64]) -> list[PhaseRow]
 def well_inside(phases: PhaseMap, phase: Phase) -> NDArray[np.bool_]:
     """Pixels (row, column) whose surroundings are of this phase, ``GUARD_UM`` and more from all others."""
     size = 2 * round(REGION_UM / phases.pixel_um / 2) + 1
-    there = ndimage.uniform_filter(phases.probabilities[phase], size, mode="nearest") >= REGION_SHARE
+    there: NDArray[np.bool_] = ndimage.uniform_filter(phases.probabilities[phase], size, mode="nearest") >= REGION_SHARE
     if there.all():
         return there
     return np.asarray(ndimage.distance_transform_edt(there) * phases.pixel_um > GUARD_UM)

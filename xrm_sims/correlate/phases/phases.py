@@ -102,7 +102,7 @@ class PhaseMap:
     @property
     def codes(self) -> NDArray[np.uint8]:
         """(row, column), the most probable ``Phase``."""
-        return self.probabilities.argmax(axis=0).astype(np.uint8)
+        return np.asarray(self.probabilities.argmax(axis=0), dtype=np.uint8)
 
     @property
     def certainty(self) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class PhaseMap:
 
     def sure(self, phase: Phase, guard_um: float = 0.0, least: float = 0.95) -> NDArray[np.bool_]:
         """(row, column): at least so probable, and so far from all that is not."""
-        there = self.probabilities[phase] >= least
+        there: NDArray[np.bool_] = self.probabilities[phase] >= least
         if guard_um > 0 and not there.all():
             there &= ndimage.distance_transform_edt(there) * self.pixel_um > guard_um
         return there
@@ -277,7 +277,7 @@ class PhaseModel:
         """(level, row, column) log likelihood and weight of each level of aluminium on top of the spill."""
         empty, al = self._empty(), CHANNELS.index("27Al")
         gains = [self.counts[al] * (np.log(self.spill[al] + n) - self._log_spill[al]) - n for n in self._levels]
-        return empty + np.stack(gains) + np.log(self._level_weights)[:, None, None]
+        return np.asarray(empty + np.stack(gains) + np.log(self._level_weights)[:, None, None])
 
     def _shared(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log likelihood (row, column) of how the counts are shared, without the multinomial coefficient."""

@@ -180,7 +180,7 @@ def _local_ratio(first: Volume, second: Volume, active: NDArray[np.bool_], sigma
 
 def squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
     """(z, y, x) squared distance in um^2 from the pillar's axis."""
-    _, y, x = coordinates_um(segmentation.active.shape, segmentation.voxel_um)  # type: ignore[arg-type]
+    _, y, x = coordinates_um(segmentation.active.shape, segmentation.voxel_um)
     cx, cy = segmentation.pillar.centre_um
     r2 = (x[None, :] - cx) ** 2 + (y[:, None] - cy) ** 2
     return np.broadcast_to(r2.astype(np.float32), segmentation.active.shape)
@@ -314,7 +314,7 @@ def _mixture(position: Array, sigma: Array, settings: TwoTargetSettings) -> tupl
 
 def _cut(labels: NDArray[np.int32], segmentation: Segmentation) -> set[int]:
     """Particles that reach the volume's faces or the pillar's side or top."""
-    z, y, x = coordinates_um(labels.shape, segmentation.voxel_um)  # type: ignore[arg-type]
+    z, y, x = coordinates_um(labels.shape, segmentation.voxel_um)
     pillar, near_um = segmentation.pillar, 1.5 * segmentation.voxel_um
     across = np.hypot(x[None, :] - pillar.centre_um[0], y[:, None] - pillar.centre_um[1])
     side = labels[:, across > pillar.radius_um - near_um]

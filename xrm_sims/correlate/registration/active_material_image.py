@@ -56,7 +56,7 @@ def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         raise ValueError(
             f"{name}: blank, goes from {low**2:.3g} to {high**2:.3g} counts per pixel; there is nothing to register"
         )
-    return np.clip((root - low) / (high - low), -0.5, 1.5)
+    return np.asarray(np.clip((root - low) / (high - low), -0.5, 1.5))
 
 
 def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
 def chain(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
     """The 2 x 3 affine that applies ``inner`` first."""
     full = [np.vstack([np.asarray(m, float), [0.0, 0.0, 1.0]]) for m in (outer, inner)]
-    return (full[0] @ full[1])[:2]
+    return np.asarray((full[0] @ full[1])[:2])
 
 
 SURFACE_STEP_UM = 0.1  # voxels in which the surfaces of active material are kept
@@ -151,4 +151,4 @@ def active_stack(
 def surfaces(part: Volume) -> Volume:
     """A blurred volume of active material (0 to 1) with its surfaces made steep again: they are where it is one half,
     whatever the blur, and a map cuts them without any blur in depth."""
-    return np.clip(0.5 + STEEPNESS * (part - 0.5), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(0.5 + STEEPNESS * (part - 0.5), 0.0, 1.0), dtype=np.float32)

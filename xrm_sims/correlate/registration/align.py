@@ -147,7 +147,9 @@ def _edge_points(
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, 1.0), 0.0)
     distance = r[best] + np.clip(shift, -1, 1) * step
     good = (mid > 0.3 * np.median(mid)) & (mid > 0)
-    return np.column_stack([column + np.cos(angles) * distance, row + np.sin(angles) * distance])[good]
+    return np.column_stack(
+        [column + np.cos(angles[good]) * distance[good], row + np.sin(angles[good]) * distance[good]]
+    )
 
 
 def pillar_affine(outline: PillarOutline, pillar: PillarFit) -> Affine:

@@ -245,7 +245,7 @@ def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSe
     grown = ndimage.distance_transform_edt(void) <= steps
     closed = ndimage.distance_transform_edt(grown) > steps
     inner = tuple(slice(pad, -pad) for _ in range(3))
-    return ndimage.binary_fill_holes(closed[inner] | active)
+    return np.asarray(ndimage.binary_fill_holes(closed[inner] | active))
 
 
 def merge_shallow(
