@@ -61,7 +61,7 @@ class WidePix(Driver):
         with self.command():
             values, started_s = self.values, simulator.state.time_s
             middle_s = started_s + 0.5 * values["exposure_s"]
-            expected = self._expected(middle_s)
+            expected, crosstalk = self._expected(middle_s)
             self._require_room(expected)
             counts = simulator.detector.read(
                 expected,
@@ -69,7 +69,7 @@ class WidePix(Driver):
                 counter_depth_bits=values["counter_depth_bits"],
                 binning=values["binning"],
                 rng=simulator.rng("exposure"),
-                crosstalk=self._crosstalk(),
+                crosstalk=crosstalk,
             )
             self.wait(values["exposure_s"])
             return Frame(counts, started_s, simulator.state.time_s, simulator.current_na(middle_s))
@@ -83,21 +83,6 @@ class WidePix(Driver):
         detector = self._simulator.settings.detector
         return binned_shape(detector.rows, detector.columns, self.values["binning"])
 
-    @property
-    def _lit(self) -> bool:
-        simulator = self._simulator
-        return simulator.target_in_place and not simulator.state.values["beam"]["blanked"]
-
-    def _crosstalk(self) -> CrossTalk:
-        if not self._lit:
-            return CrossTalk()
-        state = self._simulator.state.values
-        return self._simulator.xray.crosstalk(
-            material=str(state["target"]["material"]),
-            voltage_kv=float(state["beam"]["voltage_kv"]),
-            threshold_kev=self.values["threshold_kev"],
-        )
-
     def _require_room(self, expected: NDArray[np.float32]) -> None:
         """Raise ValueError when the counters of the brightest pixels would overflow."""
         bits, exposure_s = self.values["counter_depth_bits"], self.values["exposure_s"]
@@ -109,25 +94,29 @@ class WidePix(Driver):
                 + (" or set counter_depth_bits to 24" if bits < 24 else "")
             )
 
-    def _expected(self, time_s: float) -> NDArray[np.float32]:
-        simulator = self._simulator
+    def _expected(self, time_s: float) -> tuple[NDArray[np.float32], CrossTalk]:
+        """Return mean counts and the exchange of counts between pixels; without X-rays none."""
+        simulator, values = self._simulator, self.values
         beam = simulator.state.values["beam"]
-        if not self._lit:
-            return np.zeros(self._shape, np.float32)
-        check_photons(simulator.settings, beam["voltage_kv"], self.values["threshold_kev"])
-        return simulator.xray.expected_counts(
+        if beam["blanked"] or not simulator.target_in_place:
+            return np.zeros(self._shape, np.float32), CrossTalk()
+        spectrum: dict[str, Any] = {
+            "material": str(simulator.state.values["target"]["material"]),
+            "voltage_kv": float(beam["voltage_kv"]),
+            "threshold_kev": values["threshold_kev"],
+        }
+        expected = simulator.xray.expected_counts(
             angle_deg=simulator.angle_deg,
             specimen_um=simulator.specimen_um,
             source_um=simulator.source_um(time_s),
-            material=str(simulator.state.values["target"]["material"]),
-            voltage_kv=float(beam["voltage_kv"]),
             current_na=simulator.current_na(time_s) * simulator.target_flux,
-            exposure_s=self.values["exposure_s"],
-            threshold_kev=self.values["threshold_kev"],
+            exposure_s=values["exposure_s"],
             probe_nm=float(beam["probe_nm"]),
-            binning=self.values["binning"],
+            binning=values["binning"],
             surface_change=simulator.surface_change,
+            **spectrum,
         )
+        return expected, simulator.xray.crosstalk(**spectrum)
 
 
 class MagneticSector(Driver):
