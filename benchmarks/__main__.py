@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, on the screen and in RESULTS.md; one part alone: `python -m benchmarks projectors`."""
+"""`make bench`: run all benchmarks and write RESULTS.md; one part only: `python -m benchmarks projectors`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def beside_rtk(what: str, found: dict[str, Any]) -> Row:
 
 
 def plain_sart() -> Iterator[Row]:
-    """At equal settings: relaxation 0.3, one view per subset, no start, no total variation."""
+    """Plain SART at equal settings: relaxation 0.3, one view per subset, from zero, no total variation."""
     for case in CASES:
         for sweeps in (1, 3):
             yield beside_rtk(f"{case}, plain SART, {sweeps} sweep(s)", recon_sart.run(case, sweeps))
@@ -107,7 +107,7 @@ def slices() -> Iterator[Row]:
 
 
 def regularised() -> Iterator[Row]:
-    """Errors against the truth as the focal spot shows it, and against the sharp one, which no image reaches."""
+    """Errors relative to the truth blurred by the focal spot, and to the sharp truth."""
     for seed in (5, 21):
         found = recon_regularised.run(seed)
         for side, how in (("", "default"), ("sharp_", "focal spot undone")):
@@ -137,7 +137,7 @@ def many_machines() -> Iterator[Row]:
     found = machines.runs()
     yield Row(
         f"{machines.RUNS} runs at demo scale, {machines.WORKERS} workers of dask.distributed on this machine",
-        f"{found['shared_s']:.1f} s, {found['peak_mb']:.0f} MB the greediest worker",
+        f"{found['shared_s']:.1f} s, {found['peak_mb']:.0f} MB in the largest worker",
         f"one process, all cores {found['alone_s']:.1f} s",
         f"{found['alone_s'] / found['shared_s']:.2f} times as fast, volumes differ by {found['apart']:.0e} at most",
     )
@@ -187,14 +187,14 @@ def simulated_scan() -> Iterator[Row]:
 
 
 def rois() -> Iterator[Row]:
-    """Pores and cracks found in scans of the twin, against its truth."""
+    """Pores and cracks found in scans of the twin, compared with its truth."""
     for scale, seeds in find.SEEDS.items():
         found = find.run(scale, seeds)
         for what, limit in (("pores", "limit 0.9"), ("cracks", "limit 0.7")):
             hits, right, large = found.of(what)
             yield Row(
                 f"{what}, {find.SCALES[scale]}, specimens {', '.join(map(str, seeds))}",
-                f"recall {find.share(hits)}, precision {find.share(right)}, of those told to be as large "
+                f"recall {find.share(hits)}, precision {find.share(right)}, of those found to be as large "
                 f"{find.share(large)}",
                 f"search {found.seconds / len(seeds):.0f} s",
                 limit if scale == "full" else "",
@@ -202,7 +202,7 @@ def rois() -> Iterator[Row]:
 
 
 def planned() -> Iterator[Row]:
-    """What protocols give on the twin beside what the planner said."""
+    """Results of protocols on the twin beside the planner's predictions."""
     for each in planner.run(3):
         yield Row(
             f"{each.protocol}, {each.what}",
@@ -213,7 +213,7 @@ def planned() -> Iterator[Row]:
 
 
 def closed_loops() -> Iterator[Row]:
-    """From a fresh specimen to the map of a buried defect, and the phases of that map, against the twin's truth."""
+    """Closed loops from a fresh specimen to the map of a buried defect, and its phases, compared with the truth."""
     loops = []
     with TemporaryDirectory() as folder:
         for seed in closed_loop.SEEDS:
@@ -271,7 +271,7 @@ PARTS = (
 
 
 def processor() -> str:
-    """Name of the processor as the system tells it."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -280,7 +280,7 @@ def processor() -> str:
 
 
 def section(name: str, rows: list[Row]) -> str:
-    """One part of the results, told by itself when and where it was measured."""
+    """Return one part of the results with date and computer of the measurement."""
     head = [Row("what", "this package", "peer or limit", "ratio"), Row("---", "---", "---", "---")]
     lines = [
         f"## {name}",
@@ -295,7 +295,7 @@ def section(name: str, rows: list[Row]) -> str:
 
 
 def known_sections() -> dict[str, str]:
-    """Parts of the results as they were last measured."""
+    """Return the parts of RESULTS.md."""
     if not RESULTS.exists():
         return {}
     parts = re.split(r"^(?=## )", RESULTS.read_text(), flags=re.MULTILINE)[1:]
@@ -308,7 +308,7 @@ def keep(sections: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Each part is written down as soon as it is measured; those that are not asked for stay as they were."""
+    """Measure the given parts, writing each to RESULTS.md at once; all others stay as they are."""
     names = {part.__name__: part for part in PARTS}
     cli = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     cli.add_argument("parts", nargs="*", metavar="part", help=f"all, or some of: {', '.join(names)}")

@@ -1,12 +1,12 @@
-"""The closed loop on specimens that it has not seen, held against the twin's truth.
+"""The closed loop on new specimens, compared with the twin's truth.
 
-Each specimen is scanned, reconstructed, searched, milled and mapped by ``xrm-sims correlate --auto``, mode changes with
-their errors included. It hits when the true defect nearest to the chosen one lies inside the mapped field and within
-300 nm laterally of where the record says, and the exposed plane (the median height over the parent particle inside the
-field) within 200 nm of the defect's middle in depth. A loop that ends by itself with a reason is counted as no hit.
-The registration's error is the rms displacement of the field's four corners.
+``xrm-sims correlate --auto`` scans, reconstructs, searches, mills and maps each specimen, with the errors of mode
+changes. A loop hits when three conditions hold: the true defect nearest to the chosen one lies inside the mapped field;
+it lies within 300 nm laterally of its recorded position; and the exposed plane (median height over the parent particle
+inside the field) lies within 200 nm of the defect's centre in depth. A loop that stops with a reason does not count as
+a hit. The registration's error is the rms displacement of the field's four corners.
 
-python -m benchmarks.closed_loop --seeds 11 12 13 --keep /tmp/loops     # takes the loops that are there
+python -m benchmarks.closed_loop --seeds 11 12 13 --keep /tmp/loops     # uses loops that exist already
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from xrm_sims.twin.microscope import Truth
 SEEDS = tuple(range(11, 21))
 LATERAL_UM, DEPTH_UM = 0.3, 0.2
 LEAST_PORE_UM, MATCH_UM = 0.4, 0.4
-GRID = 201  # points along each side of the field at which the plane's height is asked
+GRID = 201  # points along each side of the field for the height of the plane
 
 
 @dataclass(frozen=True)
 class Loop:
-    """How one came out. ``lateral_um`` : from the true defect to the recorded place; ``depth_um`` : of the plane above
-    the true defect's middle; ``map_nm``, ``sigma_nm`` : true and stated error of the registration."""
+    """Result of one loop. ``lateral_um`` : distance of true defect and recorded position; ``depth_um`` : height of the
+    plane above the true defect's centre; ``map_nm``, ``sigma_nm`` : true and stated error of the registration."""
 
     seed: int
     kind: str = ""
@@ -61,7 +61,7 @@ class Loop:
 
     def __str__(self) -> str:
         if self.why:
-            return f"{self.seed}: ended by itself: {self.why}"
+            return f"{self.seed}: stopped: {self.why}"
         return (
             f"{self.seed}: {'hit' if self.hit else 'MISSED'}, {self.kind}, {1e3 * self.lateral_um:.0f} nm aside, plane "
             f"{1e3 * self.depth_um:+.0f} nm above its middle; map off by {self.map_nm:.0f} nm, stated "
@@ -70,7 +70,7 @@ class Loop:
 
 
 def measure(seed: int, folder: Path) -> Loop:
-    """One loop; taken from the folder where it is there."""
+    """Run one loop, or read it from the folder, and judge it."""
     out = folder / str(seed)
     try:
         summary = out / "summary.json"
@@ -84,7 +84,7 @@ def measure(seed: int, folder: Path) -> Loop:
 
 
 def raised(told: dict[str, Any], out: Path, seed: int) -> float:
-    """How much higher the specimen stands in the tomogram than in truth, by all pores found: no projection tells."""
+    """Return the height offset of the tomogram from all pores found; projections do not determine it."""
     table = results.load(out / "data", told["run_uids"]["tomography"], "rois").tables["rois"]
     pores = table[table["kind"] == "pore"][["x_um", "y_um", "z_um"]].to_numpy()
     known = CathodePillar(seed).pores
@@ -97,7 +97,7 @@ def raised(told: dict[str, Any], out: Path, seed: int) -> float:
 
 
 def judge(seed: int, told: dict[str, Any], sims: dict[str, Any], truth: Truth, raised_um: float) -> Loop:
-    """A summary against the truth."""
+    """Compare a summary with the truth."""
     said = np.array(told["defect_centre_um"]) - [0.0, 0.0, raised_um]
     centre, kind, parent = nearest_defect(truth.specimen, said)
     rows, columns = sims["shape"]
@@ -107,7 +107,7 @@ def judge(seed: int, told: dict[str, Any], sims: dict[str, Any], truth: Truth, r
     recorded = apply_affine(told["sims_to_specimen"], corners)
     seen_at = apply_affine(invert_affine(truth.scan_to_specimen), centre[None, :2])[0]
     inside = bool((np.abs(seen_at - sims["centre_um"]) < 0.5 * sims["fov_um"]).all())
-    # where the map shows it, as the record places the map
+    # position in the map, placed as the record places the map
     pixel = (seen_at - sims["centre_um"]) * columns / sims["fov_um"] + corners.mean(axis=0)
     placed = apply_affine(told["sims_to_specimen"], pixel[None])[0]
     plane_um = exposed(truth, true, parent)
@@ -124,14 +124,14 @@ def judge(seed: int, told: dict[str, Any], sims: dict[str, Any], truth: Truth, r
 
 
 def nearest_defect(specimen: CathodePillar, place_um: NDArray[np.float64]) -> tuple[NDArray[np.float64], str, Any]:
-    """Centre and kind of the true pore or crack that lies nearest, and its particle."""
+    """Return centre, kind and particle of the nearest true pore or crack."""
     kinds = (("pore", specimen.pores), ("crack", specimen.cracks))
     known = [(one["centre_um"], kind, specimen.particles[one["particle"]]) for kind, table in kinds for one in table]
     return min(known, key=lambda entry: float(np.linalg.norm(entry[0] - place_um)))
 
 
 def exposed(truth: Truth, corners_um: NDArray[np.float64], parent: Any) -> float:
-    """Median height of the surface over the parent particle, inside the field with these corners."""
+    """Return the median height of the surface over the parent particle, inside the field with these corners."""
     a, b = np.meshgrid(*[np.linspace(0.0, 1.0, GRID)] * 2)
     origin, u, v = corners_um[0], corners_um[1] - corners_um[0], corners_um[2] - corners_um[0]
     xy = (origin + a[..., None] * u + b[..., None] * v).reshape(-1, 2)
@@ -158,7 +158,7 @@ def run(seeds: Sequence[int], folder: Path) -> list[Loop]:
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    cli.add_argument("--keep", type=Path, help="folder for the loops, and from which they are taken")
+    cli.add_argument("--keep", type=Path, help="folder that keeps the loops; loops in it are not run again")
     args = cli.parse_args()
     with TemporaryDirectory() as folder:
         run(args.seeds, args.keep or Path(folder))

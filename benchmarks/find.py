@@ -1,17 +1,17 @@
-"""Pores and cracks that the finder tells of, against those that the specimen has.
+"""Pores and cracks found in a volume, compared with those of the specimen.
 
 Seeded specimens are scanned and reconstructed as a user would (default motion, 1,200 views of 90 s, default
 reconstruction), at full-resolution voxels on a reduced field (128 of 256 rows, all columns) and at demo scale (binning
-4, all rows). Then :func:`find_defects` looks at the volume alone.
+4, all rows). Then :func:`find_defects` searches the volume.
 
 A true pore counts when it is 0.6 um wide, closed (active material all around it) and wholly inside the volume; it is
-found when a pore is said to lie within 0.3 um of its centre. A find is right when a true pore of 0.4 um lies within
-0.3 um. A true crack counts from 200 nm opening and 2 um length on, when all of it lies inside pillar and volume; it
-is found when a crack is said to lie within 0.3 um of its centre. A crack that is told is right when the place lies
-within 0.3 um of a true crack of two thirds of those sizes.
+found when a pore was found within 0.3 um of its centre. A pore found is right when a true pore of 0.4 um lies within
+0.3 um. A true crack counts from an opening of 200 nm and a length of 2 um, when it lies inside pillar and volume; it is
+found when a crack was found within 0.3 um of its centre. A crack found is right when its centre lies within 0.3 um of a
+true crack of two thirds of those sizes.
 
 python -m benchmarks.find --scale demo --seeds 31 32 33
-python -m benchmarks.find --scale full --seeds 31 --keep /tmp/volumes    # keeps the volumes, and takes those there are
+python -m benchmarks.find --scale full --seeds 31 --keep /tmp/volumes    # keeps the volumes, and reads existing ones
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FIELD_UM = 42.0  # side of what is kept of a volume
 MATCH_UM = 0.3
 PORE_UM, ANY_PORE_UM = 0.6, 0.4
 CRACK_UM, ANY_CRACK_UM = (0.2, 2.0), (0.133, 1.33)  # opening and length
-FACE_UM = 0.25  # of the volume: blur and the cone's missing rays spoil that much
+FACE_UM = 0.25  # margin at the volume's faces, which blur and missing rays of the cone disturb
 SEEDS = {"full": (31, 32), "demo": (31, 32, 33, 34)}
 SCALES = {"full": "voxels of 50 nm, 128 rows", "demo": "voxels of 200 nm, all rows"}
 ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
@@ -54,7 +54,7 @@ ACTIVE = (Material.LCO, Material.NCA, Material.NCA_BOUNDARY)
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A volume (z, y, x) in 1/um about the specimen's axis, and how much higher the specimen stands in it."""
+    """A volume (z, y, x) in 1/um around the specimen's axis, and the specimen's height offset in it."""
 
     volume: NDArray[np.float32]
     voxel_um: float
@@ -63,7 +63,7 @@ class Scan:
 
 @dataclass
 class Score:
-    """Places of those that count (true) and of those that were told (finds), each with whether it was matched."""
+    """Whether each true defect that counts, and each defect found (``_finds``), was matched."""
 
     pores: list[bool] = field(default_factory=list)
     pore_finds: list[bool] = field(default_factory=list)
@@ -77,17 +77,17 @@ class Score:
         return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def of(self, what: str) -> tuple[list[bool], list[bool], list[bool]]:
-        """Of "pores" or "cracks": those that count, all that were told, those told to be as large."""
+        """Return matches of "pores" or "cracks": true ones, all found, those found to be as large."""
         if what == "pores":
             return self.pores, self.pore_finds, self.large_pore_finds
         return self.cracks, self.crack_finds, self.large_crack_finds
 
     def __str__(self) -> str:
         return (
-            f"pores: recall {share(self.pores)}, precision {share(self.pore_finds)} of all told, "
-            f"{share(self.large_pore_finds)} of those told to be {PORE_UM:g} um wide; "
-            f"cracks: recall {share(self.cracks)}, precision {share(self.crack_finds)} of all told, "
-            f"{share(self.large_crack_finds)} of those told to be so large; search {self.seconds:.0f} s"
+            f"pores: recall {share(self.pores)}, precision {share(self.pore_finds)} of all found, "
+            f"{share(self.large_pore_finds)} of those found to be {PORE_UM:g} um wide; "
+            f"cracks: recall {share(self.cracks)}, precision {share(self.crack_finds)} of all found, "
+            f"{share(self.large_crack_finds)} of those found to be as large; search {self.seconds:.0f} s"
         )
 
 
@@ -96,7 +96,7 @@ def share(hits: Sequence[bool]) -> str:
 
 
 def scan(scale: str, seed: int, keep: Path | None = None) -> Scan:
-    """The scan of a specimen as reconstruction gives it; from ``keep`` when it is there."""
+    """Scan and reconstruct a specimen, or read the volume from ``keep``."""
     kept = None if keep is None else keep / f"{scale}-{seed}.npz"
     if kept is not None and kept.exists():
         with np.load(kept) as file:
@@ -129,7 +129,7 @@ def _scan(scale: str, seed: int) -> Scan:
 
 
 def score(made: Scan, specimen: CathodePillar, found: Sequence[Defect]) -> Score:
-    """Finds against the truth."""
+    """Compare defects found with the truth."""
     half_um = 0.5 * len(made.volume) * made.voxel_um - FACE_UM
     low, high = -half_um - made.raised_um, half_um - made.raised_um
     pores, cracks = specimen.pores, specimen.cracks
@@ -167,7 +167,7 @@ def _near(places: NDArray[np.float64], others: NDArray[np.float64]) -> list[bool
 
 
 def _closed(specimen: CathodePillar) -> NDArray[np.bool_]:
-    """Whether active material lies all around each pore, 50 nm off its wall."""
+    """Return whether active material surrounds each pore, 50 nm off its wall."""
     rng = np.random.default_rng(0)
     ways = rng.normal(size=(64, 3))
     ways /= np.linalg.norm(ways, axis=1)[:, None]
@@ -178,7 +178,7 @@ def _closed(specimen: CathodePillar) -> NDArray[np.bool_]:
 
 
 def _whole(crack: Any, specimen: CathodePillar, low: float, high: float) -> bool:
-    """Whether all of a crack lies between two heights and inside the pillar."""
+    """Return whether a crack lies between two heights and inside the pillar."""
     phi = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rim = np.stack([np.cos(phi), np.sin(phi)], axis=1) * crack["radii_um"][:2] @ crack["axes"][:, :2].T
     rim = rim + crack["centre_um"]
@@ -188,7 +188,7 @@ def _whole(crack: Any, specimen: CathodePillar, low: float, high: float) -> bool
 
 
 def _on(place: NDArray[np.float64], crack: Any) -> bool:
-    """Whether a place lies within the crack's ellipsoid, ``MATCH_UM`` wider in all directions."""
+    """Return whether a point lies within the crack's ellipsoid, ``MATCH_UM`` wider in all directions."""
     local = (place - crack["centre_um"]) @ crack["axes"] / (crack["radii_um"] + MATCH_UM)
     return bool((local**2).sum() < 1)
 
@@ -204,7 +204,7 @@ def measure(scale: str, seed: int, keep: Path | None = None) -> Score:
 
 
 def run(scale: str, seeds: Sequence[int], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
-    """All seeds together; ``say`` hears of each."""
+    """Return the score of all seeds; call ``say`` with that of each."""
     total = Score()
     for seed in seeds:
         one = measure(scale, seed, keep)
@@ -217,7 +217,7 @@ if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--scale", choices=tuple(SEEDS), default="demo")
     cli.add_argument("--seeds", type=int, nargs="*")
-    cli.add_argument("--keep", type=Path, help="folder for volumes, and from which they are taken")
+    cli.add_argument("--keep", type=Path, help="folder that keeps the volumes; volumes in it are read")
     args = cli.parse_args()
     total = run(args.scale, args.seeds or SEEDS[args.scale], args.keep, partial(print, flush=True))
     print(f"{args.scale}, all: {total}")

@@ -1,8 +1,8 @@
 """Reconstruction on many machines: several runs by two workers against one process, and one run in slabs of z.
 
-The runs are four scans of spheres at demo scale, imported. One process with all cores does them one after the other,
-then two worker processes share the cores; memory is the largest of one worker, volume and libraries included. For slabs
-a volume of demo size is made whole, and once more in two halves that know of each other only by a margin of slices.
+The runs are four imported scans of spheres at demo scale. One process with all cores reconstructs them one after the
+other, then two worker processes share the cores; memory is the largest of one worker, with volume and libraries. For
+slabs a volume of demo size is reconstructed as a whole, and in two halves that overlap only by a margin of slices.
 
 python -m benchmarks.machines
 """
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recon
+from benchmarks.child import memory_mb
 from benchmarks.recon_phantom import exact_projections, parallel_geometry, pillar_with_spheres, scan_geometry
 from xrm_sims.app.tomography.cluster import reconstruct_elsewhere
 from xrm_sims.app.tomography.tomogram import Job, Tomogram
@@ -37,13 +38,13 @@ RUNS, WORKERS = 4, 2
 def slab_of(
     p: NDArray[np.float32], geometry: ConeGeometry, first: int, last: int, margin: int
 ) -> tuple[NDArray[np.float32], ConeGeometry, int]:
-    """Rows and geometry of the slices ``first`` to ``last``, with a margin on either side that has slices; and how many
-    of the slices come before ``first``. Voxels are pixels, nothing is displaced."""
+    """Return rows and geometry of the slices ``first`` to ``last`` with a margin (cut at the ends of the volume), and
+    the number of slices before ``first``. Voxels are pixels, without displacements."""
     slices, rows = geometry.volume_shape[0], geometry.detector_shape[0]
     low, high = max(first - margin, 0), min(last + margin, slices)
     middle_um = (0.5 * (low + high) - 0.5 * slices) * geometry.voxel_um
     pitch_um = geometry.pixel_mm * 1e3 / geometry.magnification
-    where = 0.5 * (rows - 1) + middle_um / pitch_um - 0.5 * (low + high - 1)  # of the slab's middle among its own rows
+    where = 0.5 * (rows - 1) + middle_um / pitch_um - 0.5 * (low + high - 1)  # row of the slab's middle
     lower = replace(
         geometry,
         detector_shape=(high - low, geometry.detector_shape[1]),
@@ -55,8 +56,8 @@ def slab_of(
 
 
 def slabs() -> dict[int, dict[str, float]]:
-    """By margin: ``cost`` in seconds of both halves over seconds of the whole, ``rms`` and ``worst`` difference within
-    the pillar in units of the noise of the whole, and ``at_cut`` the rms in the two slices beside the cut."""
+    """Return by margin: ``cost``, time of both halves over that of the whole; ``rms`` and ``worst`` difference in the
+    pillar in units of the noise of the whole; ``at_cut``, the rms in the two slices beside the cut."""
     rng = np.random.default_rng(1)
     geometry = scan_geometry(WIDTH, HEIGHT, VIEWS)
     exact = exact_projections(pillar_with_spheres(WIDTH, HEIGHT, seed=1), geometry)
@@ -88,7 +89,7 @@ def slabs() -> dict[int, dict[str, float]]:
 
 
 def _scanned(folder: Path, seed: int) -> Path:
-    """A scan of spheres in DataExchange."""
+    """Write a scan of spheres in DataExchange format."""
     geometry, path = parallel_geometry(WIDTH, HEIGHT, VIEWS), folder / f"{seed}.h5"
     exact = exact_projections(pillar_with_spheres(WIDTH, HEIGHT, seed), geometry)
     counts = np.random.default_rng(seed).poisson(COUNTS * np.exp(-exact))
@@ -101,15 +102,9 @@ def _scanned(folder: Path, seed: int) -> Path:
     return path
 
 
-def _peak_mb() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
 def runs() -> dict[str, float]:
-    """``alone_s`` and ``shared_s`` for all runs, ``apart`` the largest difference of a volume in units of its largest
-    number, ``peak_mb`` of the greediest worker."""
+    """Return ``alone_s`` and ``shared_s`` for all runs, ``apart``, the largest difference of a volume relative to its
+    maximum, and ``peak_mb``, the largest memory of a worker."""
     from distributed import Client, LocalCluster
 
     cores = len(os.sched_getaffinity(0))
@@ -121,7 +116,7 @@ def runs() -> dict[str, float]:
         uids = [import_file(_scanned(Path(folder), n), data, Choices(pixel_um=1.0)) for n in range(1, RUNS + 1)]
         jobs = {uid: Job.of(uid, data) for uid in uids}
         first = {uids[0]: jobs[uids[0]]}
-        jobs[uids[0]].run(lambda stage, share: None)  # compiles, here and there
+        jobs[uids[0]].run(lambda stage, share: None)  # compiles, here and in the workers
         dict(reconstruct_elsewhere(cluster.scheduler_address, first, data, announce=str))
         began = time.perf_counter()
         alone = {uid: job.run(lambda stage, share: None) for uid, job in jobs.items()}
@@ -129,7 +124,7 @@ def runs() -> dict[str, float]:
         shared = dict(reconstruct_elsewhere(cluster.scheduler_address, jobs, data, announce=str))
         end = time.perf_counter()
         with Client(cluster, set_as_default=False) as client:
-            peak_mb = max(client.run(_peak_mb).values())
+            peak_mb = max(client.run(memory_mb, "VmHWM").values())
     apart = 0.0
     for uid, tomogram in shared.items():
         assert isinstance(tomogram, Tomogram), tomogram

@@ -1,7 +1,7 @@
-"""What a projection costs beside its exposure: RunEngine, device, frame file, journal, Tiled off-thread.
+"""Overhead of a projection in addition to its exposure: RunEngine, device, frame file, journal, Tiled off-thread.
 
-The twin stands behind the devices, but its detector answers at once with a frame made beforehand, so that only the
-orchestration is timed. The same scan runs once without and once with journal and catalogue, flush included.
+The devices use the twin, but its detector returns a prepared frame at once, so that only the orchestration is timed.
+The same scan runs without and with journal and catalogue, including the flush.
 
 python -m benchmarks.orchestration
 """
@@ -30,7 +30,7 @@ SCAN = {"num": NUM, "step_deg": 0.3, "binning": BINNING, "flat_every": 0, "refer
 
 
 class InstantDetector:
-    """The twin's detector, except that an exposure takes no time."""
+    """The twin's detector, but exposures take no time."""
 
     def __init__(self, detector: Any, counts: np.ndarray[Any, Any]) -> None:
         self._detector = detector
@@ -44,7 +44,7 @@ class InstantDetector:
 
 
 def scan_ms(root: Path, record: bool) -> float:
-    """Milliseconds per projection of a whole scan of 1,200."""
+    """Return milliseconds per projection of a whole scan of 1,200."""
     settings = Settings()
     shape = (settings.detector.rows // BINNING, settings.detector.columns // BINNING)
     counts = np.random.default_rng(1).poisson(20_000, shape).astype(np.uint32)

@@ -1,9 +1,9 @@
-"""Phases of SIMS maps against the truth: which share of the pixels on active material is called LCO or NCA rightly.
+"""Phases of SIMS maps compared with the truth: share of pixels on active material with the right phase.
 
     python -m benchmarks.phases --seeds 11 12 13 --keep FOLDER
 
-runs the demo on each specimen (or takes FOLDER/<seed> when it is there: a demo or a closed loop), tells the phases of
-its map anew, and compares them with the material at the surface that the beam met, through the twin's own affine.
+runs the demo on each specimen (or reads FOLDER/<seed>: a demo or a closed loop), computes the phases of its map again,
+and compares them with the material under the beam, placed by the twin's true affine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from xrm_sims.twin.ions import Scan, pixel_points
 from xrm_sims.twin.microscope import Truth
 
 SEEDS = (11, 12, 13, 14, 15, 16)
-PLANE_UM = 0.2  # what the beam met within so much of the exposed plane counts as lying on it
+PLANE_UM = 0.2  # a point within this depth of the exposed plane counts as lying on it
 CERTAINTIES = (0.0, 0.6, 0.8, 0.95, 1.01)
 ACTIVE = (Phase.LCO, Phase.NCA)
 PHASE_OF = {
@@ -54,12 +54,15 @@ Codes = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """``plane`` : of the pixels of active material on the exposed plane, the share whose most probable phase, of all
-    four, is right; ``registered`` : the same with the truth looked up where the registration says a pixel lies.
-    ``depth`` : of all pixels where the beam met active material, at any depth, the share where LCO and NCA are told
-    apart rightly. ``pixels`` : of the first. ``particles`` : rightly named, and all. ``calibration`` : mean probability
-    of the phase shown, share of them right, pixels; without binder below the plane, which is binder or pore as one
-    likes."""
+    """Shares of right pixels.
+
+    plane : of active material on the exposed plane, the share whose most probable phase (of four) is right.
+    registered : the same, with the truth at the position from the registration.
+    depth : of active material at any depth, the share with the right choice between LCO and NCA.
+    pixels : number of pixels behind ``plane``; particles : number with the right name, and of all.
+    calibration : mean probability of the shown phase, share that is right, number of pixels; without binder below the
+        plane, which can count as binder or pore.
+    """
 
     plane: float
     registered: float
@@ -77,9 +80,10 @@ class Score:
 
 
 def true_phases(truth: Truth, xy_um: NDArray[np.float64]) -> tuple[Codes, Codes, NDArray[np.bool_]]:
-    """(row, column) at points (row, column, 2): phase of the exposed plane, phase met, whether that is on the plane.
+    """Return phase of the exposed plane, phase under the beam, and whether that is on the plane, (row, column) each.
 
-    Off the plane, ``PLANE_UM`` under the median height of active material, active material is the bottom of a pore.
+    ``xy_um`` are points (row, column, 2). Active material more than ``PLANE_UM`` below its median height is the bottom
+    of a pore.
     """
     shape = xy_um.shape[:2]
     seen = truth.surface.look(truth.specimen, xy_um.reshape(-1, 2))
@@ -93,7 +97,7 @@ def true_phases(truth: Truth, xy_um: NDArray[np.float64]) -> tuple[Codes, Codes,
 
 
 def tell(data: Path, summary: dict) -> tuple[Chemistry, Raster]:
-    """The phases of a data root's map, from counts, volume and registration as they are kept there."""
+    """Compute the phases of a data root's map from its counts, volume and registration."""
     uids = summary["run_uids"]
     counts, start = read_raster(uids["sims"], data)
     tomogram = kept_tomogram(uids["tomography"], data)
@@ -113,18 +117,16 @@ def tell(data: Path, summary: dict) -> tuple[Chemistry, Raster]:
 
 @contextmanager
 def looked_at(twin: Path) -> Iterator[Truth]:
-    """The truth of a stored instrument, from a copy: whoever uses it is not disturbed."""
+    """Give the truth of a copy of a stored instrument, so that the original stays free."""
     with tempfile.TemporaryDirectory() as scratch, Microscope(shutil.copytree(twin, Path(scratch) / "twin")) as copy:
         yield copy.truth()
 
 
 def score(folder: Path) -> Score:
-    """Of the folder of a demo or a closed loop. ValueError when the instrument went on after the map."""
+    """Return the score of a demo or a closed loop; ValueError when the instrument was used after the map."""
     summary = json.loads((folder / "summary.json").read_text())
     if open_catalog(folder / "data")[-1].metadata["start"]["uid"] != summary["run_uids"]["sims"]:
-        raise ValueError(
-            f"{folder}: something was measured after the map, and the twin stands elsewhere; take a fresh one"
-        )
+        raise ValueError(f"{folder}: the instrument was used after the map, so the twin has changed; make a fresh one")
     found, raster = tell(folder / "data", summary)
     r, c = np.indices(raster.shape)
     pixels = np.stack([c.ravel(), r.ravel()], axis=1)
@@ -147,7 +149,7 @@ def score(folder: Path) -> Score:
 
 
 def _named(found: Chemistry, number: int, met: Codes, active: NDArray[np.bool_]) -> bool:
-    """Whether a particle has the name of most of its pixels."""
+    """Return whether a particle has the phase of most of its pixels."""
     there = (found.particle_labels == number) & active
     particle = found.particles[number - 1]
     nca = bool(np.mean(met[there] == Phase.NCA) > 0.5)
@@ -164,7 +166,7 @@ def _calibration(certainty: NDArray[np.float32], right: NDArray[np.bool_]) -> li
 
 
 def measure(seed: int, keep: Path | None = None) -> Score:
-    """Of one specimen; the demo is run where ``keep`` does not hold it."""
+    """Return the score of one specimen; run the demo if ``keep`` does not contain it."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = (keep or Path(scratch)) / str(seed)
         if not (folder / "summary.json").exists():
@@ -184,6 +186,6 @@ def run(seeds: Sequence[int], keep: Path | None = None) -> None:
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
-    cli.add_argument("--keep", type=Path, help="folder for the demos, and from which they are taken")
+    cli.add_argument("--keep", type=Path, help="folder that keeps the demos; demos in it are read")
     args = cli.parse_args()
     run(args.seeds, args.keep)

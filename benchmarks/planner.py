@@ -1,10 +1,10 @@
-"""What the planner predicts against what the twin then gives: noise, edge width, SIMS counts.
+"""Predictions of the planner compared with measurements on the twin: noise, edge width, SIMS counts.
 
-Four tomograms of one specimen are taken through plan and devices in full columns and fewer rows: the paper's, with
-half the views, with a third of the exposure, and with the highest current in pixels twice as wide. Each is corrected
-from its own data and back projected twice, from even and odd views: the noise of all views is half of the standard
-deviation of the difference, inside 0.9 of the pillar's radius, over the grey value of active material; the edge is that
-of the mean (:func:`recon.edge_resolution`). Maps of a milled plane give counts per pixel well inside LCO and NCA.
+Plan and devices take four tomograms of one specimen with all columns and fewer rows: the paper's, with half the views,
+with a third of the exposure, and with the highest current and pixels twice as wide. Each is corrected from its own data
+and back projected twice, from even and odd views. The noise is half of the standard deviation of the difference, inside
+0.9 of the pillar's radius, over the grey value of active material; the edge is that of the mean
+(:func:`recon.edge_resolution`). Maps of a milled plane give counts per pixel well inside LCO and NCA.
 
 python -m benchmarks.planner --seed 3                          # about a quarter of an hour on two idle cores
 python -m benchmarks.planner --seed 3 --only "half the views"  # one protocol, no maps
@@ -39,14 +39,14 @@ from xrm_sims.geometry import ConeGeometry
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 
-LIMIT = 0.2  # of a ratio's departure from 1
-# of the detector, and height of the pillar's top above their middle; both drift by up to 2 um, and in 96 rows with the
-# top at 1.5 um the edge of half the views was read as 282 nm, here as 199 +- 8 nm
+LIMIT = 0.2  # of the deviation of a ratio from 1
+# Rows of the detector, and height of the pillar's top above their middle. Drift is up to 2 um: with 96 rows and the top
+# at 1.5 um the edge of half the views was measured as 282 nm, with these as 199 +- 8 nm.
 ROWS, TOP_UM = 160, 3.0
-FIELD_UM, HEIGHT_UM = 42.0, 2.4  # side and height of what is reconstructed
-LEAST_SLICES = 8  # that all views see in spite of drift
-PLANE_UM = 1.5  # below the pillar's top, where the maps are taken
-LEAST_COUNTS = 1.0  # per pixel; of less nothing is told
+FIELD_UM, HEIGHT_UM = 42.0, 2.4  # side and height of the volume
+LEAST_SLICES = 8  # in all views in spite of drift
+PLANE_UM = 1.5  # depth of the maps below the pillar's top
+LEAST_COUNTS = 1.0  # per pixel; channels with fewer are not compared
 LEAST_PIXELS = 200
 
 
@@ -55,7 +55,7 @@ class Comparison(NamedTuple):
     what: str
     predicted: float
     measured: float
-    sigma: float  # standard error of what was measured; 0 where it is negligible
+    sigma: float  # standard error of the measurement; 0 if negligible
     unit: str
 
     @property
@@ -75,14 +75,14 @@ class Comparison(NamedTuple):
 
 
 def protocols(settings: Settings) -> list[Protocol]:
-    """The paper's and three others."""
+    """Return the paper's protocol and three others."""
     half, third, brighter, fewer = faster_ones(settings)
     both = replace(fewer, name="highest current, binned", current_na=brighter.current_na, sims=brighter.sims)
     return [paper(settings), half, third, both]
 
 
 def tomogram(protocol: Protocol, settings: Settings, seed: int, window: str) -> tuple[float, recon.EdgeResolution]:
-    """Noise over the grey value of active material, and the edge, of a scan on the twin."""
+    """Return the relative noise and the edge of a scan on the twin."""
     electron = {"current_na": protocol.current_na, "probe_nm": probe_at(settings, protocol.current_na)}
     settings = settings.model_copy(
         update={
@@ -116,14 +116,14 @@ def tomogram(protocol: Protocol, settings: Settings, seed: int, window: str) -> 
         for views in (np.sort(by_angle[::2]), np.sort(by_angle[1::2]))
     )
     mean = 0.5 * (even + odd)
-    place_um = (np.arange(side) - 0.5 * (side - 1)) * voxel_um  # from the pillar's axis, on which the frame is anchored
+    place_um = (np.arange(side) - 0.5 * (side - 1)) * voxel_um  # from the pillar's axis, the origin of the frame
     inside = np.hypot(place_um[:, None], place_um) < 0.5 * INSIDE * settings.specimen.diameter_um
     noise = 0.5 * float((even - odd)[seen_by_all(geometry)][:, inside].std())
     return noise / active_level(mean, voxel_um), recon.edge_resolution(mean, voxel_um)
 
 
 def seen_by_all(geometry: ConeGeometry) -> slice:
-    """The slices that no view lost through drift: beyond the detector the reconstruction repeats its last rows."""
+    """Return the slices that all views contain in spite of drift; beyond the detector, its last rows are repeated."""
     assert geometry.view_shifts_px is not None
     near = 1 + 0.5 * geometry.voxel_um * geometry.volume_shape[1] / (1e3 * geometry.source_object_mm)
     half = (0.5 * geometry.detector_shape[0] - np.abs(geometry.view_shifts_px[:, 0]).max()) / near
@@ -133,14 +133,14 @@ def seen_by_all(geometry: ConeGeometry) -> slice:
 
 
 def active_level(volume: NDArray[np.float32], voxel_um: float) -> float:
-    """Grey value well inside active material: above Otsu's threshold once the noise is smoothed, less its rim."""
+    """Return the grey value well inside active material: above Otsu's threshold after smoothing, without its rim."""
     smooth = gaussian_filter(volume, 0.1 / voxel_um)
     solid = binary_erosion(smooth > threshold_otsu(smooth), iterations=round(0.4 / voxel_um))
     return float(volume[solid].mean())
 
 
 def maps(chosen: Sequence[Protocol], settings: Settings, seed: int) -> list[dict[str, dict[str, tuple[float, float]]]]:
-    """Counts per pixel with their standard errors, by material and channel: a frame of a plane milled anew for each."""
+    """Return counts per pixel with standard errors, by material and channel, from a freshly milled plane for each."""
     found = []
     for protocol in chosen:
         sims = protocol.sims
@@ -163,7 +163,7 @@ def maps(chosen: Sequence[Protocol], settings: Settings, seed: int) -> list[dict
 def run(
     seed: int, window: str = "sharp", only: str = "", say: Callable[[Comparison], object] = str
 ) -> list[Comparison]:
-    """All comparisons, or those of the tomogram of one protocol; ``say`` hears of each.
+    """Return all comparisons, or those of the tomogram of one protocol; call ``say`` with each.
 
     Raises ValueError for an unknown protocol.
     """
@@ -196,7 +196,7 @@ if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--seed", type=int, default=3)
     cli.add_argument("--window", default="sharp", help="of the filtered back projection")
-    cli.add_argument("--only", default="", help="name of a protocol, whose tomogram alone is taken")
+    cli.add_argument("--only", default="", help="name of a protocol: take only its tomogram")
     args = cli.parse_args()
     off = [each for each in run(args.seed, args.window, args.only, partial(print, flush=True)) if not each.agrees]
     print(f"{len(off)} of the figures are off by more than {LIMIT:.0%}")

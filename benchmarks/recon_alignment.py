@@ -1,7 +1,7 @@
-"""Blind geometry correction: what is left of drift, run-out, axis offset, roll and magnification.
+"""Blind geometry correction: residuals of drift, run-out, axis offset, roll and magnification.
 
-`python -m benchmarks.recon_alignment` prints residuals in pixels after what no projection can tell is taken off: a
-constant in the rows, and in the columns the sinusoid of the specimen's position. All scans have the counting noise of
+`python -m benchmarks.recon_alignment` prints residuals in pixels, without the parts that projections do not determine:
+a constant in the rows, and in the columns the sinusoid of the specimen's position. All scans have the counting noise of
 90 s (1,453 counts in the open beam) and no reference images. It takes minutes.
 """
 
@@ -27,18 +27,18 @@ from xrm_sims.twin.xray import XrayModel
 
 COUNTS = 1453.0
 WIDTH, HEIGHT, VIEWS = 256, 64, 300
-ROWS_BEYOND = 24  # of the twin's detector, for images that are displaced and turned afterwards
-ALL_ROWS = 256  # of the whole detector; an edge in fewer is known to 5 % at best
+ROWS_BEYOND = 24  # margin of the twin's detector, for images that are displaced and rotated
+ALL_ROWS = 256  # of the whole detector; fewer determine an edge to 5 % at best
 PILLAR_UM = 20.5  # radius of the support
 OFF_AXIS_UM = 1.0
-NOISE_SEEDS = (1, 2, 3)  # one draw of the noise tells a ratio of edges to 2 % only
+NOISE_SEEDS = (1, 2, 3)  # one draw of the noise determines a ratio of edges only to 2 %
 RIM = 0.31  # radius of every pillar here over the width of the detector
 
 Array = NDArray[Any]
 
 
 def moved(geometry: ConeGeometry, seed: int) -> ConeGeometry:
-    """A smooth drift of 3 px, 1 px random run-out, the axis off by 5 px, the detector rolled by 0.3 degrees."""
+    """Add a smooth drift of 3 px, random run-out of 1 px, an axis offset of 5 px and a roll of 0.3 degrees."""
     rng = np.random.default_rng(seed)
     t = np.linspace(0, 1, geometry.num_views)
     drift = 3.0 * np.column_stack([np.sin(0.5 * np.pi * t), t]) * rng.choice([-1.0, 1.0], 2)
@@ -51,7 +51,7 @@ def moved(geometry: ConeGeometry, seed: int) -> ConeGeometry:
 
 
 def counted(p: Array, seed: int) -> tuple[Array, Array]:
-    """Line integrals with counting noise, and trust in them."""
+    """Return line integrals with counting noise, and their weights."""
     counts = np.random.default_rng(seed).poisson(COUNTS * np.exp(-p.astype(float)))
     return np.log(COUNTS / np.maximum(counts, 0.5)).astype(np.float32), np.minimum(
         counts / np.median(counts), 1.0
@@ -59,7 +59,7 @@ def counted(p: Array, seed: int) -> tuple[Array, Array]:
 
 
 def phantom_scan(kind: str, seed: int) -> tuple[Array, ConeGeometry, ConeGeometry]:
-    """Line integrals, true and nominal geometry of spheres that absorb as much as 40 um of cathode."""
+    """Return line integrals, true and nominal geometry of spheres that absorb as much as 40 um of cathode."""
     phantom = {"pillar": pillar_with_spheres, "spheres": random_spheres}[kind](WIDTH, HEIGHT, seed)
     balls = phantom.balls.copy()
     factor = 160 / WIDTH
@@ -87,7 +87,7 @@ def twin(
 
 
 def twin_scan(seed: int) -> tuple[Array, ConeGeometry, ConeGeometry]:
-    """The twin's pillar at binning 4: an exact image of each angle, then displaced and turned in its plane."""
+    """Return a scan of the twin's pillar at binning 4, whose exact images are displaced and rotated in their plane."""
     rows, columns, binning = 64, 320, 4
     model, taller = twin(rows + ROWS_BEYOND, columns, binning, VIEWS, seed)
     nominal = replace(taller, detector_shape=(rows, columns), volume_shape=(rows, columns, columns))
@@ -109,10 +109,10 @@ def twin_scan(seed: int) -> tuple[Array, ConeGeometry, ConeGeometry]:
 def drifting_scan(
     seed: int, rows: int = 64, columns: int = 1280, binning: int = 1, views: int = 300, still_um: float | None = None
 ) -> tuple[Array, ConeGeometry, ConeGeometry]:
-    """The twin's default motion over 30 h in full columns of 50 nm; the top of the pillar lies in the few rows.
+    """Return a scan with the twin's default motion over 30 h, all columns of 50 nm, and the pillar's top in the rows.
 
-    With ``still_um`` nothing moves, and the pillar stands so far off the axis. On the very axis all rays past its rim
-    fall alike between pixels, which sharpens the edge; no specimen is centred like that.
+    With ``still_um`` nothing moves, and the pillar is that far off the axis. Exactly on the axis all rays at its rim
+    have the same position within a pixel, which sharpens the edge; no real specimen is centred like that.
     """
     model, nominal = twin(rows, columns, binning, views, seed, top_um=0.3 * rows * 0.05 * binning)
     motion = Settings().motion
@@ -142,7 +142,7 @@ def drifting_scan(
 
 
 def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
-    """rms of rows and columns, axis and scale at the rim in px, roll in deg."""
+    """Return rms of rows and columns, axis and scale at the rim in px, roll in deg."""
     assert found.view_shifts_px is not None
     assert found.view_scale is not None
     assert true.view_shifts_px is not None
@@ -152,7 +152,7 @@ def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
     waves = sinusoids(true.angles_deg)
     fit, *_ = np.linalg.lstsq(waves, columns, rcond=None)
     scale = np.log(found.view_scale / (1.0 if true.view_scale is None else true.view_scale))
-    # what the position of the specimen does to columns it does to the magnification a quarter turn later
+    # the specimen's position changes the magnification like the columns, a quarter turn later
     sod_px = 1e3 * true.source_object_mm / pitch_um
     angle = np.radians(true.angles_deg)
     scale = scale + (fit[2] * np.cos(angle) - fit[1] * np.sin(angle)) / sod_px
@@ -166,7 +166,7 @@ def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
 
 
 def edge_width_nm(p: Array, weights: Array, geometry: ConeGeometry) -> float:
-    """Of the pillar reconstructed with the defaults."""
+    """Return the edge width of the pillar reconstructed with the defaults."""
     margin, nz = slices_beyond(geometry, PILLAR_UM), geometry.volume_shape[0]
     held = replace(geometry, volume_shape=(nz + 2 * margin, *geometry.volume_shape[1:]))
     volume = recon.sart(p, held, weights=weights, support=PILLAR_UM).volume[margin : margin + nz]
@@ -174,8 +174,8 @@ def edge_width_nm(p: Array, weights: Array, geometry: ConeGeometry) -> float:
 
 
 def edges(drifting: Array, nominal: ConeGeometry) -> dict[str, float]:
-    """Edge widths after the correction and without motion, off the axis and on it, means over draws of the noise, and
-    the mean ratios of the first to the others with their standard errors."""
+    """Return edge widths after the correction and without motion (off the axis and on it), averaged over draws of the
+    noise, and the mean ratios of the first to the others with their standard errors."""
     widths: dict[str, list[float]] = {"drift": []}
     for seed in NOISE_SEEDS:
         p, weights = counted(drifting, seed)
@@ -194,8 +194,8 @@ def edges(drifting: Array, nominal: ConeGeometry) -> dict[str, float]:
 
 
 def run() -> dict[str, float]:
-    """Residuals of all cases, as ``case_quantity``, the largest shift as ``worst_px``; for the default motion at 50 nm
-    the edge widths after the correction and without any motion."""
+    """Return residuals of all cases as ``case_quantity``, the largest shift as ``worst_px``, and for the default motion
+    at 50 nm the edge widths after the correction and without motion."""
     cases = {
         "pillar": lambda: phantom_scan("pillar", 21),
         "spheres": lambda: phantom_scan("spheres", 22),

@@ -1,6 +1,6 @@
 """Full size: 1,200 views of 256 x 1280 into 256 x 1280 x 1280; time of a sweep and resident memory on this machine.
 
-A few subsets of a sweep are timed and the rest counted up; the memory is that of all 1,200 views and the whole volume.
+The time of a sweep is extrapolated from a few subsets; the memory includes all 1,200 views and the whole volume.
 
 python -m benchmarks.recon_full            # with the support of a 40 um pillar, and without
 python -m benchmarks.recon_full --views 60 --radius-um 21
@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
 
 import numpy as np
 
 import recon
+from benchmarks import child
 from recon.algorithms.sart import default_subsets, subset_order
 from xrm_sims.geometry import ConeGeometry, scan_angles
 
@@ -38,7 +37,7 @@ def full_geometry() -> ConeGeometry:
 
 
 def measure(views: int, radius_um: float | None) -> dict[str, float]:
-    """Seconds of a whole sweep, from ``views`` of its views, and of the denoising after it; gigabytes resident."""
+    """Return seconds of a sweep (from ``views`` of its views) and of denoising, and resident gigabytes."""
     geometry = full_geometry()
     rng = np.random.default_rng(1)
     p = np.empty((VIEWS, ROWS, COLUMNS), np.float32)
@@ -61,11 +60,9 @@ def measure(views: int, radius_um: float | None) -> dict[str, float]:
 
 
 def run(views: int = 60, radius_um: float | None = None) -> dict[str, float]:
-    """:func:`measure` in a process of its own, so that the memory is its own."""
-    command = [sys.executable, "-m", "benchmarks.recon_full", "--one", "--views", str(views)]
-    command += [] if radius_um is None else ["--radius-um", str(radius_um)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    """Run :func:`measure` in a process of its own, so that the memory is its own."""
+    radius = () if radius_um is None else ("--radius-um", radius_um)
+    return dict(child.result(child.start("benchmarks.recon_full", "--one", "--views", views, *radius)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long after its last projection a scan at demo scale has its volume, and how good that is.
+"""Live reconstruction of a scan at demo scale: delay of the volume after the last projection, and its error.
 
-The harshest case: the twin takes a projection in a fraction of a second where an instrument takes 90, and shares the
-cores with the reconstruction. Errors are root mean squares against the twin's truth, as in ``recon_regularised``.
+This is the hardest case: the twin takes a projection in a fraction of a second (an instrument needs 90 s), and shares
+the cores with the reconstruction. Errors are root mean squares relative to the truth, as in ``recon_regularised``.
 
 python -m benchmarks.recon_live --seed 1
 """
@@ -28,8 +28,8 @@ SCAN = {"num": 1200, "step_deg": 0.3, "binning": 4, "order": "interleaved"}
 
 
 def run(seed: int = 1, **changes: Any) -> dict[str, float]:
-    """``late_s``: from the last projection to the volume; ``flats_s``: what of it the scan's last flats took;
-    ``rmse`` of the live volume and ``offline_rmse`` of :func:`recon.from_run` on the same documents."""
+    """Return ``late_s``: from the last projection to the volume; ``flats_s``: the part for the last flats; ``rmse`` of
+    the live volume, ``offline_rmse`` and ``offline_s`` of :func:`recon.from_run` on the same documents."""
     documents: list[tuple[str, dict[str, Any]]] = []
     moments: dict[str, float] = {}
     primary = set()

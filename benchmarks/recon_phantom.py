@@ -1,7 +1,7 @@
-"""Spheres (and a pillar round them) whose projections are known exactly.
+"""Spheres (and a pillar around them) with exactly known projections.
 
 Lengths in voxels, attenuation per voxel; the detector pixel is one voxel at the rotation axis. Frames and signs are
-those of :mod:`xrm_sims.geometry`, written down a second time so that the projectors have something to be checked by.
+those of :mod:`xrm_sims.geometry`, implemented independently to check the projectors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numba import njit, prange
 from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry
 
 MAGNIFICATION = 1100.0
+Images = np.ndarray[Any, np.dtype[np.float32]]
 CASES = {"B1": (128, 128, 180), "B2": (256, 64, 360)}  # width, height, views
 
 
@@ -28,7 +29,7 @@ class Phantom:
 
 
 def random_spheres(width: int, height: int, seed: int, count: int = 60) -> Phantom:
-    """A large sphere of attenuation 0.01 with small ones, denser, equal or lighter, in and around it."""
+    """Return a large sphere of attenuation 0.01 with small ones, denser, equal or lighter, in and around it."""
     rng = np.random.default_rng(seed)
     half, tall = width / 2, height / 2
     rows = [(0.0, 0.0, 0.0, 0.8 * min(half, tall), 0.01)]
@@ -41,7 +42,7 @@ def random_spheres(width: int, height: int, seed: int, count: int = 60) -> Phant
 
 
 def pillar_with_spheres(width: int, height: int, seed: int, count: int = 150) -> Phantom:
-    """A free-standing pillar of 62 % of the width whose flat top lies in the field, with voids and dense grains."""
+    """Return a free-standing pillar of 62 % of the width with its flat top in the field, voids and dense grains."""
     rng = np.random.default_rng(seed)
     radius, top = 0.31 * width, 0.3 * height
     rows = []
@@ -54,7 +55,7 @@ def pillar_with_spheres(width: int, height: int, seed: int, count: int = 150) ->
 
 
 def scan_geometry(width: int, height: int, views: int, **changes: Any) -> ConeGeometry:
-    """Voxels of 1 um, as many as pixels; the source stands 6.25 widths away."""
+    """Return a cone-beam scan with voxels of 1 um, as many as pixels, and the source 6.25 widths away."""
     table: dict[str, Any] = {
         "source_object_mm": 6.25e-3 * width,
         "source_detector_mm": 6.25e-3 * width * MAGNIFICATION,
@@ -68,7 +69,7 @@ def scan_geometry(width: int, height: int, views: int, **changes: Any) -> ConeGe
 
 
 def parallel_geometry(width: int, height: int, views: int, **changes: Any) -> ParallelGeometry:
-    """Half a turn in a parallel beam; voxels and pixels of 1 um."""
+    """Return a parallel-beam scan over half a turn with voxels and pixels of 1 um."""
     table: dict[str, Any] = {
         "pixel_um": 1.0,
         "detector_shape": (height, width),
@@ -79,8 +80,8 @@ def parallel_geometry(width: int, height: int, views: int, **changes: Any) -> Pa
     return ParallelGeometry(**(table | changes))
 
 
-def exact_projections(phantom: Phantom, geometry: Geometry) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Line integrals (angle, row, column) with the geometry's offsets, shifts, scales and roll; lengths in um."""
+def exact_projections(phantom: Phantom, geometry: Geometry) -> Images:
+    """Return line integrals (angle, row, column) with the geometry's offsets, shifts, scales and roll in um."""
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     scale = np.ones(n) if geometry.view_scale is None else geometry.view_scale
@@ -138,8 +139,8 @@ def _project(balls, pillar, angles, moved, slopes, heights, roll, sod, axis, row
     return out
 
 
-def truth(phantom: Phantom, shape: tuple[int, int, int], fine: int = 3) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The volume (z, y, x), averaged over ``fine``^3 points of each voxel."""
+def truth(phantom: Phantom, shape: tuple[int, int, int], fine: int = 3) -> Images:
+    """Return the volume (z, y, x), averaged over ``fine``^3 points of each voxel."""
     nz, ny, nx = shape
     z, y, x = (np.arange(n * fine) / fine - (n - 1 / fine) / 2 for n in shape)
     out = np.zeros(shape, np.float32)
@@ -160,7 +161,7 @@ def truth(phantom: Phantom, shape: tuple[int, int, int], fine: int = 3) -> np.nd
 
 
 def rms_error(volume: np.ndarray[Any, Any], reference: np.ndarray[Any, Any]) -> float:
-    """Root mean square error in the cylinder of 90 % of the width, without 5 % of the slices at either end."""
+    """Return the root mean square error in a cylinder of 90 % of the width, without 5 % of the slices at each end."""
     height, width = reference.shape[:2]
     x = np.arange(width) - (width - 1) / 2
     disk = x[:, None] ** 2 + x**2 < (0.45 * width) ** 2

@@ -1,4 +1,4 @@
-"""What regularisation is worth on the twin's pillar, at 1,453 counts a pixel, against the twin's truth.
+"""Effect of regularisation on the twin's pillar at 1,453 counts a pixel, compared with the twin's truth.
 
 python -m benchmarks.recon_regularised --seed 5
 """
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 import recon
+from benchmarks.recon_phantom import Images
 from recon.frames.flat_field import trust
 from recon.quality.edge_resolution import edge_resolution
 from xrm_sims.geometry import ConeGeometry, Geometry
@@ -21,19 +22,17 @@ from xrm_sims.specimen import CathodePillar
 from xrm_sims.specimen.materials import Material
 from xrm_sims.twin.xray import XrayModel
 
-ROWS, VIEWS, BINNING = 192, 600, 2  # physical rows; in fewer an edge is known to 5 % at best
-EXPOSURE_S = 90.0  # of the unbinned pixel; binned ones count as much in a shorter time
+ROWS, VIEWS, BINNING = 192, 600, 2  # physical rows; fewer determine an edge to 5 % at best
+EXPOSURE_S = 90.0  # of the unbinned pixel; binned ones need less time for as many counts
 SUPPORT_UM = 20.5
 SHARP_SWEEPS = 5
 FINE = 2  # points of the truth along each edge of a voxel
 
-Images = np.ndarray[Any, np.dtype[np.float32]]
-
 
 @dataclass(frozen=True)
 class PillarScan:
-    """Line integrals without motion, straightened, their trust, the scan, the truth (z, y, x) with and without the
-    focal spot, and that."""
+    """A scan without motion: line integrals (corrected for beam hardening), weights, truth (z, y, x), the truth
+    blurred by the focal spot (``seen``), and the focal spot."""
 
     p: Images
     weights: Images
@@ -44,7 +43,7 @@ class PillarScan:
 
 
 def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int = BINNING) -> PillarScan:
-    """Some rows of the twin's pillar, at any binning with the Poisson noise of a single pixel in ``EXPOSURE_S``."""
+    """Return some rows of the twin's pillar; the Poisson noise is that of a single pixel in ``EXPOSURE_S``."""
     settings = Settings(detector=Detector(rows=rows))
     specimen = CathodePillar(seed)
     model = XrayModel(specimen, settings)
@@ -77,7 +76,7 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
 
 
 def share_of_active(specimen: CathodePillar, geometry: Geometry) -> Images:
-    """Share of each voxel (z, y, x) that is active material: all that absorbs, and nearly alike."""
+    """Return the share of active material, which absorbs almost alone and uniformly, in each voxel (z, y, x)."""
     z, y, x = ((np.arange(n) - (n - 1) / 2) * geometry.voxel_um for n in geometry.volume_shape)
     inside = np.hypot(y[:, None], x) < SUPPORT_UM
     row, column = np.nonzero(inside)
@@ -92,7 +91,7 @@ def share_of_active(specimen: CathodePillar, geometry: Geometry) -> Images:
 
 
 def error(volume: Images, truth: Images) -> float:
-    """RMS difference in the pillar without its outermost slices, in units of the attenuation that fits best."""
+    """Return the RMS difference in the pillar without its outermost slices, in units of the fitted attenuation."""
     cut = max(len(truth) // 8, 2)
     n = truth.shape[1]
     x = np.arange(n) - (n - 1) / 2
@@ -102,10 +101,10 @@ def error(volume: Images, truth: Images) -> float:
 
 
 def run(seed: int = 5, **options: Any) -> dict[str, float]:
-    """Errors of the default, of plain SART (its best of one to three sweeps) and of the default with the focal spot
-    undone (``sharp_``), and edge widths in um.
+    """Return errors and edge widths in um: default, plain SART (best of one to three sweeps), default after
+    ``recon.sharpen`` (``sharp_``).
 
-    ``rmse``: against the truth, which no blurred image reaches; ``seen_rmse``: against the truth behind the focal spot.
+    ``rmse``: compared with the sharp truth; ``seen_rmse``: compared with the truth blurred by the focal spot.
     """
     scan = pillar_scan(seed, **options)
 

@@ -16,10 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 import recon
-from benchmarks.recon_phantom import CASES, exact_projections, random_spheres, rms_error, scan_geometry, truth
+from benchmarks.recon_phantom import CASES, Images, exact_projections, random_spheres, rms_error, scan_geometry, truth
 from xrm_sims.geometry import ConeGeometry
 
-Images = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 COUNTS = 1453.0  # open beam of a pixel in 90 s
 RUNS = 5
 PEER_SWEEPS = 3  # noise-free target: what the peer's SART reaches then
@@ -37,18 +36,18 @@ def timed(call: Callable[[], Images]) -> tuple[Images, float]:
 
 
 def typical(call: Callable[[], Images]) -> tuple[Images, float]:
-    """Median of some runs: one of a second or less may meet whatever else the machine does."""
+    """Return the run of median time, because other processes can disturb a run of a second or less."""
     runs = sorted((timed(call) for _ in range(RUNS)), key=lambda run: run[1])
     return runs[RUNS // 2]
 
 
 def compiled(call: Callable[[], Images]) -> float:
-    """Seconds that the first call takes longer than the second."""
+    """Return the seconds of compilation: first call minus second call."""
     return max(timed(call)[1] - timed(call)[1], 0.0)
 
 
 def scan(case: str, seed: int, counts: float | None = None) -> tuple[Images, ConeGeometry, Images]:
-    """Projections, with the noise of so many open-beam counts or none, geometry, truth."""
+    """Return projections (with the noise of ``counts`` in the open beam, or none), geometry and truth."""
     width, height, views = CASES[case]
     phantom, geometry = random_spheres(width, height, seed), scan_geometry(width, height, views)
     p, reference = exact_projections(phantom, geometry), truth(phantom, geometry.volume_shape)
@@ -69,7 +68,7 @@ def load_peer() -> None:
 
 
 def run(case: str = "B1", sweeps: int = 1, seed: int = 1) -> dict[str, float]:
-    """Plain SART at equal settings: ratios of time (peer / own) and of error (own / peer), with what they come from."""
+    """Compare plain SART at equal settings; return times, errors, their ratios (time peer / own, error own / peer)."""
     from benchmarks.rtk import RELAXATION, peer
 
     load_peer()
@@ -83,10 +82,10 @@ def run(case: str = "B1", sweeps: int = 1, seed: int = 1) -> dict[str, float]:
 
 
 def time_to_error(case: str = "B1", noisy: bool = False, seed: int = 1) -> dict[str, float | str]:
-    """Default arguments against what the peer needs for its error; see :func:`run` for the numbers.
+    """Compare the default arguments with the peer's best; see :func:`run` for the numbers.
 
-    Without noise the peer is RTK's three-sweep SART; with it whichever of RTK's FDK, SART and conjugate gradient gets
-    the lowest error at any number of sweeps or iterations.
+    Without noise the peer is RTK's three-sweep SART; with noise it is RTK's FDK, SART or conjugate gradient at any
+    number of sweeps or iterations, whichever has the lowest error.
     """
     from benchmarks.rtk import peer, peer_cg, peer_fdk
 
@@ -103,7 +102,7 @@ def time_to_error(case: str = "B1", noisy: bool = False, seed: int = 1) -> dict[
         found = [tried("FDK", lambda: peer_fdk(p, geometry))]
         for label, call, numbers in (("SART", peer, (1, 2, 3, 5)), ("CG", peer_cg, (3, 6, 12))):
             before = np.inf
-            for number in numbers:  # semi-convergence: the error falls, then noise takes over
+            for number in numbers:  # semi-convergence: the error falls, then noise increases it
                 found.append(tried(f"{label} {number}", lambda call=call, n=number: call(p, geometry, n)))  # type: ignore[misc]
                 if found[-1][0] > before:
                     break
@@ -116,7 +115,7 @@ def time_to_error(case: str = "B1", noisy: bool = False, seed: int = 1) -> dict[
 
 
 def filtered(case: str = "B1", seed: int = 1) -> dict[str, float]:
-    """Filtered back projection with a plain ramp on both sides; see :func:`run` for the numbers."""
+    """Compare filtered back projections with a plain ramp; see :func:`run` for the numbers."""
     from benchmarks.rtk import peer_fdk
 
     load_peer()
@@ -141,7 +140,7 @@ def _ratios(seconds: float, error: float, peer_seconds: float, peer_error: float
 
 
 def projectors(repeats: int = 3) -> dict[str, dict[str, float]]:
-    """1e9 voxel views per second of project and backproject, whole calls, best of ``repeats``, for each size."""
+    """Return 1e9 voxel views per second of project and backproject, best of ``repeats`` calls, for each size."""
     rates: dict[str, dict[str, float]] = {}
     for name, (width, height, views) in PROJECTOR_SIZES.items():
         geometry = scan_geometry(width, height, views)

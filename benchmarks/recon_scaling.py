@@ -1,11 +1,11 @@
-"""How time and memory of FDK and one SART sweep grow with views and voxels; each line in a process of its own.
+"""Time and memory of FDK and of one SART sweep by number of views and voxels; each size in a process of its own.
 
 python -m benchmarks.recon_scaling
 """
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
 import time
 import tracemalloc
@@ -13,13 +13,14 @@ import tracemalloc
 import numpy as np
 
 import recon
+from benchmarks import child
 from benchmarks.recon_phantom import exact_projections, random_spheres, scan_geometry
 
 SIZES = ((64, 120), (128, 120), (128, 240), (192, 240))  # edge of the volume and of the detector, views
 
 
 def one(width: int, views: int) -> tuple[float, float, float]:
-    """Seconds of FDK, of one default sweep of SART, and MB that numpy took for both at the peak."""
+    """Return seconds of FDK and of one default sweep of SART, and the peak of numpy's memory for both in MB."""
     small = scan_geometry(16, 16, 8)
     recon.sart(recon.project(np.ones((16, 16, 16)), small), small, sweeps=1)
     recon.fdk(np.zeros((8, 16, 16)), small)
@@ -34,12 +35,10 @@ def one(width: int, views: int) -> tuple[float, float, float]:
 
 
 def run() -> dict[str, dict[str, float]]:
-    """``fdk_s``, ``sart_s``, ``rate`` in 1e9 voxel x views per second of FDK and ``peak_mb`` for each size."""
+    """Return ``fdk_s``, ``sart_s``, ``rate`` in 1e9 voxel x views per second of FDK and ``peak_mb`` for each size."""
     results: dict[str, dict[str, float]] = {}
     for width, views in SIZES:
-        command = [sys.executable, "-m", "benchmarks.recon_scaling", str(width), str(views)]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        fdk_s, sart_s, peak_mb = (float(word) for word in said)
+        fdk_s, sart_s, peak_mb = child.result(child.start("benchmarks.recon_scaling", width, views))
         rate = 1e-9 * width**3 * views / fdk_s
         results[f"{width}^3, {views} views"] = {"fdk_s": fdk_s, "sart_s": sart_s, "peak_mb": peak_mb, "rate": rate}
     return results
@@ -47,7 +46,7 @@ def run() -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        print(*one(int(sys.argv[1]), int(sys.argv[2])))
+        print(json.dumps(one(int(sys.argv[1]), int(sys.argv[2]))))
     else:
         for size, found in run().items():
             print(f"{size:18}", ", ".join(f"{key} {value:.4g}" for key, value in found.items()))

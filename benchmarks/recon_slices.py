@@ -2,9 +2,9 @@
 
 python -m benchmarks.recon_slices          # parallel and fan, 360 views of 255 pixels into 255 x 255, one sweep each
 
-The peers take one slice after another. The kernels here run along z, 16 slices for the price of one: a single slice is
-their worst case and shown as such, beside a stack of 32, per slice.
-Every side corrects view by view with relaxation 0.3 from zero. astra-toolbox (GPL-3) is needed by this benchmark alone.
+The peers reconstruct one slice after another. The kernels here run along z and need the same time for 16 slices as for
+one, so a single slice is their worst case; a stack of 32 is also measured, per slice. All correct view by view with
+relaxation 0.3 from zero. Only this benchmark needs astra-toolbox (GPL-3).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from skimage.transform import iradon_sart
 
 import recon
 from benchmarks.recon_phantom import (
+    Images,
     exact_projections,
     parallel_geometry,
     random_spheres,
@@ -33,7 +33,6 @@ WIDTH, VIEWS = 255, 360  # odd, so that the middle of the slice is a pixel for a
 RELAXATION = 0.3
 STACK = 32
 
-Images = np.ndarray[Any, np.dtype[np.float32]]
 Run = tuple[float, float]
 
 
@@ -42,7 +41,7 @@ def own(p: Images, geometry: Geometry, sweeps: int) -> Images:
 
 
 def astra_sart(p: Images, geometry: Geometry, sweeps: int) -> Images:
-    """Its detector runs along (cos, sin) of its angle, its rows downwards, its fan comes from below at 0 degrees."""
+    """Run astra's SART: detector along (cos, sin) of the angle, rows downwards, fan from below at 0 degrees."""
     import astra
 
     (_, columns), (_, ny, nx) = geometry.detector_shape, geometry.volume_shape
@@ -80,7 +79,7 @@ def skimage_sart(p: Images, geometry: Geometry, sweeps: int) -> Images:
 
 
 def measure(call: Callable[[Images, Geometry, int], Images], geometry: Geometry, sweeps: int, seed: int) -> Run:
-    """Seconds per slice and RMSE of the slice in the middle."""
+    """Return seconds per slice and RMSE of the middle slice."""
     phantom, slices = random_spheres(WIDTH, WIDTH, seed), geometry.volume_shape[0]
     p = exact_projections(phantom, geometry)
     began = time.perf_counter()
@@ -92,7 +91,7 @@ def measure(call: Callable[[Images, Geometry, int], Images], geometry: Geometry,
 
 
 def run(sweeps: int = 1, seed: int = 1) -> dict[str, float]:
-    """``_s`` per slice, ``_rmse`` and ``_ratio`` (peer / own) for ``parallel`` and ``fan`` alone and in a ``stack``."""
+    """Return ``_s`` per slice, ``_rmse`` and ``_ratio`` (peer / own) for ``parallel``, ``fan`` and a ``stack``."""
     parallel, fan = parallel_geometry(WIDTH, 1, VIEWS), scan_geometry(WIDTH, 1, VIEWS)
     measure(own, parallel_geometry(WIDTH, 1, 8), 1, seed)  # compiles
     found = {
@@ -104,7 +103,7 @@ def run(sweeps: int = 1, seed: int = 1) -> dict[str, float]:
         "stack_own": measure(own, parallel_geometry(WIDTH, STACK, VIEWS), sweeps, seed),
     }
     for peer in ("astra", "skimage"):
-        found[f"stack_{peer}"] = found[f"parallel_{peer}"]  # slice by slice, whatever their number
+        found[f"stack_{peer}"] = found[f"parallel_{peer}"]  # the peers work slice by slice
     results: dict[str, float] = {}
     for name, (seconds, error) in found.items():
         results |= {f"{name}_s": seconds, f"{name}_rmse": error}

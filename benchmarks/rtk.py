@@ -1,7 +1,7 @@
-"""The reconstructions of itk-rtk on data in the frames of :mod:`xrm_sims.geometry`, as whole pipelines.
+"""Reconstructions by itk-rtk of data in the frames of :mod:`xrm_sims.geometry`, as whole pipelines.
 
-RTK turns its source about its own y axis: ours stands at pi - angle there, with the columns mirrored, and our (x, y, z)
-are its (-z, x, y) up to sign, hence the transpositions. Lengths in mm. Offsets, shifts and roll are not handed over.
+RTK rotates its source about its own y axis. Our angle is pi - angle there with mirrored columns, and our (x, y, z) are
+its (-z, x, y) up to sign, hence the transpositions. Lengths in mm. Offsets, shifts and roll are ignored.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import itk
 import numpy as np
 from itk import RTK as rtk  # noqa: N811
 
+from benchmarks.recon_phantom import Images
 from xrm_sims.geometry import ConeGeometry
 
 RELAXATION = 0.3  # RTK's own default
 
-Images = np.ndarray[Any, np.dtype[np.float32]]
 VOLUME = itk.Image[itk.F, 3]
 
 
 def peer(p: Images, geometry: ConeGeometry, sweeps: int) -> Images:
-    """Volume (z, y, x) in 1/um from RTK's SART: Joseph forward, voxel-driven back projection, one view per subset."""
+    """Return the volume (z, y, x) in 1/um of RTK's SART: Joseph forward, voxel-driven back projection, subsets of 1."""
     sart = rtk.SARTConeBeamReconstructionFilter[VOLUME, VOLUME].New()
     sart.SetNumberOfProjectionsPerSubset(1)
     sart.SetLambda(RELAXATION)
@@ -37,7 +37,7 @@ def peer(p: Images, geometry: ConeGeometry, sweeps: int) -> Images:
 
 
 def peer_fdk(p: Images, geometry: ConeGeometry) -> Images:
-    """Volume (z, y, x) in 1/um from RTK's FDK with a plain ramp and no truncation correction."""
+    """Return the volume (z, y, x) in 1/um of RTK's FDK with a plain ramp and no truncation correction."""
     fdk = rtk.FDKConeBeamReconstructionFilter[VOLUME].New()
     fdk.SetInput(0, _start(geometry))
     fdk.SetInput(1, _images(p, geometry))
@@ -48,7 +48,7 @@ def peer_fdk(p: Images, geometry: ConeGeometry) -> Images:
 
 
 def peer_cg(p: Images, geometry: ConeGeometry, iterations: int) -> Images:
-    """Volume (z, y, x) in 1/um from RTK's conjugate gradient on the normal equations, from zero."""
+    """Return the volume (z, y, x) in 1/um of RTK's conjugate gradient on the normal equations, from zero."""
     cg = rtk.ConjugateGradientConeBeamReconstructionFilter[VOLUME].New()
     images = _images(p, geometry)
     weights = _images(np.ones(p.shape, np.float32), geometry)

@@ -1,8 +1,7 @@
-"""`xrm-sims serve` on a volume of full size: its first picture in a browser, slices by one reader and by twenty, and a
-scan that goes on meanwhile.
+"""`xrm-sims serve` on a volume of full size: first picture in a browser, slices for one and for twenty readers, and the
+speed of a scan at the same time.
 
-Everything runs on this computer's cores; in a laboratory the readers sit elsewhere, so that beside a scan
-they get what it leaves.
+Everything runs on this computer. In a laboratory the readers are elsewhere, so beside a scan they get only idle time.
 
 python -m benchmarks.serving
 """
@@ -27,6 +26,7 @@ import numpy as np
 from bluesky import RunEngine
 
 import plans
+from benchmarks import child
 from benchmarks.orchestration import InstantDetector
 from devices import Instrument
 from xrm_sims.data import results
@@ -37,13 +37,14 @@ from xrm_sims.twin import Microscope
 
 SHAPE = (256, 1280, 1280)
 UID = "f" * 36
+NAME = "benchmarks.serving"
 READERS, READING_S = 20, 20.0
 VIEWS = {"computed": 30, "waited for": 60}
-EXPOSURE_S = 0.25  # of a detector that is waited for; a real scan's take minutes
+EXPOSURE_S = 0.25  # of a detector without computing; real exposures take minutes
 
 
 def keep_volume(data: Path) -> float:
-    """A volume of noise, each plane marked with its number; seconds to keep it."""
+    """Store a volume of noise, each plane marked with its number; return the seconds it took."""
     volume = np.random.default_rng(1).normal(0.05, 0.02, SHAPE).astype(np.float32)
     volume[:, 0, 0] = np.arange(SHAPE[0])
     began = time.perf_counter()
@@ -64,18 +65,13 @@ class Served:
         assert said
         self.base, self.key = said.groups()
 
-    def memory_mb(self, what: str) -> float:
-        """VmRSS now, VmHWM at most so far."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
-
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
 
 
 def first_picture_s(served: Served, profile: Path) -> float:
-    """From entering the address of the volume to its picture, in a browser that has never been there."""
+    """Return the seconds from entering the volume's address to its picture, with an empty browser profile."""
     from tests.app.browser import Browser
 
     browser = Browser(str(shutil.which("chromium")), profile)
@@ -90,7 +86,7 @@ def first_picture_s(served: Served, profile: Path) -> float:
 
 
 class Reader:
-    """Whole slices at random from one connection; each is looked at."""
+    """Reads random slices over one connection and checks each."""
 
     def __init__(self, base: str, key: str, seed: int) -> None:
         self.seconds: list[float] = []
@@ -116,7 +112,7 @@ class Reader:
 
 
 def read(base: str, key: str, readers: int, seconds: float) -> dict[str, Any]:
-    """What so many concurrent readers got in that time."""
+    """Return rate, times and errors of concurrent readers."""
     many = [Reader(base, key, seed) for seed in range(readers)]
     began = time.monotonic()
     threads = [threading.Thread(target=reader.read, args=(began + seconds,)) for reader in many]
@@ -134,15 +130,15 @@ def read(base: str, key: str, readers: int, seconds: float) -> dict[str, Any]:
 
 
 class WaitedFor(InstantDetector):
-    """A detector whose exposures take time and no computing."""
+    """A detector whose exposures take time but no computing."""
 
     def expose(self) -> Any:
-        time.sleep(EXPOSURE_S)  # is the exposure: a real detector counts photons, and this computer has nothing to do
+        time.sleep(EXPOSURE_S)  # the exposure: this computer has nothing to do meanwhile
         return super().expose()
 
 
 def scan_s(data: Path, kind: str) -> float:
-    """Seconds of a scan at full format, recorded in this data root, from its first command to its last document."""
+    """Return the seconds of a recorded full-format scan, from its first command to its last document."""
     settings = Settings()
     views = VIEWS[kind]
     scan = {"num": views, "step_deg": 360 / views, "flat_every": 0, "reference_every": 0, "num_flat": 1, "num_dark": 1}
@@ -162,22 +158,8 @@ def scan_s(data: Path, kind: str) -> float:
     return taken
 
 
-def _apart(*arguments: object, elsewhere: bool = False) -> subprocess.Popen[str]:
-    """``elsewhere``: as if on another computer, with what this one has left."""
-    prefix = ["chrt", "--idle", "0"] if elsewhere else []
-    command = [*prefix, sys.executable, "-m", "benchmarks.serving", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def _told(process: subprocess.Popen[str]) -> Any:
-    out, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{process.args} failed")
-    return json.loads(out.splitlines()[-1])
-
-
 def run() -> dict[str, Any]:
-    """Everything; see the keys. ``slowed`` is the share by which the readers lengthen a scan of each kind."""
+    """Return all results by name; ``slowed`` is the share by which the readers lengthen a scan of each kind."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         found: dict[str, Any] = {"keep_s": keep_volume(data)}
@@ -186,16 +168,17 @@ def run() -> dict[str, Any]:
             address = (served.base, served.key)
             if shutil.which("chromium"):
                 found["picture_s"] = first_picture_s(served, Path(folder) / "profile")
-            found["alone"] = _told(_apart("--read", *address, 1, READING_S / 2))
-            found["idle_mb"] = served.memory_mb("VmRSS")
-            found["many"] = _told(_apart("--read", *address, READERS, READING_S))
-            found["peak_mb"] = served.memory_mb("VmHWM")
+            found["alone"] = child.result(child.start(NAME, "--read", *address, 1, READING_S / 2))
+            found["idle_mb"] = child.memory_mb("VmRSS", served.process.pid)
+            found["many"] = child.result(child.start(NAME, "--read", *address, READERS, READING_S))
+            found["peak_mb"] = child.memory_mb("VmHWM", served.process.pid)
             found["slowed"] = {}
             for kind in VIEWS:
-                undisturbed = _told(_apart("--scan", data, kind))
-                readers = _apart("--read", *address, READERS, 600.0, elsewhere=True)
+                undisturbed = child.result(child.start(NAME, "--scan", data, kind))
+                # with idle time only, as if on another computer
+                readers = child.start(NAME, "--read", *address, READERS, 600.0, prefix=("chrt", "--idle", "0"))
                 try:
-                    disturbed = _told(_apart("--scan", data, kind))
+                    disturbed = child.result(child.start(NAME, "--scan", data, kind))
                 finally:
                     readers.kill()
                     readers.communicate()

@@ -1,8 +1,8 @@
-"""The simulated microscope against the clock: full-format projections with the complete chain, and SIMS frames.
+"""Speed of the simulated microscope: full-format projections with the complete chain, and SIMS frames.
 
-A view is what it is in a scan: the rotation moves, rays through the specimen at every energy, the focal spot, shared
-charge, gain, dead time and counting noise of 256 x 1280 pixels, the state on disk, and the frame in its file. Some
-views are timed and the 1,200 of a scan counted up from them; memory is measured over scans of two lengths.
+Each view is complete, as in a scan: rotation, rays through the specimen at every energy, focal spot, charge sharing,
+gain, dead time and counting noise of 256 x 1280 pixels, the state on disk, and the frame in its file. The time of a
+scan of 1,200 views is extrapolated from some views; memory is measured for scans of two lengths.
 
 python -m benchmarks.twin
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import child
 from xrm_sims.data.frames import FrameWriter
 from xrm_sims.settings import Settings
 from xrm_sims.twin import Microscope
@@ -30,7 +29,7 @@ SIMS_FRAMES, SIMS_SIDE = 3, 512
 
 
 def projections(views: int) -> dict[str, float]:
-    """Seconds per view, median and mean, and the largest resident memory in MB of this process."""
+    """Return seconds per view, median and mean, and the largest resident memory in MB of this process."""
     settings = Settings()
     seconds = []
     with tempfile.TemporaryDirectory() as folder, Microscope(Path(folder) / "twin", settings=settings, seed=1) as twin:
@@ -45,11 +44,15 @@ def projections(views: int) -> dict[str, float]:
                 twin.rotation.put("angle_deg", view * VIEWS / views * STEP_DEG)
                 frames.append(twin.widepix.expose().counts)
                 seconds.append(time.perf_counter() - began)
-    return {"median_s": statistics.median(seconds), "mean_s": statistics.mean(seconds), "peak_mb": peak_mb()}
+    return {
+        "median_s": statistics.median(seconds),
+        "mean_s": statistics.mean(seconds),
+        "peak_mb": child.memory_mb("VmHWM"),
+    }
 
 
 def sims_frames() -> dict[str, float]:
-    """Seconds of a frame of 512 x 512 pixels and four channels, erosion of the surface included."""
+    """Return seconds for a frame of 512 x 512 pixels and four channels, with erosion of the surface."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder, Microscope(folder, seed=1) as twin:
         twin.instrument.put("mode", "fib")
@@ -64,16 +67,13 @@ def sims_frames() -> dict[str, float]:
     return {"sims_s": statistics.median(seconds[1:])}  # the first one compiles
 
 
-def peak_mb() -> float:
-    """Largest resident memory of this process so far; unlike that of ``getrusage`` it begins with the program."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-
 def run() -> dict[str, float]:
-    """``scan_s``: 1,200 projections, from the mean of 40; ``faster``: times real time; ``sims_s``: one SIMS frame;
-    ``shorter_mb``, ``longer_mb``: peak memory of 20 and of 60 views. Each in a process of its own."""
-    timed, shorter, longer = (_apart("--views", str(views)) for views in (TIMED, SHORTER, LONGER))
+    """Measure in child processes.
+
+    Returns ``scan_s``: 1,200 projections, from the mean of 40; ``faster``: times real time; ``sims_s``: one SIMS frame;
+    ``shorter_mb``, ``longer_mb``: peak memory of 20 and of 60 views.
+    """
+    timed, shorter, longer = (_in_child("--views", views) for views in (TIMED, SHORTER, LONGER))
     scan_s = VIEWS * timed["mean_s"]
     return {
         "scan_s": scan_s,
@@ -81,19 +81,17 @@ def run() -> dict[str, float]:
         "view_ms": 1e3 * timed["median_s"],
         "shorter_mb": shorter["peak_mb"],
         "longer_mb": longer["peak_mb"],
-        **_apart("--sims"),
+        **_in_child("--sims"),
     }
 
 
-def _apart(*arguments: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.twin", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def _in_child(*arguments: object) -> dict[str, float]:
+    return dict(child.result(child.start("benchmarks.twin", *arguments)))
 
 
 if __name__ == "__main__":
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    cli.add_argument("--views", type=int, help="time so many projections in this process, and print JSON")
+    cli.add_argument("--views", type=int, help="time this number of projections in this process, and print JSON")
     cli.add_argument("--sims", action="store_true", help="time SIMS frames in this process, and print JSON")
     args = cli.parse_args()
     if args.views or args.sims:

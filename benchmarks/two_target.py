@@ -1,19 +1,19 @@
-"""Particles that CT with two targets names rightly LCO or NCA, against what the specimen has.
+"""Particles that CT with two targets identifies as LCO or NCA, compared with those of the specimen.
 
-Seeded specimens are scanned with tungsten and with copper in one plan, as a user would (default motion, exchange of the
-target in between), at demo scale: binning 4, 90 views of 90 s with each target, 3 h; the copper scan may be told to be
-shorter. Each is reconstructed with its own geometry, the copper scan once more on the grid of the tungsten volume, and
-the particles are told apart from both volumes alone.
+One plan scans seeded specimens with tungsten and with copper, as a user would (default motion, exchange of the target
+in between), at demo scale: binning 4, 90 views of 90 s with each target, 3 h; options shorten the copper scan. Each is
+reconstructed with its own geometry, the copper scan also on the grid of the tungsten volume, and the particles are
+identified from both volumes alone.
 
 A true particle counts when half of it, or ``LEAST_UM3`` of it, lies inside the pillar and in the field of both volumes.
-It is right when the told particle that has most of it has its phase. Beside it: those right that are told as a particle
-of their own (the centres of what is seen lie within half the radius), the share of the active volume, how many of
-the particles that are told lie mostly in one of their phase, and how far (rms) the local ratio lies from the level of
-the true phase, in units of the distance between both levels, ``INNER_UM`` from anything else.
+It is right when the found particle that contains most of it has its phase. Further results: right particles that were
+found separately (the centres agree within half the radius), the right share of the active volume, found particles that
+lie mostly in their phase, and the rms deviation of the local ratio from the level of the true phase, relative to the
+distance of both levels, at least ``INNER_UM`` from anything else.
 
 python -m benchmarks.two_target --seeds 11 12 13 14
 python -m benchmarks.two_target --seeds 12 --copper-num 15 --copper-exposure-s 9
-python -m benchmarks.two_target --seeds 11 --keep /tmp/scans      # keeps runs and volumes, and takes those there are
+python -m benchmarks.two_target --seeds 11 --keep /tmp/scans      # keeps runs and volumes, and reads existing ones
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ PHASE = {Material.LCO: Phase.LCO, Material.NCA: Phase.NCA, Material.NCA_BOUNDARY
 
 @dataclass
 class Score:
-    """Of each true particle: whether it is right, and so by itself; of each told one whether it is right; active volume
-    in um^3 named rightly, and in all; sum of squared errors of the local ratio, and over how many voxels."""
+    """For true particles: whether each is right, and found separately. For found ones (``told``): whether each is
+    right. Right and total active volume in um^3; sum of squared errors of the local ratio, and its number of voxels."""
 
     right: list[bool] = field(default_factory=list)
     alone: list[bool] = field(default_factory=list)
@@ -70,14 +70,14 @@ class Score:
 
     def __str__(self) -> str:
         return (
-            f"particles right {share(self.right)}, and told by themselves {share(self.alone)}; of those told "
+            f"particles right {share(self.right)}, and found separately {share(self.alone)}; of those found "
             f"{share(self.told)}; of the active volume {self.right_um3 / max(self.active_um3, 1e-9):.4f}; local ratio "
             f"off by {(self.squares / max(self.voxels, 1)) ** 0.5:.3f}"
         )
 
 
 def scan(seed: int, copper: dict[str, Any], data: Path) -> list[str]:
-    """Uids of both runs in a data root: those there are, or new ones."""
+    """Return the uids of both runs in a data root; scan if it has none."""
     told = data / "two-target.json"
     if not told.exists():
         with open_session(data, seed=seed) as session:
@@ -87,7 +87,7 @@ def scan(seed: int, copper: dict[str, Any], data: Path) -> list[str]:
 
 
 def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
-    """What was told against the truth; ``raised_um``: how much higher the specimen stands in the volume."""
+    """Compare found particles with the truth; ``raised_um``: height offset of the specimen in the volume."""
     told, segmentation = made.told, made.segmentation
     phase, particle = _truth(segmentation, specimen, raised_um)
     phase[~np.isfinite(made.second)] = 0
@@ -118,7 +118,7 @@ def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
 
 
 def _off(made: Compared, phase: NDArray[np.uint8], particle: NDArray[np.int64]) -> tuple[float, int]:
-    """Sum of squared distances of the local ratio from the level of the true phase, and over how many voxels."""
+    """Return the sum of squared deviations of the local ratio from the true phase's level, and its number of voxels."""
     width = 2 * round(INNER_UM / made.segmentation.voxel_um) + 1
     alone = ndimage.minimum_filter(particle, width) == ndimage.maximum_filter(particle, width)
     position = made.told.levels.position(made.told.ratio, squared_radius(made.segmentation))
@@ -129,7 +129,7 @@ def _off(made: Compared, phase: NDArray[np.uint8], particle: NDArray[np.int64]) 
 def _truth(
     segmentation: Segmentation, specimen: CathodePillar, raised_um: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Phase (0 for what is no active material) and number of the particle (-1 for none) of each voxel."""
+    """Return phase (0 outside active material) and number of the particle (-1 for none) of each voxel."""
     shape = segmentation.active.shape
     index = np.indices(shape).reshape(3, -1).T.astype(float)
     points = voxel_to_um(index, shape, segmentation.voxel_um) - [0.0, 0.0, raised_um]
@@ -171,7 +171,7 @@ def measure(seed: int, copper: dict[str, Any], keep: Path | None = None, say: Ca
 def run(
     seeds: Sequence[int], copper: dict[str, Any], keep: Path | None = None, say: Callable[[str], object] = str
 ) -> Score:
-    """All seeds together; ``copper``: settings of its scan that are not the tungsten one's; ``say`` hears of each."""
+    """Return the score of all seeds; ``copper``: arguments of its scan; call ``say`` with each score."""
     total = Score()
     for seed in seeds:
         one = measure(seed, copper, keep, say)
@@ -185,7 +185,7 @@ if __name__ == "__main__":
     cli.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     cli.add_argument("--copper-num", type=int, default=SCAN["num"], help="views of the copper scan, over the same turn")
     cli.add_argument("--copper-exposure-s", type=float, default=SCAN["exposure_s"])
-    cli.add_argument("--keep", type=Path, help="folder for runs and volumes, and from which they are taken")
+    cli.add_argument("--keep", type=Path, help="folder that keeps runs and volumes; those in it are read")
     args = cli.parse_args()
     step_deg = SCAN["num"] * SCAN["step_deg"] / args.copper_num
     shorter = {"num": args.copper_num, "step_deg": step_deg, "exposure_s": args.copper_exposure_s}
