@@ -27,7 +27,7 @@ from skimage.filters import threshold_otsu
 
 import plans
 import recon
-from recon.frames.prepare import straighten
+from recon.frames.prepare import correct_beam_hardening
 from xrm_sims.app.planner import Planner, Protocol, faster_ones, paper
 from xrm_sims.app.planner.noise import INSIDE
 from xrm_sims.app.planner.protocols import probe_at
@@ -105,7 +105,7 @@ def tomogram(protocol: Protocol, settings: Settings, seed: int, window: str) -> 
         )
         prepared = recon.prepare_run(open_catalog(session.data).v1[uid])
     prepared = replace(prepared, geometry=recon.correct_run(prepared))
-    straighten(prepared)
+    correct_beam_hardening(prepared)
     voxel_um = prepared.geometry.voxel_um
     side, slices = round(FIELD_UM / voxel_um), round(HEIGHT_UM / voxel_um)
     geometry = replace(prepared.geometry, volume_shape=(slices, side, side))

@@ -18,7 +18,7 @@ from scipy.ndimage import affine_transform
 import recon
 from benchmarks.recon_phantom import Phantom, exact_projections, pillar_with_spheres, random_spheres, scan_geometry
 from recon.alignment.moments import sinusoids
-from recon.kernels.support import slices_beyond
+from recon.kernels.support import resized, solver_geometry
 from xrm_sims.geometry import ConeGeometry
 from xrm_sims.settings import Detector, Settings, Specimen
 from xrm_sims.specimen.pillar import CathodePillar
@@ -167,9 +167,8 @@ def residual(found: ConeGeometry, true: ConeGeometry) -> dict[str, float]:
 
 def edge_width_nm(p: Array, weights: Array, geometry: ConeGeometry) -> float:
     """Return the edge width of the pillar reconstructed with the defaults."""
-    margin, nz = slices_beyond(geometry, PILLAR_UM), geometry.volume_shape[0]
-    held = replace(geometry, volume_shape=(nz + 2 * margin, *geometry.volume_shape[1:]))
-    volume = recon.sart(p, held, weights=weights, support=PILLAR_UM).volume[margin : margin + nz]
+    extended = solver_geometry(geometry, PILLAR_UM, trim=False)
+    volume = resized(recon.sart(p, extended, weights=weights, support=PILLAR_UM).volume, geometry.volume_shape)
     return 1e3 * recon.edge_resolution(np.ascontiguousarray(volume), geometry.voxel_um).fwhm_um
 
 

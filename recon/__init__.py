@@ -11,7 +11,7 @@ from recon.frames.documents import TomographyConsumer
 from recon.frames.flat_field import line_integrals
 from recon.joint import from_run_beside
 from recon.kernels.projector import backproject, project
-from recon.live.live import LiveReconstruction
+from recon.live.live_reconstruction import LiveReconstruction
 from recon.quality.edge_resolution import EdgeResolution, edge_resolution
 from recon.quality.fourier_shell import FourierShell, fourier_shell_correlation, half_volumes
 from recon.runs import Reconstruction, correct_run, from_run, prepare_run

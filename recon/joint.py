@@ -9,7 +9,6 @@ its plane; only where that is more than the blur of an interpolation is it taken
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from recon.frames.flat_field import Float
-from recon.frames.prepare import Prepared, straighten
+from recon.frames.prepare import Prepared, correct_beam_hardening
+from recon.kernels.progress import Progress
 from recon.kernels.roll import upright
 from recon.runs import Reconstruction, prepare_run, reconstruct
 from xrm_sims.geometry import ConeGeometry, Geometry
@@ -34,7 +34,7 @@ def from_run_beside(
     matrix: ArrayLike,
     voxel_um: float,
     *,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reconstruction:
     """Reconstruct a run on the grid of a volume that another run of the same specimen gave.
 
@@ -55,7 +55,7 @@ def from_run_beside(
             f"{geometry.num_views}; reconstruct it anew: xrm-sims reconstruct {scan.uids[0][:8]}"
         )
     scan = replace(scan, geometry=geometry)
-    straighten(scan)
+    correct_beam_hardening(scan)
     return reconstruct_beside(scan, guide, matrix, voxel_um, progress=progress)
 
 
@@ -66,7 +66,7 @@ def reconstruct_beside(
     voxel_um: float,
     *,
     tv: float = NOISE_UNITS,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reconstruction:
     """Reconstruct a prepared scan on the grid of another volume of the same specimen.
 

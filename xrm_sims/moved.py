@@ -13,11 +13,12 @@ from types import ModuleType
 
 # new package: modules in it, each with its old name after ">" where that was another one
 _ROOMS = {
-    "recon.kernels": "columns rays roll projector differences total_variation guided_variation support checks",
+    "recon.kernels": "columns rays roll projector differences total_variation guided_variation support "
+    "argument_checks>checks",
     "recon.algorithms": "solver fdk redundancy sart checkpoint beam_hardening focal_spot",
-    "recon.frames": "documents flat_field>preparation prepare>prepared outliers rings screening reports",
+    "recon.frames": "documents flat_field>preparation prepare>prepared outliers rings screening data_warnings>reports",
     "recon.alignment": "moments references reprojection axis outline",
-    "recon.live": "following arrivals growing tracking",
+    "recon.live": "run_follower>following arrivals growing_volume>growing shift_prediction>tracking",
     "recon.quality": "edge_resolution>resolution fourier_shell",
     "xrm_sims.correlate.volume": "segment defects ranking",
     "xrm_sims.correlate.registration": "align affine_fit active_material_image>appearance information register "

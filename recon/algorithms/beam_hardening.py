@@ -2,9 +2,10 @@
 
 A polychromatic beam is attenuated less by the second micrometre than by the first: the line integral grows with the
 path x through the material as b x - c x^2 (G. T. Herman, Phys. Med. Biol. 24 (1979) 81). The paths are those through
-the segmented first reconstruction (M. Krumm, S. Kasperl, M. Franz, NDT & E Int. 41 (2008) 242). What is wanted is b x,
-the line integral that a monochromatic beam as soft as the first micrometre sees would have measured. In units of p only
-k = c / b^2 is left of the fit, so an error in the scale of the paths, as from a wrong threshold, drops out.
+the segmented first reconstruction (M. Krumm, S. Kasperl, M. Franz, NDT & E Int. 41 (2008) 242), with the threshold of
+N. Otsu, IEEE Trans. SMC 9 (1979) 62. The result is b x, the line integral of a monochromatic beam with the attenuation
+of the first micrometre. In units of p only k = c / b^2 of the fit remains, so that an error in the scale of the paths,
+as from a wrong threshold, cancels.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_erosion
+from skimage.filters import threshold_otsu
 
 from recon.algorithms.sart import sart
-from recon.kernels.checks import checked_scan, checked_weights
+from recon.kernels.argument_checks import checked_scan, checked_weights
+from recon.kernels.binning import binned_images
 from recon.kernels.projector import project
 from xrm_sims.geometry import Geometry
 
@@ -24,8 +27,8 @@ COARSE_COLUMNS = 160  # the first reconstruction is made of images binned to abo
 COARSE_VIEWS = 120
 PATH_VIEWS = 36
 PATHS = 40  # bins of path length
-STEEP = 0.1  # change of path per pixel relative to the path: at edges the segmentation is coarser than the image
-LEAST_RAYS = 30  # in a bin that counts
+STEEP = 0.1  # change of path per pixel relative to the path; at steeper edges the segmentation is too coarse
+LEAST_RAYS = 30  # in a bin that is used
 ONE_MATERIAL = 1.5  # the densest hundredth inside the material against its median
 OUTER_ROWS = 0.15  # share of the rows at either end whose rays may leave the volume through its faces
 BLOCK = 32
@@ -33,16 +36,17 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class BeamHardening:
-    """p = q - k q^2 for the line integral q of a monochromatic beam; 0 for a beam that does not harden.
+    """p = q - k q^2 for the line integral q of a monochromatic beam.
 
-    k : dimensionless; largest_p : up to which p was seen; beyond it the correction goes on straight.
+    k : dimensionless, 0 for a beam that does not harden; largest_p : largest p of the fit, the correction is linear
+    beyond it.
     """
 
     k: float
     largest_p: float
 
     def __call__(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
-        """q (any shape) from p."""
+        """Return q from p, of any shape."""
         if self.k == 0:
             return p
         known = np.minimum(p, np.float32(self.largest_p))
@@ -50,7 +54,7 @@ class BeamHardening:
         return np.asarray((1 - root) / np.float32(2 * self.k) + (p - known) / root, np.float32)
 
     def slope(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
-        """dq / dp, by which noise grows."""
+        """Return dq / dp, the factor by which noise grows."""
         known = np.minimum(p, np.float32(self.largest_p))
         return np.asarray(1 / np.sqrt(1 - np.float32(4 * self.k) * known), np.float32)
 
@@ -67,19 +71,19 @@ class BeamHardening:
 def beam_hardening_correction(
     p: ArrayLike, geometry: Geometry, volume: ArrayLike | None = None, *, weights: ArrayLike | None = None
 ) -> BeamHardening:
-    """How the beam hardens in a specimen of one absorbing material, from its line integrals.
+    """Find the beam hardening of a specimen of one absorbing material from its line integrals.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals.
     geometry : the scan with all corrections.
-    volume : (z, y, x) reconstruction of p in this geometry; default a coarse one made here.
+    volume : (z, y, x) reconstruction of p in this geometry; by default a coarse one is made.
     weights : (angle, row, column) trust in each ray.
 
     Returns
     -------
-    The correction; k = 0 where p grows in proportion to the path or faster, and where there is clearly more than one
-    absorbing material, for which no function of p alone would be right.
+    The correction; k = 0 where p grows in proportion to the path or faster, and for clearly more than one absorbing
+    material, which no function of p alone can correct.
     """
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)
@@ -87,7 +91,7 @@ def beam_hardening_correction(
         data, trust, geometry = _coarse(data, trust, geometry)
         volume = sart(data, geometry, weights=trust).volume
     grey = np.asarray(volume, np.float32)
-    solid = _solid(grey)
+    solid = (grey > threshold_otsu(grey.ravel(), 512)).astype(np.float32)  # 0 in voids and air
     if not _one_material(grey, solid > 0):
         return BeamHardening(0.0, 0.0)
     views = np.unique(np.linspace(0, geometry.num_views - 1, PATH_VIEWS).round().astype(int))
@@ -102,7 +106,7 @@ def beam_hardening_correction(
 
 
 def _fit(path_um: NDArray[np.float32], p: NDArray[np.float32]) -> BeamHardening:
-    """Least squares of p = b x - c x^2 through the means of equal bins of x."""
+    """Fit p = b x - c x^2 to the means of equal bins of x."""
     if len(path_um) < LEAST_RAYS:
         return BeamHardening(0.0, 0.0)
     edges = np.linspace(0, float(np.quantile(path_um, 0.999)), PATHS + 1)[1:-1]
@@ -118,18 +122,8 @@ def _fit(path_um: NDArray[np.float32], p: NDArray[np.float32]) -> BeamHardening:
     return BeamHardening(k, min(float(y.max()), 0.9 / (4 * k)))
 
 
-def _solid(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 where there is material, 0 in voids and air; threshold of N. Otsu, IEEE Trans. SMC 9 (1979) 62."""
-    counts, edges = np.histogram(volume, 512)
-    centres = 0.5 * (edges[1:] + edges[:-1])
-    below, mass = np.cumsum(counts)[:-1], np.cumsum(counts * centres)
-    above = volume.size - below
-    between = (mass[-1] * below / volume.size - mass[:-1]) ** 2 / np.maximum(below * above, 1)
-    return (volume > centres[np.argmax(np.where(above > 0, between, 0))]).astype(np.float32)
-
-
 def _one_material(volume: NDArray[np.float32], solid: NDArray[np.bool_]) -> bool:
-    """Whether the voxels well inside the material are alike; hardening itself makes them differ by a fifth."""
+    """Whether voxels well inside the material have similar values; hardening makes them differ by a fifth."""
     inside = volume[binary_erosion(solid)]
     return len(inside) > 0 and bool(np.quantile(inside, 0.99) < ONE_MATERIAL * np.median(inside))
 
@@ -137,15 +131,11 @@ def _one_material(volume: NDArray[np.float32], solid: NDArray[np.bool_]) -> bool
 def _coarse(
     p: NDArray[np.float32], weights: NDArray[np.floating] | None, geometry: Geometry
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, Geometry]:
-    """Fewer views with larger pixels."""
+    """Return fewer views with larger pixels."""
     factor = max(1, round(geometry.detector_shape[1] / COARSE_COLUMNS))
     views = np.arange(0, geometry.num_views, max(1, geometry.num_views // COARSE_VIEWS))
-    coarse = geometry.only(views).binned(factor)
-    rows, columns = coarse.detector_shape
-
-    def binned(stack: NDArray[np.floating]) -> NDArray[np.float32]:
-        tall = min(factor, stack.shape[1])
-        cut = stack[views, : rows * tall, : columns * factor].astype(np.float32)
-        return np.asarray(cut.reshape(len(views), rows, tall, columns, factor).mean(axis=(2, 4)))
-
-    return binned(p), None if weights is None else binned(weights), coarse
+    few, trust = (
+        None if stack is None else binned_images(stack[views].astype(np.float32), factor) for stack in (p, weights)
+    )
+    assert few is not None
+    return few, trust, geometry.only(views).binned(factor)

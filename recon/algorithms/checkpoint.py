@@ -1,4 +1,4 @@
-"""A long reconstruction outlives its process: the volume after each sweep, in one file that is never half-written."""
+"""Checkpoints of a long reconstruction: the volume after each sweep, in one file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Checkpoint:
     Parameters
     ----------
     path : HDF5 file; its folder must exist.
-    about : what the reconstruction rests on (:func:`fingerprint`); a file made from something else is not used.
+    about : :func:`fingerprint` of data and options; a file with another one is not used.
     """
 
     def __init__(self, path: str | os.PathLike[str], about: str) -> None:
@@ -36,9 +36,9 @@ class Checkpoint:
             raise ValueError(f"checkpoint: folder {self.path.parent} is not there, needs a folder to write to")
 
     def load(self, volume: NDArray[np.float32]) -> list[float]:
-        """Fill ``volume`` (z, y, x) and return the residuals of the sweeps that made it; empty: start anew.
+        """Fill ``volume`` (z, y, x) and return the residuals of its sweeps; none where there is no usable checkpoint.
 
-        A file that is unreadable or belongs to other data or options is named in a warning and left for the next save.
+        Warns of a file that is unreadable or belongs to other data or options; the next save replaces it.
         """
         if not self.path.exists():
             return []
@@ -58,7 +58,7 @@ class Checkpoint:
             return []
 
     def save(self, volume: NDArray[np.float32], residuals: list[float]) -> None:
-        """Keep ``volume`` (z, y, x), by planes of constant x as the solver has them."""
+        """Save ``volume`` (z, y, x) in the memory order of the solver, by planes of constant x."""
         beside = self.path.with_name(self.path.name + ".part")
         with h5py.File(beside, "w") as file:
             file.attrs["about"], file.attrs["residuals"] = self.about, residuals
@@ -71,12 +71,12 @@ class Checkpoint:
         sync(self.path.parent)
 
     def remove(self) -> None:
-        """The reconstruction is finished: the file goes."""
+        """Delete the file, when the reconstruction is finished."""
         self.path.unlink(missing_ok=True)
 
 
 def fingerprint(p: NDArray[np.float32], geometry: Geometry, inside: NDArray[np.bool_], **options: Any) -> str:
-    """Digest of geometry, support (y, x), options and a sample of the line integrals (angle, row, column)."""
+    """Return a digest of geometry, support (y, x), options and a sample of line integrals (angle, row, column)."""
     digest = hashlib.sha256(json.dumps([geometry.as_dict(), options], sort_keys=True).encode())
     digest.update(np.packbits(inside).data)
     for view in p[:: max(1, len(p) // SAMPLED_VIEWS)]:

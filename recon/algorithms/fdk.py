@@ -1,8 +1,8 @@
-"""Filtered back projection of cone-beam scans, and of parallel ones as their limit.
+"""Filtered back projection of cone-beam scans, with parallel ones as their limit.
 
 L. A. Feldkamp, L. C. Davis, J. W. Kress, J. Opt. Soc. Am. A 1 (1984) 612. Projections are weighted, ramp filtered along
-the detector rows and smeared back with the square of the magnification, a few views at a time: whole columns in the
-layout of :mod:`recon.columns`.
+the detector rows and back projected with the square of the magnification, a few views at a time, in the column layout
+of :mod:`recon.kernels.columns`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numba import float32, get_num_threads, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.algorithms.redundancy import covered_deg, view_weights
-from recon.kernels.checks import checked_scan
+from recon.kernels.argument_checks import checked_scan
 from recon.kernels.columns import PAD
 from recon.kernels.differences import turned
 from recon.kernels.projector import TILE, smear
@@ -26,7 +26,7 @@ from xrm_sims.geometry import Geometry
 
 VIEWS_AT_ONCE = 16  # enough for one pass over the volume to pay, few enough to need little memory
 LEAST_COVERED_DEG = 175.0
-EDGE_ROWS = 8  # their mean is carried on beyond the detector: the noise of one row would draw stripes along the axis
+EDGE_ROWS = 8  # their mean extends the detector; the noise of a single row would make stripes along the axis
 
 
 def fdk(
@@ -40,15 +40,15 @@ def fdk(
     """Volume from line integrals by filtered back projection.
 
     Full turns, short scans (a half turn plus the fan), uneven, missing and repeated angles and a detector that is wider
-    on one side of the axis are weighted by :func:`recon.redundancy.view_weights`.
+    on one side of the axis are weighted by :func:`recon.algorithms.redundancy.view_weights`.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
-    window : "ramp" for what others call plain; at some 1,500 counts "cosine" has the least error, "hann" is smoother
-        still; "sharp" for all the detail that the pixels hold, and a third more noise: the interpolation between them,
-        which takes sinc^2 of the pitch times the frequency on average, is undone.
+    window : "ramp" is unmodified; "cosine" has the least error at about 1,500 counts, "hann" is smoother; "sharp" keeps
+        all detail of the pixels with a third more noise, because it corrects for the interpolation between pixels,
+        which multiplies by sinc^2 of the pitch times the frequency on average.
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
 
@@ -64,7 +64,7 @@ def fdk(
     inside = support_mask(support, geometry)
     covered = covered_deg(geometry)
     if covered < LEAST_COVERED_DEG:
-        text = f"angles_deg: rays cross the axis in {covered:.0f} of 180 degrees only, what the others show is missing"
+        text = f"angles_deg: rays cross the axis in only {covered:.0f} of 180 degrees; the other directions are missing"
         warnings.warn(text, stacklevel=2)
     rays = trace(geometry, inside)
     flat = rays.empty_volume()
@@ -85,8 +85,8 @@ def fdk_into(
 ) -> None:
     """Add the filtered back projection of checked data to a flat volume in the kernels' layout.
 
-    What lies in the rows of the support's bounding spans but outside ``inside`` (y, x) is filled as well. Rays whose
-    ``weights`` (angle, row, column) are zero are bridged linearly from their neighbours in the same row.
+    Voxels outside of ``inside`` (y, x) but within its spans in each plane are filled too. Rays whose ``weights``
+    (angle, row, column) are zero are interpolated from their neighbours in the same row.
     """
     beyond = _rows_beyond(geometry)
     rays = trace(geometry, inside, (beyond, 0))
@@ -99,7 +99,7 @@ def fdk_into(
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
         straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
-        # unlike the zeros of roll.upright, edges carried on outwards are no edges to the ramp
+        # repeated edges: the zeros of roll.upright would be edges for the ramp filter
         straight = turned(straight, few.centres[:, ::-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
         image = np.zeros((len(few), rows, length), np.float32)
         _weigh(image, straight, few.views, weight[some], beyond)
@@ -136,7 +136,7 @@ def ramp_response(columns: int, length: int, window: str) -> NDArray[np.float32]
 
 
 def _rows_beyond(geometry: Geometry) -> int:
-    """Rows by which the specimen's near side overshoots the detector where its axis just reaches the edge."""
+    """Rows by which the near side of the specimen lies beyond the detector where its axis is at the edge."""
     rows = geometry.detector_shape[0]
     sod_um = geometry.source_object_mm * 1e3
     radius_um = 0.5 * geometry.voxel_um * max(geometry.volume_shape[1:])

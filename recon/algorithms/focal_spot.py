@@ -1,16 +1,15 @@
-"""Undoing the blur of a focal spot whose shape is known.
+"""Removal of the blur of a focal spot whose shape is known.
 
-Far magnified, every point of the specimen draws an image of the focal spot as large as the spot itself, so that line
-integrals are convolved with it. A Wiener filter (N. Wiener, 1949) divides by the spot's transfer function where the
-signal stands above the noise; both are read off the power spectrum of the line integrals themselves. A volume is better
-known than any one view: by the central slice theorem a spatial frequency f in a field of the diameter D is met by
-n / (pi f D) of n views, and by as much the noise counts less.
+At high magnification every point of the specimen is imaged as a spot of the size of the focal spot, so that line
+integrals are convolved with its shape. A Wiener filter (N. Wiener, 1949) divides by the transfer function T of the
+spot, with the same ratio e of noise to signal at all frequencies: its response is (1 + e) T / (T^2 + e), which is 1 at
+zero frequency and nowhere more than (1 + e) / (2 sqrt(e)). The ratio is chosen by that largest amplification.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +18,17 @@ import scipy.fft
 from numba import get_num_threads
 from numpy.typing import NDArray
 
+from recon.kernels.progress import Fraction
 from xrm_sims.geometry import Geometry
 
-AMPLIFICATION = 3.0  # of the twin's pillar with 600 views of 1,453 counts: 2 to 4 do nearly as well
+AMPLIFICATION = 3.0  # chosen on the twin's pillar with 600 views of 1,453 counts: 2 to 4 give nearly the same
 VIEWS_AT_ONCE = 16
 MARGIN_SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
 class FocalSpot:
-    """A sum of Gaussians as seen by the specimen: shares of the photons and standard deviations in um along the
+    """A sum of Gaussians in the plane of the specimen: shares of the photons and standard deviations in um along the
     columns; along the rows they are ``vertical_stretch`` times as wide.
 
     Raises ValueError naming what does not fit.
@@ -49,7 +49,7 @@ class FocalSpot:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> FocalSpot:
-        """From what a run's start document says under ``beam``, ``focal_spot``."""
+        """Read ``beam``, ``focal_spot`` of a run's start document."""
         return cls(
             tuple(map(float, table["shares"])),
             tuple(map(float, table["sigma_um"])),
@@ -57,7 +57,7 @@ class FocalSpot:
         )
 
     def transfer(self, frequency_per_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """At any spatial frequency along the columns, or along the rows divided by ``vertical_stretch``."""
+        """Transfer function at spatial frequencies along columns, or at those along rows times ``vertical_stretch``."""
         square = 2 * (math.pi * frequency_per_um) ** 2
         return sum(
             (a * np.exp(-square * s * s) for a, s in zip(self.shares, self.sigma_um, strict=True)),
@@ -71,12 +71,13 @@ def sharpen(
     spot: FocalSpot,
     *,
     amplification: float = AMPLIFICATION,
-    progress: Callable[[float], None] | None = None,
+    progress: Fraction | None = None,
 ) -> None:
-    """Undo the blur of the focal spot in line integrals (angle, row, column), in place.
+    """Remove the blur of the focal spot from line integrals (angle, row, column), in place.
 
-    No spatial frequency, and none of the noise, is amplified by more than ``amplification``; the volume then needs
-    total-variation denoising (:func:`recon.sart` with its defaults). ``progress`` is called with the finished fraction.
+    ``amplification`` is the largest factor of any spatial frequency, but for 1 / (4 amplification^2) of it; the noise
+    is amplified too, so the volume needs total-variation denoising (:func:`recon.sart` with its defaults).
+    ``progress`` is called with the finished fraction.
 
     Raises ValueError for an amplification of less than 1.
     """
@@ -87,8 +88,8 @@ def sharpen(
     margin = math.ceil(MARGIN_SIGMAS * max(spot.sigma_um) * max(spot.vertical_stretch, 1.0) / pitch_um)
     shape = (scipy.fft.next_fast_len(rows + 2 * margin), scipy.fft.next_fast_len(columns + 2 * margin, real=True))
     frequency = _frequency(shape, pitch_um, spot)
-    transfer, least = spot.transfer(frequency), (0.5 / amplification) ** 2
-    response = ((1 + least) * transfer / (transfer**2 + least)).astype(np.float32)
+    transfer, noise = spot.transfer(frequency), (0.5 / amplification) ** 2
+    response = ((1 + noise) * transfer / (transfer**2 + noise)).astype(np.float32)
     workers = get_num_threads()
     around = ((0, 0), *((margin, full - size - margin) for full, size in zip(shape, (rows, columns), strict=True)))
     for first in range(0, n, VIEWS_AT_ONCE):
@@ -102,6 +103,6 @@ def sharpen(
 
 
 def _frequency(shape: tuple[int, int], pitch_um: float, spot: FocalSpot) -> NDArray[np.float64]:
-    """Cycles per um of a real transform of (row, column), such that the transfer depends on nothing else."""
+    """Frequencies (row, column) of a real transform in cycles per um, scaled for :meth:`FocalSpot.transfer`."""
     rows, columns = np.fft.fftfreq(shape[0], pitch_um), np.fft.rfftfreq(shape[1], pitch_um)
     return np.hypot(spot.vertical_stretch * rows[:, None], columns)

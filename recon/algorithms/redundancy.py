@@ -1,9 +1,9 @@
-"""How much each ray of a scan counts in filtered back projection: what is measured twice is shared out.
+"""Weights of the rays of a scan in filtered back projection, which share out rays that are measured twice.
 
-The ray at fan angle g of the view at angle b comes back reversed at -g of the view half a turn away, less twice the fan
-angle. Where both are measured their weights add up to one, smoothly (F. Noo et al., Phys. Med. Biol. 47 (2002) 2525;
-for short scans the same purpose as D. L. Parker, Med. Phys. 9 (1982) 254), where only one is, it counts alone. That
-serves full turns, short scans, gaps, and detectors that reach further on one side of the axis.
+The ray at fan angle g of the view at angle b is measured again, reversed, at -g of the view half a turn away, less
+twice the fan angle. Where both are measured their weights add up to one, smoothly (F. Noo et al., Phys. Med. Biol. 47
+(2002) 2525; for short scans the same purpose as D. L. Parker, Med. Phys. 9 (1982) 254); a single one has weight one.
+This covers full turns, short scans, gaps, and detectors that reach further on one side of the axis.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from recon.kernels.rays import trace
 from xrm_sims.geometry import Geometry
 
-OPENING = 3.0  # gaps between views beyond this many median steps are left to the rays from the other side
+OPENING = 3.0  # in wider gaps between views, in median steps, only the rays from the other side count
 TAPER_DEG = 10.0  # views fade in over this range behind such a gap
 TAPER_FRACTION = 0.25  # columns fade in over this share of the detector
 
 
 def view_weights(geometry: Geometry) -> NDArray[np.float64]:
-    """(view, column): the angle in radians that each view stands for, times its share of each ray."""
+    """Return the angle in radians that each view represents times its share of each ray: (view, column)."""
     angles = geometry.angles_deg % 360.0
     cells, openings = _cells(angles)
     views, columns = trace(geometry).views, geometry.detector_shape[1]
     centre = np.median(views[:, 5])
-    tilt = np.arctan2(views[0, 3], views[0, 2])  # of the line from the source to the axis
+    tilt = np.arctan2(views[0, 3], views[0, 2])  # direction from the source to the axis
     fan = np.arctan((np.arange(columns) - centre) / np.median(views[:, 4]))
     opposite = centre + np.median(views[:, 4]) * np.tan(2 * tilt - fan)
     here, there = _column_quality(np.arange(columns, dtype=float), columns), _column_quality(opposite, columns)
@@ -38,7 +38,7 @@ def view_weights(geometry: Geometry) -> NDArray[np.float64]:
 
 
 def covered_deg(geometry: Geometry) -> float:
-    """Directions out of 180 degrees in which rays cross the axis."""
+    """Return in how many of 180 degrees rays cross the axis."""
     column = int(np.clip(round(geometry.axis_column), 0, geometry.detector_shape[1] - 1))
     return math.degrees(view_weights(geometry)[:, column].sum())
 
@@ -50,7 +50,7 @@ def fan_deg(geometry: Geometry) -> float:
 
 
 def _cells(angles: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Degrees that each view stands for, and the (n, 2) openings between views, from first to last uncovered angle."""
+    """Return the degrees that each view represents, and the first and last angle (n, 2) of each gap between views."""
     distinct, which, repeats = np.unique(angles, return_inverse=True, return_counts=True)
     if len(distinct) == 1:
         return np.full(len(angles), 360.0 / len(angles)), np.empty((0, 2))
@@ -64,7 +64,7 @@ def _cells(angles: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _view_quality(angles: NDArray[np.float64], openings: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 far from every opening, falling to 0 at its edges and in it."""
+    """Return 1 far from every gap, falling to 0 at its edges and in it."""
     quality = np.ones_like(angles)
     for first, last in openings:
         behind = (angles - last) % 360.0

@@ -2,8 +2,8 @@
 
 Regularised as E. Y. Sidky, X. Pan, Phys. Med. Biol. 53 (2008) 4777: data steps (sweeps of SART over ordered subsets,
 A. H. Andersen, A. C. Kak, Ultrasonic Imaging 6 (1984) 81) alternate with steps that lower the total variation, here
-proximal ones. Denoised filtered back projection is the start: it has all the detail from the first moment, which SART
-takes several sweeps to build up. Without regularisation the start is zero, since SART never removes a start's noise.
+proximal ones. It starts from denoised filtered back projection, which has the detail that SART needs several sweeps
+for. Without regularisation it starts from zero, because SART never removes the noise of its start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,29 +19,30 @@ from numpy.typing import ArrayLike, NDArray
 from recon.algorithms.checkpoint import Checkpoint, fingerprint
 from recon.algorithms.fdk import VIEWS_AT_ONCE
 from recon.algorithms.solver import Misfit, Solver
-from recon.kernels.checks import checked_scan, checked_weights
+from recon.kernels.argument_checks import checked_scan, checked_weights
 from recon.kernels.columns import PAD
+from recon.kernels.progress import Fraction
 from recon.kernels.total_variation import memory_of_denoising
 from xrm_sims.geometry import Geometry
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-VIEWS_PER_SUBSET = 4, 10  # fewest, where detail asks for many updates, and most: fewer cost more barriers
-COLUMNS_PER_UPDATE = 6  # fine detail takes more updates of a sweep to settle
-LEAST_SUBSETS = 15  # so that few views still make enough updates
+VIEWS_PER_SUBSET = 4, 10  # least, for fine detail that needs many updates, and most; small subsets are slower
+COLUMNS_PER_UPDATE = 6  # fine detail needs more updates in a sweep
+LEAST_SUBSETS = 15  # enough updates from few views
 RELAXATION = 1.0
-SWEEPS = 2  # at most, unless told: from filtered back projection they take the edges to what the data hold
-QUARTERS = 4  # of a sweep: after each of them the stopping rule looks at it and the one before
-RISEN = 0.02  # a quarter that raised the shared misfit by more than this share was the last: by less it is chance
-MISFIT_OF_MODEL = 4.0  # times the squared noise: what voxels cannot say is left then, a second sweep would only fit it
-WHITE = 0.04  # share of the squared misfit that neighbours have in common where a million rays see no more than noise
-MILLION = 1e6  # with more rays, finer misfit is told from noise: as one over the square root
+SWEEPS = 2  # default maximum: from filtered back projection they are enough for the edges in the data
+QUARTERS = 4  # of a sweep: the stopping rule compares each with the one before
+RISEN = 0.02  # stop after a quarter that raised the shared misfit by a larger share; less may be chance
+MISFIT_OF_MODEL = 4.0  # times the squared noise: more is an error of the model, which a second sweep would only fit
+WHITE = 0.04  # largest share of the squared misfit in common to neighbours that is noise, for a million rays
+MILLION = 1e6  # the share falls as one over the square root of the number of rays
 SAMPLED_VIEWS = 16
-NOISE_UNITS = 1.0  # a step of the height of the noise or less is taken for noise
+NOISE_UNITS = 1.0  # steps no higher than the noise are smoothed as noise
 
 
 @dataclass(frozen=True)
 class SartResult:
-    """volume (z, y, x) in 1/um, z fastest in memory; residuals: weighted rms of measured minus projected per sweep."""
+    """A volume (z, y, x) in 1/um, z fastest in memory; residuals: weighted rms misfit of each sweep."""
 
     volume: NDArray[np.float32]
     residuals: NDArray[np.float64]
@@ -50,24 +50,24 @@ class SartResult:
 
 
 def subset_order(geometry: Geometry, subsets: int) -> list[NDArray[np.int64]]:
-    """Views of each subset, evenly spread over the turn, subsets in golden-ratio order (each far from the last)."""
+    """Return the views of each subset, evenly over the turn; subsets in golden-ratio order, each far from the last."""
     by_angle = np.argsort(geometry.angles_deg % 360, kind="stable")
     order = np.argsort(np.arange(subsets) * GOLDEN % 1.0, kind="stable")
     return [by_angle[first::subsets] for first in np.argsort(order, kind="stable")]
 
 
 def default_subsets(geometry: Geometry) -> int:
-    """As many as there is detail to settle: one for every few columns of the detector."""
+    """Return the number of subsets: one for every few columns of the detector."""
     views, (fewest, most) = geometry.num_views, VIEWS_PER_SUBSET
     wanted = min(max(geometry.detector_shape[1] // COLUMNS_PER_UPDATE, views // most), views // fewest)
     return min(views, max(wanted, LEAST_SUBSETS))
 
 
 def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = None) -> float:
-    """Weighted rms of the noise in line integrals, (angle, row, column), from second differences along the rows.
+    """Return the weighted rms of the noise in line integrals (angle, row, column), from second differences along rows.
 
-    sigma^2 = median of weight |p[c-1] - 2 p[c] + p[c+1]|^2 / (6 * 0.6745^2) for a ray of weight 1; the specimen's own
-    edges hardly touch the median.
+    sigma^2 = median of weight |p[c-1] - 2 p[c] + p[c+1]|^2 / (6 * 0.6745^2) for a ray of weight 1; edges of the
+    specimen hardly change the median.
     """
     some = slice(None, None, max(1, len(p) // SAMPLED_VIEWS))
     squares = np.diff(p[some], 2, axis=2) ** 2
@@ -80,10 +80,9 @@ def data_noise(p: NDArray[np.float32], weights: NDArray[np.float32] | None = Non
 
 
 def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -> bool:
-    """Whether the last quarter of a sweep found no more than noise, or lost on the quarter before, or a whole sweep has
-    left far more than noise.
+    """Whether the last quarter of a sweep found only noise or raised the misfit, or a whole sweep left far more.
 
-    ``misfits`` of all subsets until now, ``trust`` (subsets of a sweep,) the sum of their weights.
+    ``misfits`` of all subsets so far, ``trust`` (subsets of a sweep,) the sum of their weights.
     """
     quarter, done = math.ceil(len(trust) / QUARTERS), len(misfits)
     if done % len(trust) % quarter:
@@ -100,7 +99,7 @@ def _finished(misfits: list[Misfit], trust: NDArray[np.float64], noise: float) -
 
 
 def memory_needed(geometry: Geometry, *, tv: bool = True, guided: bool = False) -> int:
-    """Bytes that :func:`sart` allocates beyond its arguments, result included."""
+    """Return the bytes that :func:`sart` allocates in addition to its arguments, result included."""
     nz, ny, nx = geometry.volume_shape
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     volume = 4 * (nx + 2) * (ny + 2) * (nz + PAD)
@@ -124,31 +123,31 @@ def sart(
     guide: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Fraction | None = None,
 ) -> SartResult:
-    """Volume from line integrals by SART; with its defaults the right thing for measured data.
+    """Reconstruct a volume from line integrals by SART; the defaults suit measured data.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals, dimensionless.
     geometry : the scan and the volume, with all offsets, shifts and the roll in effect.
-    sweeps : passes over all views; None for at most two, which end where the residual is down to the noise of the data
-        (discrepancy principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), or where neighbouring rays share
-        nothing of it any more, as with noise alone (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process.
-        22 (2013) 2751), or more than a quarter of a sweep before, or after one that left far more than noise.
-    subsets : subsets per sweep; ``len(angles)`` is one view per subset; default one for every six columns of the
-        detector, with four to ten views each, 15 at least.
+    sweeps : passes over all views; None for at most two, which end where the residual is that of the noise (discrepancy
+        principle, V. A. Morozov, Soviet Math. Dokl. 7 (1966) 414), where neighbouring rays no longer share any of it
+        (M. S. C. Almeida, M. A. T. Figueiredo, IEEE Trans. Image Process. 22 (2013) 2751), where they share more than a
+        quarter of a sweep before, or after a sweep that left far more than noise.
+    subsets : subsets per sweep, at most one per view; default one for every six columns of the detector, with four to
+        ten views each, at least 15.
     relaxation : fraction of the correction that is applied, 0 < relaxation < 2.
-    tv : total-variation denoising of the start and after each sweep, in units of the standard deviation of the volume's
-        own noise, so that it follows exposure, voxel size and number of views; 0 for none.
+    tv : strength of the total-variation denoising of the start and after each sweep, in standard deviations of the
+        volume's noise, so that it follows exposure, voxel size and number of views; 0 for none.
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um; default filtered back projection (:func:`recon.fdk`), but zero where ``tv`` is 0.
-    guide : (z, y, x) another volume of the same specimen, in whatever units and contrast: the total variation is free
-        at edges that are its edges too (:mod:`recon.guided_variation`).
-    weights : (angle, row, column) trust in each ray relative to the best, 0 to 1, default 1; 0 ignores the ray.
-    checkpoint : file that holds the volume after each sweep until the last is done: the same call made again goes on
-        from there (:class:`recon.algorithms.checkpoint.Checkpoint`).
+    guide : (z, y, x) another volume of the same specimen, in any units and contrast: the total variation does not
+        penalise edges at its edges (:mod:`recon.kernels.guided_variation`).
+    weights : (angle, row, column) weight of each ray relative to the best, 0 to 1, default 1; 0 ignores the ray.
+    checkpoint : file of the volume after each sweep until the last is done; the same call made again continues from it
+        (:class:`recon.algorithms.checkpoint.Checkpoint`).
     progress : called with the finished fraction after each subset.
 
     Raises

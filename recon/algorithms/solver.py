@@ -1,9 +1,9 @@
-"""The volume under reconstruction: one SART update after another, in the memory layout of the kernels.
+"""SART updates of a volume in the memory layout of the kernels.
 
 A. H. Andersen, A. C. Kak, Ultrasonic Imaging 6 (1984) 81. Each update compares the measured line integrals of a few
-views with those of the volume, divides by the length of the ray in the support, and smears the result back with linear
-interpolation in the image (whose weights add up to one, so that no column sums are needed). Projections are laid out
-for the kernels only while their update lasts: beyond the volume an update needs no more than its own few views.
+views with those of the volume, divides by the length of the ray in the support, and back projects the result with
+linear interpolation in the image (whose weights add up to one, so that no column sums are needed). Projections are in
+the layout of the kernels only during their update, which needs no memory beyond the volume and its own few views.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from recon.algorithms.fdk import fdk_into
+from recon.kernels.argument_checks import checked_array
 from recon.kernels.columns import PAD
-from recon.kernels.projector import TILE, checked, smear, step_length, sum_planes
+from recon.kernels.projector import TILE, smear, step_length, sum_planes
 from recon.kernels.rays import BLOCK, Rays, trace
 from recon.kernels.roll import upright
 from recon.kernels.support import support_mask
@@ -26,10 +27,10 @@ from xrm_sims.geometry import Geometry
 
 
 class Misfit(NamedTuple):
-    """Sums over the rays of some views of weighted differences between what was measured and the volume's projection.
+    """Sums over the rays of some views, of weighted differences between measurement and projection of the volume.
 
-    square : weight times squared difference, noise and all.
-    shared : products of weight times difference of neighbours in a row: what noise adds to it averages out.
+    square : weight times squared difference, noise included.
+    shared : products of weight times difference of neighbours in a row, in which independent noise averages out.
     """
 
     square: float
@@ -37,15 +38,15 @@ class Misfit(NamedTuple):
 
 
 class Solver:
-    """A volume that is improved by one subset of views at a time.
+    """A volume that is updated by one subset of views at a time.
 
     Parameters
     ----------
-    geometry : fixes the volume and its voxels; the views of each update bring their own.
+    geometry : of the volume and its voxels; each update has the geometry of its own views.
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um, default zero.
-    guide : (z, y, x) another volume of the same specimen whose edges the total variation does not charge for, or None.
+    guide : (z, y, x) another volume of the same specimen, whose edges the total variation does not penalise, or None.
 
     Raises
     ------
@@ -68,9 +69,9 @@ class Solver:
         self._floor = np.float32(0.0 if nonnegative else -np.inf)
         self._rays = trace(geometry.only(np.arange(1)), self.inside)
         self._flat = self._rays.empty_volume()
-        self._guide = None if guide is None else checked("guide", guide, geometry.volume_shape).transpose(2, 1, 0)
+        self._guide = None if guide is None else checked_array("guide", guide, geometry.volume_shape).transpose(2, 1, 0)
         if initial is not None:
-            start = checked("initial", initial, geometry.volume_shape)
+            start = checked_array("initial", initial, geometry.volume_shape)
             self._columns[...] = np.where(self.inside[None], start, 0).transpose(2, 1, 0)
 
     @property
@@ -80,7 +81,7 @@ class Solver:
 
     @property
     def volume(self) -> NDArray[np.float32]:
-        """(z, y, x) in 1/um, as a view that changes with the next update; z runs fastest in memory."""
+        """The volume (z, y, x) in 1/um, a view that changes with the next update; z is fastest in memory."""
         return self._columns.transpose(2, 1, 0)
 
     def update(
@@ -92,14 +93,14 @@ class Solver:
         relaxation: float = 1.0,
         shared: bool = False,
     ) -> Misfit:
-        """Improve the volume by a few views, all at once.
+        """Update the volume with a few views at once.
 
         Parameters
         ----------
         p : (angle, row, column) line integrals of these views, and ``geometry`` of theirs alone.
         weights : (angle, row, column) trust in each ray, 0 to 1, or None for 1.
         relaxation : fraction of the correction that is applied.
-        shared : whether ``shared`` of the misfit is wanted; else it is 0.
+        shared : whether to compute ``shared`` of the misfit; otherwise it is 0.
 
         Returns
         -------
@@ -120,8 +121,8 @@ class Solver:
     def start(self, p: NDArray[np.float32], geometry: Geometry, weights: NDArray[np.floating] | None = None) -> None:
         """Replace the volume by the filtered back projection (:func:`recon.fdk`); arguments as for :meth:`update`.
 
-        Rays without weight are bridged from their neighbours in the same row. Negative values are left to the next
-        update: clipped noise has a mean, which would pass for attenuation when it is smoothed first.
+        Rays without weight are interpolated in their row. Negative values stay until the next update: clipped noise has
+        a mean, which smoothing would turn into attenuation.
         """
         self._flat[:] = 0
         fdk_into(self._flat, p, geometry, self.inside, weights=weights)
@@ -210,14 +211,14 @@ def _cut_out(columns, inside):
 
 
 def _radius(inside: NDArray[np.bool_]) -> float:
-    """Of the disk round the support, in voxels."""
+    """Radius of the disk around the support, in voxels."""
     ny, nx = inside.shape
     y, x = np.nonzero(inside)
     return math.sqrt(((x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2).max()) + 0.5
 
 
 def _chords(rays: Rays, radius: float) -> NDArray[np.float64]:
-    """(views, columns, 2): distances in x where each ray enters and leaves the disk round the support, in voxels."""
+    """Return where each ray enters and leaves the disk around the support (view, column, 2): x in voxels."""
     sod, axis, mag, centre = (rays.views[:, n : n + 1] for n in (2, 3, 4, 5))
     tangent = (np.arange(rays.columns)[None, :] - centre) / mag
     square = 1 + tangent * tangent

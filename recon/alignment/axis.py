@@ -1,9 +1,10 @@
-"""The rotation axis found from the projections alone, by how much negative attenuation a wrong one makes.
+"""Find the rotation axis from the projections alone, by the negative attenuation that a wrong axis makes.
 
-T. Donath, F. Beckmann, A. Schreyer, J. Opt. Soc. Am. A 23 (2006) 1048: the integral of a slice hardly depends on where
-the axis is assumed, that of its absolute value is least at the right place, since every displaced edge leaves negative
-values beside it. That holds for half a turn, parallel or cone; over a full turn opposite views only blur each other, so
-half of it is used. Binned images are tried over the whole range first, where nothing can be missed, then finer.
+T. Donath, F. Beckmann, A. Schreyer, J. Opt. Soc. Am. A 23 (2006) 1048: the integral of a slice hardly depends on the
+assumed axis, while the integral of its absolute value is least at the true axis, because every displaced edge leaves
+negative values beside it. That holds for half a turn of a parallel or cone beam; over a full turn opposite views only
+blur each other, so half of it is used. The whole range is searched with binned images, the neighbourhood of the best
+offset with finer ones.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from scipy.optimize import minimize_scalar
 
 from recon.algorithms.fdk import fdk
 from recon.algorithms.redundancy import fan_deg
+from recon.kernels.binning import binned_images
 from xrm_sims.geometry import Geometry
 
-ROWS = 16  # detector rows round the plane of the source; one column run of the kernels
+ROWS = 16  # detector rows around the plane of the source; one run of the kernels along a column
 MOST_VIEWS = 200
 COARSE_VIEWS = 100
 COARSE_COLUMNS = 64
@@ -29,15 +31,15 @@ TOLERANCE = 0.03  # of a binned pixel
 
 
 def find_axis(p: ArrayLike, geometry: Geometry, *, search_px: float | None = None) -> Geometry:
-    """The geometry with the column of its ``detector_offset_px`` where the projections say that the axis is.
+    """Return the geometry with the column of ``detector_offset_px`` that fits the projections best.
 
-    Its ``axis_column`` is the detector column of the axis. A specimen that is seen whole in every view serves best.
+    Its ``axis_column`` is the detector column of the axis. Works best for a specimen that every view sees whole.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals, over half a turn at least.
     geometry : the scan as far as it is known; the search starts from its offsets.
-    search_px : how far from there the axis may lie; default a quarter of the detector's width.
+    search_px : largest distance of the axis from there; default a quarter of the detector's width.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def find_axis(p: ArrayLike, geometry: Geometry, *, search_px: float | None = Non
 
 
 def _half_turn(p: ArrayLike, geometry: Geometry) -> tuple[NDArray[np.float32], Geometry]:
-    """Some rows round the plane of the source and some views of half a turn plus the fan, with voxels like pixels."""
+    """Return rows around the plane of the source and views of half a turn plus the fan, with voxels like pixels."""
     rows, columns = geometry.detector_shape
     middle = (rows - 1) / 2 + geometry.detector_offset_px[0]
     count = min(ROWS, rows)
@@ -87,17 +89,9 @@ def _spread_out(views: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return views[np.unique(np.linspace(0, len(views) - 1, min(len(views), most)).round().astype(int))]
 
 
-def _binned(p: NDArray[np.float32], geometry: Geometry, factor: int) -> tuple[NDArray[np.float32], Geometry]:
-    coarse = geometry.binned(factor)
-    rows, columns = coarse.detector_shape
-    tall = min(factor, p.shape[1])
-    cut = p[:, : rows * tall, : columns * factor].reshape(len(p), rows, tall, columns, factor)
-    return cut.mean(axis=(2, 4)), coarse
-
-
 def _cost(p: NDArray[np.float32], geometry: Geometry, factor: int, radius_px: float) -> Callable[[float], float]:
-    """Integral of the absolute value of binned slices, as a function of the axis' offset in unbinned pixels."""
-    images, coarse = _binned(p, geometry, factor)
+    """Return the integral of the absolute value of binned slices as a function of the offset in unbinned pixels."""
+    images, coarse = binned_images(p, factor), geometry.binned(factor)
     row, column = coarse.detector_offset_px
     radius_um = radius_px * geometry.voxel_um
 
@@ -109,7 +103,7 @@ def _cost(p: NDArray[np.float32], geometry: Geometry, factor: int, radius_px: fl
 
 
 def _search(p: NDArray[np.float32], geometry: Geometry, factor: int, reach: float) -> float:
-    """Best of all offsets a binned pixel apart, in a volume that holds the specimen wherever the axis may be."""
+    """Return the best of offsets one binned pixel apart, in a volume that holds the specimen for each of them."""
     few = _spread_out(np.arange(len(p)), COARSE_VIEWS)
     width = geometry.detector_shape[1] + 2 * math.ceil(reach)
     wide = replace(geometry.only(few), volume_shape=(geometry.volume_shape[0], width, width))
@@ -120,7 +114,7 @@ def _search(p: NDArray[np.float32], geometry: Geometry, factor: int, reach: floa
 
 
 def _refine(p: NDArray[np.float32], geometry: Geometry, factor: int, centre: float, reach: float) -> float:
-    """Least cost within ``reach``, where every offset of that range sees the whole disk: noise must not prefer one."""
+    """Return the offset of least cost within ``reach``, in a disk that all offsets see: their noise is equal."""
     columns = geometry.detector_shape[1]
     seen = columns / 2 - abs(geometry.detector_offset_px[1] + centre) - reach
     cost = _cost(p, geometry, factor, max(seen, columns / 8))

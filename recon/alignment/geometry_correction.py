@@ -1,23 +1,22 @@
-"""Geometry correction from the data: where each image lies although it should lie elsewhere.
+"""Geometry correction from the data: displacement and magnification of each view, roll of the detector, rotation axis.
 
-Moments of the projections give a start (:mod:`recon.moments`), registration with reprojections, coarse to fine, the
-rest (:mod:`recon.reprojection`): displacement and magnification of each view, roll of the detector, axis of rotation.
+Moments of the projections give a start (:mod:`recon.alignment.moments`); registration with reprojections, coarse to
+fine, gives the rest (:mod:`recon.alignment.reprojection`).
 
-What no data can tell is fixed by convention (the gauge):
+Projections leave some quantities undetermined, which are fixed by convention (the gauge):
 
-- A constant in the rows is the height of the specimen: the first view has none, or with reference images the first
-  of them.
+- A constant in the rows is the height of the specimen: it is zero in the first view, or with reference images in the
+  first of them.
 - A constant in the columns is the displacement of the axis: it goes to ``axis_offset_um``, and the column shifts have
   a mean of zero, or with reference images the mean of the drift since the first of them.
 - A sinusoid of the angle in the columns (and with it one in angle and magnification) is the position of the specimen:
   the axis of a round, free-standing pillar is the axis of the specimen frame; otherwise the sinusoid is that of the
-  drift which the reference images saw, or zero without any.
-- The mean of the magnification's logarithm is the size of the specimen: it stays what it was.
+  drift measured by the reference images, or zero without any.
+- The mean of the magnification's logarithm is the size of the specimen: it is not changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -28,8 +27,8 @@ from recon.alignment.moments import MomentStart, moment_start, specimen_radius_u
 from recon.alignment.outline import round_outline
 from recon.alignment.references import reference_drift
 from recon.alignment.reprojection import Departure, binned, coarse_geometry, departure
-from recon.kernels.checks import checked_scan
-from recon.kernels.projector import checked
+from recon.kernels.argument_checks import checked_array, checked_scan
+from recon.kernels.progress import Fraction
 from xrm_sims.geometry import ConeGeometry, Geometry
 
 AnyGeometry = TypeVar("AnyGeometry", bound=Geometry)
@@ -37,14 +36,14 @@ AnyGeometry = TypeVar("AnyGeometry", bound=Geometry)
 ROUNDS = 2
 COARSE_COLUMNS, COARSE_ROWS = 160, 24  # registration begins on images binned to no less than this
 FINE_COLUMNS = 640  # and ends on images of no more columns than this
-ROOM = 1.06  # what holds the specimen is drawn that much wider, for what moments left undone and for its outline
-LARGEST_OVERSHOOT = 0.8  # of a step of the roll, to be believed
+ROOM = 1.06  # widening of the cylinder that holds the specimen, for errors of the moments and for the outline fit
+LARGEST_OVERSHOOT = 0.8  # of a step of the roll, that the extrapolation uses
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """The views that were seen: their indices in ``p`` and ``weights``, their geometry as built, when they were taken,
-    the drift of the references at that time, and what moments tell of a free-standing specimen."""
+    """The usable views: their indices in ``p`` and ``weights``, their geometry as built, the time they were taken, the
+    drift of the references at that time, and the motion by moments where the specimen stands free."""
 
     p: NDArray[np.float32]
     weights: NDArray[np.float32] | None
@@ -64,26 +63,26 @@ def correct_geometry(
     reference: ArrayLike | None = None,
     reference_times_s: ArrayLike | None = None,
     rounds: int = ROUNDS,
-    progress: Callable[[float], None] | None = None,
+    progress: Fraction | None = None,
 ) -> AnyGeometry:
-    """The geometry with shifts, magnification and angle of each view, axis offset and roll found from projections.
+    """Find shifts, magnification and angle of each view, axis offset and roll from projections.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals; read view by view, so a memory map will do.
-    geometry : the scan as built; shifts that it holds already are the start.
+    geometry : the scan as built; the search starts from the shifts in it.
     weights : (angle, row, column) trust in each ray, 0 to 1. Views without any get the motion of their neighbours.
-    times_s : (n,) when each view was taken; without it they were taken one after the other.
-    reference, reference_times_s : (m, row, column) line integrals of images at one and the same angle, and when.
-        They tell drift from the position of the specimen.
-    rounds : of registration at the coarsest level, with one more at each finer one; 0 for moments alone.
+    times_s : (n,) time of each view; default one after the other.
+    reference, reference_times_s : (m, row, column) line integrals of images at one angle, and their times. They
+        separate drift from the position of the specimen.
+    rounds : of registration at the coarsest level, with one more at each finer one; 0 to use moments only.
     progress : called with the finished fraction.
 
     Returns
     -------
-    The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and with
-    ``angles_deg`` and ``view_height_um`` turned and tilted as the motion of source or specimen turns the line of sight.
-    The module's docstring says how they share what cannot be told apart.
+    The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and with the
+    ``angles_deg`` and ``view_height_um`` that follow from the motion of source or specimen. The module's docstring
+    lists the conventions for what the data leave undetermined.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def correct_geometry(
     n = geometry.num_views
     shape = (n, *geometry.detector_shape)
     data = checked_scan(p, geometry)
-    trusted = None if weights is None else checked("weights", weights, shape)
+    trusted = None if weights is None else checked_array("weights", weights, shape)
     if rounds < 0:
         raise ValueError(f"rounds: needs 0 or more, got {rounds}")
     when = np.arange(n, dtype=float) if times_s is None else np.asarray(times_s, float)
@@ -110,11 +109,11 @@ def correct_geometry(
     found = _displaced(scan.built, _first_shifts(scan), scan)
     if rounds:
         found = _registered(scan, found, rounds, progress)
-    return cast(AnyGeometry, _whole(_with_axis(found, scan), scan, geometry, when))
+    return cast(AnyGeometry, _with_all_views(_with_axis_offset(found, scan), scan, geometry, when))
 
 
 def describe_correction(nominal: Geometry, corrected: Geometry) -> str:
-    """What :func:`correct_geometry` found, in words: one line each for drift, axis, roll and magnification."""
+    """Describe the result of :func:`correct_geometry`: a line each for drift, axis, roll and magnification."""
     n = nominal.num_views
     moved = np.zeros((n, 2)) if corrected.view_shifts_px is None else corrected.view_shifts_px
     if nominal.view_shifts_px is not None:
@@ -138,7 +137,7 @@ def describe_correction(nominal: Geometry, corrected: Geometry) -> str:
 
 
 def _first_shifts(scan: _Scan) -> NDArray[np.float64]:
-    """Shifts given, or from moments, or those of the drift; height and position are those of the drift."""
+    """Return the shifts given, or from moments, or of the drift; height and position are those of the drift."""
     built, drift = scan.built, scan.drift_px
     if built.view_shifts_px is not None:
         shifts = built.view_shifts_px.copy()
@@ -154,10 +153,10 @@ def _first_shifts(scan: _Scan) -> NDArray[np.float64]:
 
 
 def _displaced(found: Geometry, shifts_px: NDArray[np.float64], scan: _Scan) -> Geometry:
-    """With these shifts, and the line of sight turned and tilted with them.
+    """Return the geometry with these shifts, and with the line of sight turned and tilted accordingly.
 
     A specimen displaced by y, or a source by -y, is seen turned by -y / source_object; one displaced by z is seen from
-    z below. It was not displaced at the time of the first reference, or in the first view.
+    z below. The displacement is zero at the time of the first reference, or in the first view.
     """
     rows, columns = shifts_px.T
     origin = columns[scan.times_s.argmin()] if scan.drift_px is None else (columns - scan.drift_px[:, 1]).mean()
@@ -168,12 +167,12 @@ def _displaced(found: Geometry, shifts_px: NDArray[np.float64], scan: _Scan) -> 
 
 
 def source_height_um(rows_px: NDArray[np.float64], geometry: ConeGeometry) -> NDArray[np.float64]:
-    """How high the source stands above the middle of a specimen whose images are displaced by so many rows."""
+    """Height of the source above the middle of a specimen whose images are displaced by this number of rows."""
     return -1e3 * geometry.pixel_mm / geometry.magnification * rows_px
 
 
-def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[float], None] | None) -> Geometry:
-    """Round after round of reconstruction and registration, coarse to fine; then the pillar's axis is the frame's."""
+def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Fraction | None) -> Geometry:
+    """Reconstruct and register in turn, coarse to fine, then put the axis of the frame on that of the pillar."""
     plan = [(factor, 1 if level else rounds) for level, factor in enumerate(_factors(found))]
     total, done = sum(times for _, times in plan), 0
     radius_um = specimen_radius_um(scan.p, found, scan.views)
@@ -188,7 +187,7 @@ def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[f
                 images, coarse, scan.times_s, radius_um=radius_um, roll=True, scale=isinstance(found, ConeGeometry)
             )
             rolls.append(step.roll_deg)
-            found = _stepped(found, step, _settled(rolls), scan)
+            found = _stepped(found, step, _extrapolated_roll(rolls), scan)
             done += 1
             if progress is not None:
                 progress(done / total)
@@ -200,7 +199,7 @@ def _registered(scan: _Scan, found: Geometry, rounds: int, progress: Callable[[f
 
 
 def _factors(geometry: Geometry) -> list[int]:
-    """By how much images are binned, level by level; two levels at least, if of the same."""
+    """Return the binning of each level, coarse to fine; at least two levels, if necessary with the same binning."""
     rows, columns = geometry.detector_shape
     factor = max(1, min(columns // COARSE_COLUMNS, rows // COARSE_ROWS))
     factors = [factor]
@@ -210,15 +209,15 @@ def _factors(geometry: Geometry) -> list[int]:
     return factors if len(factors) > 1 else 2 * factors
 
 
-def _settled(steps_deg: list[float]) -> float:
-    """The roll's last step, shortened when it goes back what the one before went too far (Aitken)."""
+def _extrapolated_roll(steps_deg: list[float]) -> float:
+    """Return the last step of the roll, shortened where it reverses an overshoot of the one before (Aitken)."""
     if len(steps_deg) < 2 or steps_deg[-1] * steps_deg[-2] >= 0:
         return steps_deg[-1]
     return steps_deg[-1] / (1 + min(-steps_deg[-1] / steps_deg[-2], LARGEST_OVERSHOOT))
 
 
 def _stepped(found: Geometry, step: Departure, roll_deg: float, scan: _Scan) -> Geometry:
-    """The geometry after a registration, its height, position and size as they were."""
+    """Return the geometry after a registration, without a change of height, position and size."""
     assert found.view_shifts_px is not None
     rows, columns = step.shifts_px.T
     columns = without_position(columns, scan.built.angles_deg)
@@ -234,7 +233,7 @@ def _magnified(found: Geometry, log_scale: NDArray[np.float64]) -> Geometry:
 
 
 def _recentred(found: Geometry, x_um: float, y_um: float, scan: _Scan) -> Geometry:
-    """The same scan described in a frame whose axis is at (x, y) of the present one."""
+    """Describe the same scan in a frame whose axis is at (x, y) of the present one."""
     assert found.view_shifts_px is not None
     angle = np.radians(scan.built.angles_deg)
     towards_um, across_um = x_um * np.cos(angle) - y_um * np.sin(angle), x_um * np.sin(angle) + y_um * np.cos(angle)
@@ -243,8 +242,8 @@ def _recentred(found: Geometry, x_um: float, y_um: float, scan: _Scan) -> Geomet
     return _magnified(shifted, -np.log1p(towards_um * 1e-3 / found.source_object_mm))
 
 
-def _with_axis(found: Geometry, scan: _Scan) -> Geometry:
-    """The constant of the column shifts as displacement of the axis."""
+def _with_axis_offset(found: Geometry, scan: _Scan) -> Geometry:
+    """Turn the constant of the column shifts into a displacement of the axis."""
     assert found.view_shifts_px is not None
     own = 0.0 if scan.drift_px is None else scan.drift_px[:, 1].mean()
     constant = float(found.view_shifts_px[:, 1].mean() - own)
@@ -256,8 +255,8 @@ def _with_axis(found: Geometry, scan: _Scan) -> Geometry:
     )
 
 
-def _whole(found: Geometry, scan: _Scan, geometry: Geometry, times_s: NDArray[np.float64]) -> Geometry:
-    """All views; those that were not seen moved with their neighbours in time."""
+def _with_all_views(found: Geometry, scan: _Scan, geometry: Geometry, times_s: NDArray[np.float64]) -> Geometry:
+    """Return the geometry of all views; unusable ones get the motion of their neighbours in time."""
     assert found.view_shifts_px is not None
     order = np.argsort(scan.times_s)
 

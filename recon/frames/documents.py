@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.frames.reports import listed, report
+from recon.frames.data_warnings import format_list, warn
 from xrm_sims.data.frames import read_block
 from xrm_sims.data.run_summary import RunSummary
 from xrm_sims.geometry import Geometry, geometry_from_dict
@@ -39,6 +39,10 @@ class FrameSet:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def __add__(self, later: FrameSet) -> FrameSet:
+        columns = ((getattr(self, name), getattr(later, name)) for name in ("angle_deg", "current_na", "time_s"))
+        return FrameSet(self.places + later.places, *map(np.concatenate, columns))
 
     def chosen(self, keep: NDArray[np.int64]) -> FrameSet:
         return FrameSet([self.places[n] for n in keep], self.angle_deg[keep], self.current_na[keep], self.time_s[keep])
@@ -94,7 +98,7 @@ class TomographyConsumer(RunSummary):
     def __init__(self) -> None:
         super().__init__()
         self._bad_pixels: list[int] = []
-        self._counter_end = math.inf
+        self.counter_end = math.inf
 
     @property
     def finished(self) -> bool:
@@ -116,7 +120,7 @@ class TomographyConsumer(RunSummary):
             for key, value in device.get("data", {}).items():
                 if key.endswith("bad_pixels"):
                     self._bad_pixels = np.asarray(value, int).ravel().tolist()
-            self._counter_end = min(self._counter_end, _counter_end(device.get("data", {})))
+            self.counter_end = min(self.counter_end, _counter_end(device.get("data", {})))
 
     def scan(self) -> TomographyScan:
         """What the documents say, with a warning that names missing and doubled frames.
@@ -143,8 +147,6 @@ class TomographyConsumer(RunSummary):
         spacing = np.diff(np.sort(geometry.angles_deg))
         tolerance = max(0.25 * float(np.median(spacing)) if spacing.size else 0.0, SAME_ANGLE_DEG)
         projections, missing = _by_angle(uid, sets["primary"], self._meant(geometry.angles_deg), tolerance)
-        bad = np.zeros(geometry.detector_shape, bool)
-        bad.ravel()[[n for n in self._bad_pixels if n < bad.size]] = True
         return TomographyScan(
             start,
             geometry,
@@ -152,11 +154,17 @@ class TomographyConsumer(RunSummary):
             sets["flat"],
             sets["dark"],
             sets["reference"],
-            bad,
+            self.bad_pixels(geometry.detector_shape),
             missing,
             tolerance,
-            self._counter_end,
+            self.counter_end,
         )
+
+    def bad_pixels(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return a mask (row, column) of the pixels that the newest descriptor names as bad."""
+        bad = np.zeros(shape, bool)
+        bad.ravel()[[n for n in self._bad_pixels if n < bad.size]] = True
+        return bad
 
     def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
         """The angles that the run was to take in the end: one that ended well with fewer views wanted no more."""
@@ -171,7 +179,7 @@ class TomographyConsumer(RunSummary):
         events, places = self._by_number(stream)
         for what, numbers in (("frame", set(events) - set(places)), ("event", set(places) - set(events))):
             if numbers:
-                report(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {listed(sorted(numbers))}")
+                warn(f"run {self.start_doc['uid']}, stream {stream}: no {what} for {format_list(sorted(numbers))}")
         return frame_set(events, places, sorted(set(events) & set(places)))
 
     def _by_number(self, stream: str) -> tuple[dict[int, dict[str, Any]], dict[int, tuple[dict[str, Any], int]]]:
@@ -206,7 +214,7 @@ def _by_angle(
     last = {key: n for n, key in enumerate(keys)}
     doubled = [key * SAME_ANGLE_DEG for key, times in Counter(keys.tolist()).items() if times > 1]
     if doubled:
-        report(f"run {uid}: more than one frame at {listed(doubled, ' deg')}; the last of each is used")
+        warn(f"run {uid}: more than one frame at {format_list(doubled, ' deg')}; the last of each is used")
     gap = np.abs(nominal_deg[:, None] - frames.angle_deg[None, :]).min(axis=1)
     missing = tuple(nominal_deg[gap > tolerance_deg].tolist())
     return frames.chosen(np.array(sorted(last.values()))), missing
@@ -247,6 +255,6 @@ def merge_scans(parts: list[TomographyScan]) -> tuple[NDArray[np.float64], list[
     candidates = sorted({angle for scan in parts for angle in scan.missing_deg})
     missing = [angle for angle in candidates if np.abs(taken - angle).min() > parts[0].angle_tolerance_deg]
     if missing:
-        report(f"run {parts[0].uid}: no projection at {listed(missing, ' deg')}; reconstructed without")
+        warn(f"run {parts[0].uid}: no projection at {format_list(missing, ' deg')}; reconstructed without")
     order = sorted(chosen)
     return np.array([chosen[key][0] for key in order]), [chosen[key][1:] for key in order]

@@ -10,8 +10,8 @@ from numba import float32, njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
+from recon.frames.data_warnings import format_list, warn
 from recon.frames.outliers import fill_untrusted, remove_outliers
-from recon.frames.reports import listed, report
 from recon.frames.rings import remove_rings
 
 Float = TypeVar("Float", bound=np.floating[Any])
@@ -195,8 +195,8 @@ def line_integrals(
     full = [n for n, frame in enumerate(counts) if (frame >= field.counter_end).any()]
     if full:
         share = np.mean(counts[full] >= field.counter_end)
-        report(
-            f"projections: {share:.2%} of the pixels in frames {listed(full)} are at the counter's end of "
+        warn(
+            f"projections: {share:.2%} of the pixels in frames {format_list(full)} are at the counter's end of "
             f"{field.counter_end:g} counts; these are not trusted"
         )
     p, variance = field.integrals(counts, current_na)
@@ -238,11 +238,15 @@ def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
 
 def trust(weights: NDArray[Float]) -> NDArray[Float]:
     """Turn inverse variances in place into trust from 0 to 1: a typical ray and all better ones have 1."""
-    sample = weights[:: max(1, len(weights) // 64)].astype(np.float32)
-    typical = float(np.median(sample[sample > 0])) if (sample > 0).any() else 1.0
-    weights /= weights.dtype.type(typical)
+    weights /= weights.dtype.type(typical_weight(weights))
     np.minimum(weights, 1, out=weights)
     return weights
+
+
+def typical_weight(weights: NDArray[np.floating]) -> float:
+    """Median of the positive weights of some views."""
+    sample = weights[:: max(1, len(weights) // 64)].astype(np.float32)
+    return float(np.median(sample[sample > 0])) if (sample > 0).any() else 1.0
 
 
 def stack_of(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
@@ -253,7 +257,7 @@ def stack_of(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) 
         raise ValueError(f"{name}: got shape {array.shape}, needs {needs} with at least one frame")
     bad = [n for n, frame in enumerate(array) if not math.isfinite(float(frame.sum(dtype=np.float64)))]
     if bad:
-        raise ValueError(f"{name}: numbers that are not finite in frames {listed(bad)}; needs counts")
+        raise ValueError(f"{name}: numbers that are not finite in frames {format_list(bad)}; needs counts")
     return array
 
 
@@ -283,9 +287,9 @@ def _brightness(
     relative /= lit[len(lit) // 2]
     kept = np.abs(relative - 1) <= OFF_LEVEL
     if not kept.all():
-        report(
-            f"flats: frames {listed(np.flatnonzero(~kept))} of {len(flats)} are not as bright as the others "
-            f"({listed(relative[~kept].round(2))} of the median); left out"
+        warn(
+            f"flats: frames {format_list(np.flatnonzero(~kept))} of {len(flats)} are not as bright as the others "
+            f"({format_list(relative[~kept].round(2))} of the median); left out"
         )
     brightness = level if current is None else current
     return (brightness / brightness[kept].mean()).astype(np.float32), kept

@@ -1,10 +1,10 @@
 """Resampling of whole columns: the inner loops of every projector kernel.
 
-The rotation axis is vertical, so a ray (or a voxel) of one detector column sees one pair of columns of the other side
-and the position along them is linear in its own index. Both sides are therefore stored with that direction last and
-unit stride, one zero-padded column behind the other, and the inner loop interpolates runs of ``LANES`` neighbours at
-once: since the two pitches differ by a few percent only, a run reads a window that is a little longer than itself.
-The runs are written as explicit vectors because the automatic vectoriser gives up on the short loops.
+The rotation axis is vertical, so a ray (or a voxel) of one detector column needs one pair of columns of the volume (or
+the detector), and the position along them is linear in its own index. Both are therefore stored with that direction
+last and unit stride, one zero-padded column after the other, and the inner loop interpolates runs of 16 or 8
+neighbours at once: the two pitches differ by a few percent only, so a run reads a window a little longer than itself.
+The runs are explicit vectors because the compiler does not vectorise the short loops.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _I32 = ir.IntType(32)
 
 
 def allocate(count: int, length: int) -> NDArray[np.float32]:
-    """Flat zeros for ``count`` columns of PAD + ``length``, and one more pad behind the last."""
+    """Return flat zeros for ``count`` columns of PAD + ``length``, and one more pad after the last."""
     return np.zeros(count * (length + PAD) + PAD, np.float32)
 
 
 def columns_view(flat: NDArray[np.float32], shape: tuple[int, ...], length: int) -> NDArray[np.float32]:
-    """The data of a flat column store as ``shape + (length,)``, without the pads."""
+    """Return the data of a flat column store as a view of ``shape + (length,)``, without the pads."""
     return flat[:-PAD].reshape(*shape, length + PAD)[..., PAD:]
 
 

@@ -1,4 +1,4 @@
-"""Weighted products of the derivatives of images and of their differences: the sums behind a least-squares fit."""
+"""Sums for the least-squares registration of images: weighted products of their derivatives and differences."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 ROW, COLUMN, SCALE, BRIGHTNESS, ROLL, DIFFERENCE = range(6)
 
 
-def lively(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Images (n, row, column) less their means over width x width pixels (fewer at the edges), in place."""
-    _take_slow_off(images, width // 2)
+def high_pass(images: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Subtract from images (n, row, column) their means over width x width pixels (fewer at the edges), in place."""
+    _subtract_means(images, width // 2)
     return images
 
 
 @njit(cache=True, parallel=True)
-def _take_slow_off(images, half):
+def _subtract_means(images, half):
     n, rows, columns = images.shape
     for v in prange(n):
         image = images[v]
@@ -48,7 +48,7 @@ def _take_slow_off(images, half):
 
 
 def turned(images: NDArray[np.float32], centres: NDArray[np.float64], angle_rad: float) -> NDArray[np.float32]:
-    """Images (n, row, column) turned counter-clockwise about ``centres`` (n, 2), their edges carried on outwards."""
+    """Turn images (n, row, column) counter-clockwise about ``centres`` (n, 2), with the edges repeated outwards."""
     if angle_rad == 0:
         return images
     out = np.empty_like(images)

@@ -1,10 +1,11 @@
-"""Total variation that charges nothing for edges which another volume of the same specimen has too.
+"""Total variation that does not penalise edges which another volume of the same specimen (the guide) has too.
 
 Directional total variation (M. J. Ehrhardt, M. M. Betcke, SIAM J. Imaging Sci. 9 (2016) 1084): the sum of
-|g - xi (xi . g)| over the voxels, g the gradient of the volume and xi that of the guide, shortened to a length below 1
-where it is no edge. Across an edge of the guide a step costs next to nothing, whichever its sign and height; where the
-guide is flat, or has an edge that the volume has not, this is plain total variation, so that nothing is drawn into it.
-Solved as in :mod:`recon.total_variation`: the operator's norm is no larger than that of the gradient.
+|g - xi (xi . g)| over the voxels, where g is the gradient of the volume and xi that of the guide, of a length below 1
+that vanishes where the guide is flat. A step of any sign and height across an edge of the guide costs almost nothing;
+where the guide is flat, or has an edge that the volume has not, this is plain total variation, so that no edges of the
+guide are copied. Solved by hand as in :mod:`recon.kernels.total_variation`, because no library here has it: the
+operator's norm is no larger than that of the gradient.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from numba import float32, njit, prange
 from numpy.typing import NDArray
 
-EDGE = 0.05  # of the guide's rms: a step of so much from voxel to voxel is as much of an edge as of none
+EDGE = 0.05  # of the guide's rms: step between neighbouring voxels that counts half as an edge
 ARRAYS = 10  # of the iteration, each as large as the volume
 
 
 def edge_scale(guide: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Step between neighbouring voxels of a guide (x, y, z) that is half an edge, from its rms in the mask (x, y)."""
+    """Return the step between voxels of a guide (x, y, z) that counts half as an edge, from its rms in the mask."""
     total = sum(float(np.square(plane[mask]).sum(dtype=np.float64)) for plane, mask in zip(guide, inside, strict=True))
     return EDGE * math.sqrt(total / (np.count_nonzero(inside) * guide.shape[2]))
 

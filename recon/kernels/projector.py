@@ -1,7 +1,7 @@
 """Projector of cone and parallel beams and its exact adjoint.
 
-Forward: P. M. Joseph, IEEE Trans. Med. Imaging 1 (1982) 192, in the columns of the layout of :mod:`recon.columns`:
-a ray steps through the planes of its main axis and interpolates linearly across and along the columns. The adjoint
+Forward: P. M. Joseph, IEEE Trans. Med. Imaging 1 (1982) 192, in the column layout of :mod:`recon.kernels.columns`: a
+ray steps through the planes of its main axis and interpolates linearly across and along the columns. The adjoint
 applies the transposed weights of the same steps.
 """
 
@@ -13,13 +13,14 @@ import numpy as np
 from numba import float32, get_num_threads, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
+from recon.kernels.argument_checks import checked_array
 from recon.kernels.columns import PAD, resample, spread
 from recon.kernels.rays import BLOCK, Rays, trace
 from recon.kernels.roll import roll_margin, rolled, rolled_transposed
 from xrm_sims.geometry import Geometry
 
-GROUP = 8  # consecutive views that look at a plane of the volume one after another, while it is in cache
-TILE = 64  # columns of the volume that stay in cache while the views of a subset pass
+GROUP = 8  # consecutive views that use a plane of the volume while it is in cache
+TILE = 64  # columns of the volume that stay in cache during the views of a subset
 
 
 @njit(fastmath=True, forceinline=True)
@@ -57,7 +58,7 @@ def _sum_planes(out, volume, views, along_x, span_x, span_y, size, groups):
 
 @njit(fastmath=True, forceinline=True)
 def _sum_plane(out, volume, view, v, first, last, axis_x, p, low, high, size, stride, pitch):
-    """Add what the rays of the columns ``first`` to ``last`` of a view meet in plane ``p``."""
+    """Add the values that the rays of the columns ``first`` to ``last`` of a view meet in plane ``p``."""
     nx, ny, nz, columns, rows = size
     sp, sq, p0, p1, q0, q1, _, p_stride, q_stride = _frame(view, axis_x, nx, ny, stride)
     mag, centre, middle = view[4], view[5], view[6]
@@ -87,7 +88,7 @@ def _sum_plane(out, volume, view, v, first, last, axis_x, p, low, high, size, st
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
-    """The transpose of :func:`_sum_planes` for the rays whose planes are of constant x (or y)."""
+    """Apply the transpose of :func:`_sum_planes` to the rays that step through planes of constant x (or y)."""
     nx, ny, nz, columns, rows = size
     stride, pitch = nz + PAD, rows + PAD
     count = nx if axis_x else ny
@@ -123,7 +124,7 @@ def _spread_planes(volume, data, views, along_x, span_x, span_y, size, axis_x):
 
 @njit(fastmath=True, forceinline=True)
 def smear(volume, data, views, size, i, low, high, factor, squared):
-    """Add each view, where it shows them, to the columns ``low`` to ``high`` of the plane ``i`` of constant x.
+    """Add each view to those of the columns ``low`` to ``high`` of the plane ``i`` of constant x that it shows.
 
     Voxel-driven: the weight is ``factor``, times the squared magnification (pixels per voxel) if ``squared``.
     """
@@ -176,14 +177,14 @@ def _scale_rays(data, views, along_x, columns, rows, factor):
 
 
 def sum_planes(rays: Rays, volume: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Flat volume → flat projections, before :func:`step_length`; the pads of ``out`` are left dirty."""
+    """Sum a flat volume into flat projections, without :func:`step_length`; the pads of ``out`` are undefined."""
     blocks = rays.along_x.shape[1]
     groups = min(len(rays), max(math.ceil(len(rays) / GROUP), math.ceil(get_num_threads() / blocks)))
     _sum_planes(out, volume, rays.views, rays.along_x, rays.span_x, rays.span_y, rays.size, groups)
 
 
 def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
-    """Line integrals of a volume along all rays of a scan.
+    """Compute line integrals of a volume along all rays of a scan.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     ------
     ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
     """
-    data = checked("volume", volume, geometry.volume_shape)
+    data = checked_array("volume", volume, geometry.volume_shape)
     margin = roll_margin(geometry)
     rays = trace(geometry, margin=margin)
     flat, out = rays.packed_volume(data), rays.empty_projections()
@@ -209,7 +210,7 @@ def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
 
 
 def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
-    """The exact adjoint of :func:`project`: <project(v), p> = <v, backproject(p)>.
+    """Apply the exact adjoint of :func:`project`: <project(v), p> = <v, backproject(p)>.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     ------
     ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
     """
-    data = checked("p", p, (geometry.num_views, *geometry.detector_shape)).transpose(0, 2, 1)
+    data = checked_array("p", p, (geometry.num_views, *geometry.detector_shape)).transpose(0, 2, 1)
     margin = roll_margin(geometry)
     rays = trace(geometry, margin=margin)
     flat, source = rays.empty_volume(), rays.empty_projections()
@@ -233,14 +234,3 @@ def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     for axis_x in (True, False):
         _spread_planes(flat, source, rays.views, rays.along_x, rays.span_x, rays.span_y, rays.size, axis_x)
     return rays.unpacked_volume(flat)
-
-
-def checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A float32 array of this shape without NaN, or a ValueError that names it."""
-    array = np.asarray(value, dtype=np.float32)
-    if array.shape != shape:
-        raise ValueError(f"{name}: got shape {array.shape}, the geometry needs {shape}")
-    total = float(array.sum(dtype=np.float64))
-    if not math.isfinite(total):
-        raise ValueError(f"{name}: needs finite numbers, got {np.count_nonzero(~np.isfinite(array))} that are not")
-    return array

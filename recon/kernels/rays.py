@@ -1,4 +1,4 @@
-"""A scan as the kernels want it: one row of numbers for each view, and the spans of the support."""
+"""The rays of a scan in the form of the kernels: one row of numbers for each view, and the spans of the support."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BLOCK = 32  # detector columns that share a main axis; their output stays in the
 
 @dataclass(frozen=True)
 class Rays:
-    """A geometry as the kernels want it: lengths in voxels, one row of ``views`` per view.
+    """A geometry in the form of the kernels: lengths in voxels, one row of ``views`` per view.
 
     views : cos, sin, source-axis distance, axis offset, detector pixels per unit slope, centre column, row level with
         the source, height of the source above the middle of the volume.
-    along_x : (views, blocks of columns) whether the planes of a ray are those of constant x.
+    along_x : (views, blocks of columns) whether a ray steps through planes of constant x, else of constant y.
     span_x, span_y : first and last + 1 index of the support in each plane of constant x and of constant y.
     """
 
@@ -41,7 +41,7 @@ class Rays:
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """(n, 2) column and row on which the middle of the volume falls when it lies on the axis."""
+        """Column and row (n, 2) of the image of the middle of the volume when it lies on the axis."""
         lean = self.views[:, 7] * self.views[:, 4] / self.views[:, 2]
         return self.views[:, 5:7] - np.column_stack([np.zeros_like(lean), lean])
 
@@ -51,23 +51,23 @@ class Rays:
         return np.array([nx, ny, nz, self.columns, self.rows])
 
     def empty_volume(self) -> NDArray[np.float32]:
-        """Zeros with a border of one column all round, flat."""
+        """Return a flat volume of zeros with a border of one column on all sides."""
         nz, ny, nx = self.volume_shape
         return allocate((nx + 2) * (ny + 2), nz)
 
     def volume_view(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(x, y, z) data of a flat volume."""
+        """Return the data (x, y, z) of a flat volume as a view."""
         nz, ny, nx = self.volume_shape
         return columns_view(flat, (nx + 2, ny + 2), nz)[1:-1, 1:-1]
 
     def packed_volume(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Flat volume from (z, y, x)."""
+        """Return the flat volume of (z, y, x)."""
         flat = self.empty_volume()
         _swap_ends(volume, self.volume_view(flat))
         return flat
 
     def unpacked_volume(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(z, y, x) from a flat volume."""
+        """Return the (z, y, x) of a flat volume."""
         out = np.empty(self.volume_shape, np.float32)
         _swap_ends(self.volume_view(flat), out)
         return out
@@ -76,13 +76,13 @@ class Rays:
         return allocate(len(self) * self.columns, self.rows)
 
     def packed(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Flat projections from (view, row, column)."""
+        """Return the flat projections of (view, row, column)."""
         flat = self.empty_projections()
         self.projections_view(flat)[...] = p.transpose(0, 2, 1)
         return flat
 
     def projections_view(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(view, column, row) data of flat projections."""
+        """Return the data (view, column, row) of flat projections as a view."""
         return columns_view(flat, (len(self), self.columns), self.rows)
 
 
@@ -92,8 +92,10 @@ def trace(
     margin: tuple[int, int] = (0, 0),
     like: Rays | None = None,
 ) -> Rays:
-    """The rays of a geometry; ``support`` (y, x) limits them, or that of ``like`` in the same volume; ``margin`` adds
-    (rows, columns) of pixels all round."""
+    """Return the rays of a geometry, limited by ``support`` (y, x) or by that of ``like`` in the same volume.
+
+    ``margin`` adds (rows, columns) of pixels on all sides.
+    """
     n, (rows, columns) = geometry.num_views, geometry.detector_shape
     shifts = np.zeros((n, 2)) if geometry.view_shifts_px is None else geometry.view_shifts_px
     angles = np.radians(geometry.angles_deg)

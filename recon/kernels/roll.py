@@ -1,4 +1,4 @@
-"""Detector roll: a resampling of whole images and its transpose, so that the kernels' columns stay vertical."""
+"""Detector roll as a resampling of whole images and its transpose, so that the columns of the kernels stay vertical."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Margin = tuple[int, int]
 
 
 def roll_margin(geometry: Geometry) -> Margin:
-    """Pixels (rows, columns) by which the turned image reaches beyond the detector on each side."""
+    """Return by how many (rows, columns) the turned image reaches beyond the detector on each side."""
     if geometry.detector_roll_deg == 0:
         return 0, 0
     rows, columns = geometry.detector_shape
@@ -24,7 +24,7 @@ def roll_margin(geometry: Geometry) -> Margin:
 
 
 def rolled(image: NDArray[np.float32], rays: Rays, geometry: Geometry, margin: Margin) -> NDArray[np.float32]:
-    """Upright images (view, column, row), ``margin`` beyond the detector, as the rolled detector sees them."""
+    """Turn upright images (view, column, row), ``margin`` larger than the detector, into those of the rolled one."""
     if geometry.detector_roll_deg == 0:
         return image
     roll, (rows, columns) = math.radians(geometry.detector_roll_deg), geometry.detector_shape
@@ -34,7 +34,7 @@ def rolled(image: NDArray[np.float32], rays: Rays, geometry: Geometry, margin: M
 
 
 def rolled_transposed(seen: NDArray[np.float32], rays: Rays, geometry: Geometry, margin: Margin) -> NDArray[np.float32]:
-    """The transpose of :func:`rolled`."""
+    """Apply the transpose of :func:`rolled`."""
     if geometry.detector_roll_deg == 0:
         return seen
     roll = math.radians(geometry.detector_roll_deg)
@@ -44,7 +44,7 @@ def rolled_transposed(seen: NDArray[np.float32], rays: Rays, geometry: Geometry,
 
 
 def upright(p: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
-    """Measured projections (angle, row, column) turned back by the detector roll, zero where nothing was measured."""
+    """Turn measured projections (angle, row, column) back by the detector roll, zero where nothing was measured."""
     if geometry.detector_roll_deg == 0:
         return p
     roll = math.radians(-geometry.detector_roll_deg)

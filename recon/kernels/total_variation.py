@@ -1,8 +1,9 @@
 """Total-variation denoising of a volume (Rudin, Osher, Fatemi, Physica D 60 (1992) 259).
 
 Solved by the accelerated primal-dual iteration of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40 (2011) 120
-(algorithm 2). What is left undone by stopping early shows at strong edges, which the first iterations smear and later
-ones draw up again: with steps that shrink, twenty of them do.
+(algorithm 2). Stopping early shows at strong edges, which the first iterations blur and later ones restore; with
+shrinking steps, twenty iterations are enough. Written by hand because scikit-image's solvers need copies of the whole
+volume, while this one works in slabs.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from numpy.typing import NDArray
 from recon.kernels import guided_variation
 
 ITERATIONS = 20
-FIRST_STEP = 0.5  # primal; anything from 0.3 to 3 ends alike
-REACH = 3  # slices: neighbours share noise because projectors interpolate; so far apart they no longer do
+FIRST_STEP = 0.5  # primal; the result is the same from 0.3 to 3
+REACH = 3  # slices; nearer ones share noise, because projectors interpolate
 SAMPLED_COLUMNS = 1024
 SLAB_BYTES = 400_000_000  # for the six arrays of the iteration
 _ARRAYS = 6
 
 
 def noise_level(volume: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of the noise in a volume (x, y, z) within the mask (x, y), 0 when it has too few slices.
+    """Return the standard deviation of the noise in a volume (x, y, z) within the mask (x, y), 0 for too few slices.
 
-    From second differences along z over ``REACH`` slices, whose median magnitude edges hardly touch:
+    From second differences along z over ``REACH`` slices, whose median magnitude edges hardly change:
     sigma = median |v[k - 3] - 2 v[k] + v[k + 3]| / (0.6745 sqrt 6).
     """
     x, y = np.nonzero(inside)
@@ -66,7 +67,7 @@ def _climb(dual, ahead, span, step, limit):
 
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def _descend(smooth, ahead, noisy, dual, span, step, beyond):
-    """Primal descent towards ``noisy`` along the divergence of the dual, carried on by ``beyond`` into ``ahead``."""
+    """Primal descent towards ``noisy`` along the divergence of the dual, extrapolated by ``beyond`` into ``ahead``."""
     nx, _, nz = smooth.shape
     share = float32(1.0) / (float32(1.0) + step)
     for i in prange(nx):
@@ -110,12 +111,12 @@ def _solved(
 
 
 def _planes(size: int, slab_bytes: int, arrays: int) -> int:
-    """Planes of so many voxels that are denoised at once, between their margins."""
+    """Number of planes of ``size`` voxels that are denoised at once, without their margins."""
     return max(slab_bytes // (arrays * 4 * size) - 2 * ITERATIONS, ITERATIONS)
 
 
 def memory_of_denoising(shape: tuple[int, int, int], guided: bool = False) -> int:
-    """Bytes that :func:`denoise` allocates for a volume (x, y, z)."""
+    """Return the bytes that :func:`denoise` allocates for a volume (x, y, z)."""
     size, arrays = shape[1] * shape[2], guided_variation.ARRAYS if guided else _ARRAYS
     return arrays * 4 * size * min(_planes(size, SLAB_BYTES, arrays) + 2 * ITERATIONS, shape[0])
 
@@ -129,10 +130,10 @@ def denoise(
 ) -> None:
     """Replace a volume (x, y, z) within the mask (x, y) by argmin over u of |u - volume|^2 / 2 + strength * TV(u).
 
-    With a ``guide`` (x, y, z) its edges cost nothing (:mod:`recon.guided_variation`).
+    With a ``guide`` (x, y, z) its edges cost nothing (:mod:`recon.kernels.guided_variation`).
 
-    In slabs of constant x: an iteration sees one plane to either side, so that a margin of as many planes as there are
-    iterations gives the very result of the whole volume.
+    Works in slabs of constant x. An iteration uses one plane to either side, so that a margin of as many planes as
+    there are iterations gives exactly the result of the whole volume.
     """
     if strength <= 0:
         return
@@ -150,6 +151,6 @@ def denoise(
         end = min(first + planes, len(box))
         begin, beyond = first - len(before), min(end + ITERATIONS, len(box))
         noisy = np.concatenate([before, box[first:beyond]])
-        before = box[end - ITERATIONS : end].copy()  # as the next slab needs it: not smooth yet
+        before = box[end - ITERATIONS : end].copy()  # the next slab needs it before smoothing
         near = None if edges is None else np.ascontiguousarray(edges[begin:beyond])
         box[first:end] = _solved(noisy, strength, span[begin:beyond], near, scale)[first - begin : end - begin]

@@ -1,1 +1,5 @@
-"""Reconstruction of a run that is still going on."""
+"""Reconstruction of a run while it is taken."""
+
+from recon.live.live_reconstruction import LiveReconstruction, Progress
+
+__all__ = ["LiveReconstruction", "Progress"]

@@ -21,11 +21,6 @@ class Arrivals(TomographyConsumer):
         super().__init__()
         self._fresh: dict[str, set[int]] = defaultdict(set)
 
-    @property
-    def bad_pixels(self) -> list[int]:
-        """Flat indices into the detector, from the configuration of the newest descriptor."""
-        return self._bad_pixels
-
     def event(self, doc: Any) -> Any:
         self._fresh[self.stream_of(doc)].add(int(doc["seq_num"]))
         return super().event(doc)

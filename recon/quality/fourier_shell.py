@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
-from recon.frames.prepare import Prepared, Progress
+from recon.frames.prepare import Prepared
+from recon.kernels.progress import Progress
 from recon.runs import reconstruct
 from xrm_sims.geometry import Geometry
 

@@ -82,13 +82,13 @@ def test_amplification_below_one_is_refused():
         sharpen(np.zeros((3, 96, 128), np.float32), GEOMETRY, SPOT, amplification=0.5)
 
 
-def test_a_run_that_tells_of_no_spot_is_not_sharpened(tmp_path):
+def test_a_run_without_a_focal_spot_is_not_sharpened(tmp_path):
     documents = Scan(tmp_path, np.arange(40) * 9.0).documents
-    with pytest.raises(ValueError, match="does not tell the shape of the focal spot"):
+    with pytest.raises(ValueError, match="does not give the shape of the focal spot"):
         recon.from_run(documents, correct=False, sweeps=1, sharpen=True)
 
 
-def test_a_run_that_tells_of_its_spot_is(tmp_path):
+def test_a_run_with_its_focal_spot_is_sharpened(tmp_path):
     documents = Scan(tmp_path, np.arange(40) * 9.0).documents
     (_, start), *rest = documents
     told = start | {"beam": {"focal_spot": {"shares": [1.0], "sigma_um": [1.2]}}}

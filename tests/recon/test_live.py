@@ -9,9 +9,9 @@ from bluesky import RunEngine
 import recon
 from devices import Instrument
 from plans import tomography
-from recon.live.following import RunFollower
-from recon.live.growing import GrowingVolume
-from recon.live.tracking import Moments, Track
+from recon.live.growing_volume import GrowingVolume
+from recon.live.run_follower import RunFollower
+from recon.live.shift_prediction import Moments, ShiftPrediction
 from xrm_sims.settings import Settings, SurfaceGrid
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.twin.microscope import Microscope
@@ -134,13 +134,13 @@ def test_views_in_between_follow_by_their_moments(taken):
     for name, doc in documents[1:]:
         follower.arrivals(name, doc)
     follower.finish()
-    moments = Moments.of(follower.volume._p)
+    p = follower.volume._p
     angles, turned = follower.volume._measured_deg, made.geometry.angles_deg - follower.volume._measured_deg
     known, new = np.arange(0, 96, 2), np.arange(1, 96, 2)
-    track = Track.through(moments.of_views(known), angles[known], made.shifts_px[known], turned[known])
-    found = track.shifts_px(moments.of_views(new), angles[new])
+    prediction = ShiftPrediction.from_aligned(Moments.of(p[known]), angles[known], made.shifts_px[known], turned[known])
+    found = prediction.shifts_px(Moments.of(p[new]), angles[new])
     assert np.sqrt(((found - made.shifts_px[new]) ** 2).mean(axis=0)).max() < 0.3
-    assert np.abs(track.turned_deg(found) - turned[new]).max() < 0.05
+    assert np.abs(prediction.turned_deg(found) - turned[new]).max() < 0.05
 
 
 def test_more_flats_later_change_earlier_views_as_if_they_had_been_there(taken):
@@ -148,12 +148,12 @@ def test_more_flats_later_change_earlier_views_as_if_they_had_been_there(taken):
     whole = RunFollower(documents[0][1], correct=False)
     for name, doc in documents[1:]:
         whole.arrivals(name, doc)
-    whole._take_in()
+    whole._read_new()
     piecewise = RunFollower(documents[0][1], correct=False)
     for name, doc in documents[1:]:
         piecewise.arrivals(name, doc)
         piecewise.advance()
-    piecewise._update_beam()
+    piecewise._update_field()
     expected, found = whole.volume._p, piecewise.volume._p
     assert np.abs(found - expected).mean() < 0.1 / np.sqrt(1453 * 64)  # a tenth of the noise of an open pixel
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import recon
 from recon.alignment.outline import round_outline
 from recon.frames.documents import documents_of
-from recon.frames.prepare import Progress
+from recon.kernels.progress import Progress
 from recon.quality.edge_resolution import EdgeResolution, edge_resolution
 from xrm_sims.app.common.progress import stages
 from xrm_sims.correlate.volume.segment import PillarFit

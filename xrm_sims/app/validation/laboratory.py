@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 
 import plans
 import recon
-from recon.frames.prepare import straighten
+from recon.frames.prepare import correct_beam_hardening
 from recon.runs import reconstruct
 from xrm_sims.app.common.progress import stages
 from xrm_sims.app.session.session import Session, open_session
@@ -138,7 +138,7 @@ class Laboratory:
         with stages() as progress:
             prepared = recon.prepare_run(run, progress)
             prepared = replace(prepared, geometry=recon.correct_run(prepared, progress))
-            straighten(prepared)
+            correct_beam_hardening(prepared)
             geometry = replace(prepared.geometry, volume_shape=shape)
             raw = recon.fdk(prepared.p, geometry, window=window or "ramp", support=0.5 * FIELD_UM)
             volume = raw

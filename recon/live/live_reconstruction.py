@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.live.following import RunFollower
+from recon.live.run_follower import RunFollower
 from recon.runs import Reconstruction
 from xrm_sims.scan_type import ScanType
 
