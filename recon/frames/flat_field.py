@@ -1,4 +1,4 @@
-"""From raw counts to line integrals: darks, flats, beam current, bad pixels, and how far each ray can be trusted."""
+"""Line integrals and their weights from raw counts, with darks, flats, beam current and bad pixels."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from recon.frames.rings import remove_rings
 
 Float = TypeVar("Float", bound=np.floating[Any])
 
-LEAST_COUNTS = 0.5  # stands for zero counts in the logarithm: the median of a posterior after counting nothing
+LEAST_COUNTS = 0.5  # in place of zero counts in the logarithm; about the median of the posterior after zero counts
 DEAD_FRACTION = 0.1  # a pixel whose flat is below this share of the median flat is dead
 HOT_FRACTION = 0.1  # a pixel whose dark is above this share of the median flat is hot
-OFF_LEVEL = 0.3  # a flat whose brightness is this far from the others' shows something else than the open beam
-OUTLIER_SIGMAS = 6.0  # of a reading about the median of the same pixel's others
+OFF_LEVEL = 0.3  # a flat whose brightness differs more from the median does not show the open beam
+OUTLIER_SIGMAS = 6.0  # of a reading about the median of its pixel
 NOISY_SIGMAS = 5.0
-NOISY_SHARE = 0.75  # of a pixel's flats that are no outliers, below which it is noisy
-SEAM_SIGMAS, SEAM_CHANGE = 6.0, 0.02  # a column stands out from its neighbours by both
+NOISY_SHARE = 0.75  # a pixel with a smaller share of usable flats is noisy
+SEAM_SIGMAS, SEAM_CHANGE = 6.0, 0.02  # the larger of both is the least departure of a seam from its neighbours
 SEAM_TRUST = 0.5  # a pixel beside a chip seam collects over a wider, lopsided area
-ROUND_PAUSE = 5.0  # times the usual pause between two flats, and a new round of flats begins
-SMOOTH_PX = 4.0  # the beam's profile changes smoothly from round to round
-CHANGED_SIGMAS = 2.0  # rms, beyond which rounds of flats differ
+ROUND_PAUSE = 5.0  # a pause longer by this factor than the median one begins a new round of flats
+SMOOTH_PX = 4.0  # of the change of the beam's profile from round to round
+CHANGED_SIGMAS = 2.0  # rms; rounds of flats that differ less are one
 AIR_LEVEL = 0.03  # columns whose mean integral stays below this share of the largest are open air
 LEAST_AIR_COLUMNS = 4
 
 
 class FlatField:
-    """Open beam and dark level of every pixel, and which pixels are of no use.
+    """Open beam and dark level of every pixel, and which pixels are unusable.
 
-    Flats are added up, each at its own brightness, without readings that counting statistics forbid. Where rounds of
-    flats differ by more than these allow, the open beam is interpolated in time. Of no use are dead pixels, hot ones
-    (from the darks), saturated ones, and noisy ones, whose flats scatter by more than counting does.
+    Flats are summed at their own brightness, without readings that counting statistics exclude. Where rounds of flats
+    differ by more than counting explains, the open beam is interpolated in time. Unusable are dead pixels, hot ones
+    (from the darks), saturated ones, and noisy ones, whose flats scatter more than counting does.
 
     Parameters
     ----------
     flats : (n, row, column) counts of the open beam.
     darks : (n, row, column) counts without beam at the same exposure, or None.
-    current_na : (n,) beam current of each flat, or None when nobody knows.
-    bad_pixels : (row, column) True where a pixel is of no use, or None; more are found from the flats and darks.
-    times_s : (n,) when each flat was taken, or None: then they are one round.
-    counter_end : counts at which the counter of a pixel is full, or None: then it is recognised by flats that pile up.
+    current_na : (n,) beam current of each flat, or None where unknown.
+    bad_pixels : (row, column) True where a pixel is unusable, or None; more are found from flats and darks.
+    times_s : (n,) time of each flat; None for a single round.
+    counter_end : counts of a full counter; None to find it from readings that accumulate there.
 
     Attributes
     ----------
     open_beam : (row, column) mean counts above the dark at ``reference_na``.
-    bad : (row, column) pixels that are filled and not trusted.
-    seams : (column,) columns beside a chip seam, which are trusted half.
-    variance_per_count : 1 for a counting detector; of any other what its flats show.
+    bad : (row, column) pixels that are filled and have no weight.
+    seams : (column,) columns beside a chip seam, which have half the weight.
+    variance_per_count : from the scatter of the flats; 1 for a counting detector.
 
-    Warns of flats that are left out. Raises ValueError naming the argument: shapes that do not fit, NaN, flats without
-    counts.
+    Warns of flats that are left out. Raises ValueError naming the argument for shapes that do not fit, NaN, and flats
+    without counts.
     """
 
     def __init__(
@@ -119,19 +119,20 @@ class FlatField:
     def integrals(
         self, counts: ArrayLike, current_na: ArrayLike | None = None, times_s: ArrayLike | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Line integrals and inverse variances of projections.
+        """Compute line integrals and inverse variances of projections.
 
         Parameters
         ----------
-        counts : (n, row, column); what is not finite or at the counter's end is not trusted.
-        current_na : (n,) beam current of each projection; scales the open beam. Needed when the flats' is known.
-        times_s : (n,) when each projection was taken; without it the mean of all rounds of flats is used.
+        counts : (n, row, column); readings that are not finite or at the counter's end get no weight.
+        current_na : (n,) beam current of each projection, which scales the open beam; needed if the flats have one.
+        times_s : (n,) time of each projection; without it the mean of all rounds of flats is used.
 
         Returns
         -------
-        p : (n, row, column) float32, ln(open beam / max(counts - dark, 0.5)); untrusted rays filled from neighbours.
+        p : (n, row, column) float32, ln(open beam / max(counts - dark, 0.5)); rays without weight are filled from
+            their neighbours.
         weights : (n, row, column) float32, 1 / variance of p = 1 / (1 / counts + 1 / flat counts), half of it beside
-            chip seams; 0 for bad pixels and readings that cannot be trusted.
+            chip seams; 0 for unusable pixels and readings.
         """
         raw = np.asarray(counts, np.float32)
         if raw.ndim != 3 or raw.shape[1:] != self.shape:
@@ -176,12 +177,12 @@ def line_integrals(
     outliers: bool = True,
     rings: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Line integrals (angle, row, column) and trust in them (0 to 1) from raw counts of views in the order of angles.
+    """Compute line integrals (angle, row, column) and weights (0 to 1) from raw counts of views ordered by angle.
 
-    Flats are averaged and scaled by the beam current; where open air is left beside the specimen it fixes the beam of
-    each view. ``outliers`` are replaced and not trusted (:func:`recon.outliers.remove_outliers`); the constant errors
-    of pixels, which would make ``rings``, are taken off (:func:`recon.rings.remove_rings`). See :class:`FlatField` for
-    arguments and errors; a counter's end that nobody told is recognised by the readings that pile up there.
+    Flats are averaged and scaled by the beam current; open air beside the specimen fixes the beam of each view.
+    ``outliers`` are replaced and get no weight (:func:`recon.frames.outliers.remove_outliers`); constant errors of
+    pixels, which would make ``rings``, are removed (:func:`recon.frames.rings.remove_rings`). See :class:`FlatField`
+    for arguments and errors.
     """
     counts = stack_of("counts", projections)
     end = full_counter(counts) if counter_end is None else counter_end
@@ -200,16 +201,34 @@ def line_integrals(
             f"{field.counter_end:g} counts; these are not trusted"
         )
     p, variance = field.integrals(counts, current_na)
-    if outliers:
-        remove_outliers(p, variance)
-    level_air(p, variance)
-    if rings:
-        remove_rings(p, variance)
+    clean(p, variance, [np.arange(len(p))], outliers=outliers, rings=rings)
     return p, trust(variance)
 
 
+def clean(
+    p: NDArray[np.float32],
+    weights: NDArray[np.floating],
+    parts: list[NDArray[np.int64]],
+    *,
+    variance: float = 1.0,
+    outliers: bool = True,
+    rings: bool = True,
+) -> NDArray[np.float32]:
+    """Replace outliers, level the air and remove rings in place; return the sum of the ring errors (row, column).
+
+    Parameters
+    ----------
+    p, weights : (angle, row, column) line integrals by angle and their inverse variances in units of 1 / ``variance``.
+    parts : views that share their flats.
+    """
+    if outliers:
+        remove_outliers(p, weights, variance=variance)
+    level_air(p, weights)
+    return sum((remove_rings(p, weights, part) for part in parts if rings), np.zeros(p.shape[1:], np.float32))
+
+
 def full_counter(counts: NDArray[np.float32]) -> float:
-    """The end of a counter, 2^n - 1, if readings pile up there; infinity when none do."""
+    """Return the end of a counter, 2^n - 1, if readings accumulate there, else infinity."""
     top = float(counts.max())
     if top < 255 or math.log2(top + 1) % 1:
         return math.inf
@@ -218,7 +237,7 @@ def full_counter(counts: NDArray[np.float32]) -> float:
 
 
 def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
-    """Shift each view so that the open air at its left and right is zero; False when there is no air to see."""
+    """Shift each view so that the open air at its left and right is zero; False where there is no air."""
     columns = np.median(p, axis=(0, 1)) if len(p) < 64 else np.median(p[:: len(p) // 64], axis=(0, 1))
     top = float(columns.max())
     air = columns < AIR_LEVEL * top if top > 10 * np.abs(columns[:2]).max() else np.zeros(len(columns), bool)
@@ -226,7 +245,7 @@ def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
     right = len(air) if air.all() else int(np.argmin(air[::-1]))
     if min(left, right) < LEAST_AIR_COLUMNS or air.all():
         return False
-    left, right = max(left // 2, 2), max(right // 2, 2)  # the specimen wanders, so keep away from it
+    left, right = max(left // 2, 2), max(right // 2, 2)  # keeps a distance, because the specimen may move
     margin = np.r_[0:left, p.shape[2] - right : p.shape[2]]
     for view, trusted in zip(p, weights, strict=True):
         w = trusted[:, margin].astype(np.float32)
@@ -237,20 +256,20 @@ def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
 
 
 def trust(weights: NDArray[Float]) -> NDArray[Float]:
-    """Turn inverse variances in place into trust from 0 to 1: a typical ray and all better ones have 1."""
+    """Scale inverse variances in place to weights from 0 to 1: the median ray and all better ones have 1."""
     weights /= weights.dtype.type(typical_weight(weights))
     np.minimum(weights, 1, out=weights)
     return weights
 
 
 def typical_weight(weights: NDArray[np.floating]) -> float:
-    """Median of the positive weights of some views."""
+    """Return the median of the positive weights of a sample of views."""
     sample = weights[:: max(1, len(weights) // 64)].astype(np.float32)
     return float(np.median(sample[sample > 0])) if (sample > 0).any() else 1.0
 
 
 def stack_of(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
-    """Frames (n, row, column) as float32; ValueError naming those that hold NaN."""
+    """Return frames (n, row, column) as float32; ValueError naming those that hold NaN."""
     array = np.asarray(value, np.float32)
     if array.ndim != 3 or not len(array) or (shape is not None and array.shape[1:] != shape):
         needs = "(n, row, column)" if shape is None else f"(n, {shape[0]}, {shape[1]})"
@@ -270,7 +289,7 @@ def _per_frame(name: str, value: ArrayLike, n: int, least: float | None = 0.0) -
 
 
 def _dark_level(darks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of each pixel, without what lies outside six standard deviations of counting about its median."""
+    """Return the mean of each pixel without readings beyond six standard deviations of counting about its median."""
     middle = np.median(darks, axis=0)
     used = np.abs(darks - middle) <= OUTLIER_SIGMAS * np.sqrt(middle + 1)
     return ((darks * used).sum(axis=0) / np.maximum(used.sum(axis=0), 1)).astype(np.float32)
@@ -279,7 +298,7 @@ def _dark_level(darks: NDArray[np.float32]) -> NDArray[np.float32]:
 def _brightness(
     flats: NDArray[np.float32], current: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Brightness of each flat relative to their mean, and which show the open beam; warns of those that do not."""
+    """Return the brightness of each flat relative to their mean, and which show the open beam; warns of the others."""
     level = np.median(flats.reshape(len(flats), -1), axis=1)
     expected = np.ones(len(flats)) if current is None else current / current.mean()
     relative = level / expected
@@ -296,7 +315,7 @@ def _brightness(
 
 
 def _rounds(when: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Flats that were taken one right after the other."""
+    """Return groups of flats that were taken right after each other."""
     order = np.argsort(when, kind="stable")
     pause = np.diff(when[order])
     begins = np.flatnonzero(pause > ROUND_PAUSE * np.median(pause)) + 1 if len(pause) > 1 else np.zeros(0, int)
@@ -306,9 +325,9 @@ def _rounds(when: NDArray[np.float64]) -> list[NDArray[np.int64]]:
 def _scatter(
     flats: NDArray[np.float32], brightness: NDArray[np.float32], rounds: list[NDArray[np.int64]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
-    """Readings to use (n, row, column), excess of each pixel's scatter in sigmas, variance per count of a typical one.
+    """Return usable readings (n, row, column), excess scatter of each pixel in sigmas, median variance per count.
 
-    Square roots of counts scatter by 1/2 whatever the counts; the cube root of their mean square over the flats of a
+    Square roots of counts have a standard deviation of 1/2 for any counts; the cube root of their mean square over the flats of a
     round is nearly normal (E. B. Wilson, M. M. Hilferty, PNAS 17 (1931) 684).
     """
     used = np.ones(flats.shape, bool)
@@ -327,7 +346,7 @@ def _scatter(
         return total / degrees
 
     variance = float(np.median(squares())) / normal**3
-    if variance < 1e-6:  # flats without any noise were not measured
+    if variance < 1e-6:  # simulated flats without noise
         return used, np.zeros(flats.shape[1:]), 1.0
     for members in rounds:
         if len(members) > 2:
@@ -338,7 +357,7 @@ def _scatter(
 
 
 def _seams(open_beam: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(column,) True where whole columns count more or less than their neighbours: beside the seam of two chips."""
+    """Return which columns count more or less than their neighbours, as those beside the seam of two chips do."""
     profile = np.ma.median(np.ma.array(open_beam, mask=bad), axis=0).filled(np.nan)
     known = np.isfinite(profile)
     profile = np.interp(np.arange(len(profile)), np.flatnonzero(known), profile[known])
@@ -348,12 +367,12 @@ def _seams(open_beam: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np
 
 
 def _change(got: NDArray[np.float32], due: NDArray[np.float32], variance: float) -> NDArray[np.float32] | None:
-    """(round, row, column) open beam of each round relative to the mean of all; None where counting explains it."""
+    """Return the open beam (round, row, column) of each round relative to the mean; None where counting explains it."""
     if len(got) < 2:
         return None
     seen, mean = (gaussian_filter(counts, (0, SMOOTH_PX, SMOOTH_PX), mode="nearest") for counts in (got, due))
     smooth = seen / np.maximum(mean, 1e-6)
-    pixels = 4 * math.pi * SMOOTH_PX**2  # that the smoothing adds up
+    pixels = 4 * math.pi * SMOOTH_PX**2  # that the smoothing averages
     excess = (smooth - 1) * np.sqrt(mean * pixels / variance)
     alone = np.abs(2 * (np.sqrt(got.clip(0)) - np.sqrt(due * smooth))) > OUTLIER_SIGMAS * math.sqrt(variance)
     if np.sqrt(np.mean(excess**2)) < CHANGED_SIGMAS and not alone.any():

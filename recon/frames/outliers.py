@@ -1,4 +1,4 @@
-"""Readings that counting statistics forbid (cosmic rays, a pixel that flares up), and filling what is missing."""
+"""Replace readings that counting statistics exclude, as by cosmic rays, and fill rays without weight."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ BLOCK = 32
 def remove_outliers(
     p: NDArray[np.float32], weights: NDArray[np.floating], *, variance: float = 1.0, sigmas: float = OUTLIER_SIGMAS
 ) -> NDArray[np.int64]:
-    """Replace outliers in place and trust them no longer.
+    """Replace outliers in place and set their weight to zero.
 
-    An outlier lies outside all that its eight neighbours in the image (but for one at either end, which it may have
-    lit as well) and the same pixel in the four views next to it show, by more than ``sigmas`` standard deviations of
-    counting. These are taken of the square root of the counts, whose variance is 1/4 whatever the counts
-    (F. J. Anscombe, Biometrika 35 (1948) 246), so that few counts raise no false alarm. Edges and slopes of the
-    specimen lie within the range of their neighbours.
+    An outlier lies outside the range of its eight neighbours in the image (without the largest and the smallest, which
+    the same event may have changed) and of the same pixel in the four nearest views, by more than ``sigmas`` standard
+    deviations of counting. These refer to the square root of the counts, whose variance is 1/4 for any counts
+    (F. J. Anscombe, Biometrika 35 (1948) 246). Edges and slopes of the specimen lie within the range.
 
     Parameters
     ----------
@@ -32,7 +31,7 @@ def remove_outliers(
 
     Returns
     -------
-    (n,) how many outliers each view had.
+    (n,) number of outliers of each view.
     """
     found = np.zeros(len(p), np.int64)
     if len(p) < LEAST_VIEWS:
@@ -50,7 +49,7 @@ def remove_outliers(
 
 @njit(cache=True, parallel=True)
 def _find(p, weights, first, sigmas, scale, instead):
-    """Leaves what to put instead of each outlier of the views from ``first`` on."""
+    """Fill ``instead`` with the replacement of each outlier of the views from ``first`` on."""
     views, rows, columns = p.shape
     for n in prange(len(weights)):
         view = first + np.int64(n)
@@ -82,7 +81,7 @@ def _find(p, weights, first, sigmas, scale, instead):
 
 @njit(cache=True, parallel=True)
 def fill_untrusted(p, weights):
-    """Give every ray without trust the mean of the nearest trusted ones in its image (angle, row, column), in place."""
+    """Give every ray without weight the mean of the nearest rays with one in its image (angle, row, column), in place."""
     rows, columns = p.shape[1:]
     for view in prange(len(p)):
         v = np.int64(view)

@@ -26,9 +26,7 @@ from recon.algorithms.beam_hardening import BeamHardening, beam_hardening_correc
 from recon.algorithms.focal_spot import FocalSpot, sharpen
 from recon.frames.data_warnings import format_list, warn
 from recon.frames.documents import FrameSet, TomographyScan, merge_scans
-from recon.frames.flat_field import FlatField, Float, level_air, trust
-from recon.frames.outliers import remove_outliers
-from recon.frames.rings import remove_rings
+from recon.frames.flat_field import FlatField, Float, clean, level_air, trust
 from recon.frames.screening import Screening
 from recon.kernels.progress import STAGES, Fraction, Progress
 from xrm_sims.geometry import Geometry
@@ -159,31 +157,6 @@ def view_currents(uid: str, field: FlatField, frames: FrameSet) -> NDArray[np.fl
     place = np.arange(len(frames))
     currents = frames.current_na[known] if known.any() else [field.reference_na]
     return np.asarray(np.interp(place, place[known] if known.any() else [0], currents))
-
-
-def clean(
-    p: NDArray[np.float32],
-    weights: NDArray[np.floating],
-    parts: list[NDArray[np.int64]],
-    *,
-    variance: float,
-    outliers: bool = True,
-    rings: bool = True,
-) -> NDArray[np.float32]:
-    """Replace outliers, level the air and remove rings in place; return the ring errors of the last part.
-
-    Parameters
-    ----------
-    p, weights : (angle, row, column) line integrals by angle and their inverse variances in units of 1 / ``variance``.
-    parts : views that share their flats.
-    """
-    if outliers:
-        remove_outliers(p, weights, variance=variance)
-    level_air(p, weights)
-    error = np.zeros(p.shape[1:], np.float32)
-    for part in parts if rings else []:
-        error = remove_rings(p, weights, part)
-    return error
 
 
 def correct_beam_hardening(prepared: Prepared) -> BeamHardening:

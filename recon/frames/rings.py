@@ -1,10 +1,9 @@
-"""Rings: what a pixel reads wrong all through a scan, because its flat was noisy or its gain has changed since.
+"""Removal of rings: errors of a pixel that last through the scan, from a noisy flat or a change of its gain.
 
-Where photons are counted such an error is a constant in the line integrals of its pixel. It shows in the mean over the
-angles as a pixel that departs from its neighbours, as in the median-based removals of N. T. Vo, R. C. Atwood,
-M. Drakopoulos, Opt. Express 26 (2018) 28396. But so does the sharp shadow of a pillar that stands on the axis. So the
-correction asks three times: whether the sectors of the scan agree about it, whether it stands alone among its
-neighbours, and whether it is as large as others are; where the specimen itself leaves marks it does nothing.
+In a counting detector such an error is a constant in the line integrals of the pixel. In the mean over the angles the
+pixel departs from its neighbours, as in the median-based removals of N. T. Vo, R. C. Atwood, M. Drakopoulos,
+Opt. Express 26 (2018) 28396. The sharp shadow of a pillar on the axis does so too. An error is therefore removed only
+if it is the same in all sectors of the scan, isolated among its neighbours, and no larger than the other errors.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter
 
 SECTORS = 16
-LEAST_VIEWS = 6 * SECTORS  # with fewer the noise of the mean hides the rings
-WINDOW_PX = 5  # a median over it keeps every straight edge
+LEAST_VIEWS = 6 * SECTORS  # the noise of the mean of fewer views hides the rings
+WINDOW_PX = 5  # of the median, which keeps straight edges
 LOCAL_PX = 7
-CALM, WILD = 2.0, 4.0  # local mean square in units of the typical one: fully corrected below, not at all above
-USUAL, STRANGE = 4.0, 7.0  # size in units of the typical one: likewise
+FULL_LOCAL, NO_LOCAL = 2.0, 4.0  # local mean square in typical ones: fully corrected below, not at all above
+FULL_SIZE, NO_SIZE = 4.0, 7.0  # size in typical ones, in the same way
 
 
 def ring_errors(
     p: NDArray[np.float32], weights: NDArray[np.floating], views: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
-    """(row, column) constant error of the line integrals of each pixel; zeros where there is no telling.
+    """Return the constant error (row, column) of the line integrals of each pixel; zeros where there is none.
 
     Parameters
     ----------
-    p, weights : (angle, row, column) line integrals by angle, untrusted ones filled, and the trust in them.
+    p, weights : (angle, row, column) line integrals by angle, those without weight filled, and their weights.
     views : the views that share their flats, by angle; default all.
     """
     chosen = np.arange(len(p)) if views is None else views
@@ -41,9 +40,9 @@ def ring_errors(
     typical = 1.4826 * float(np.median(np.abs(error - np.median(error))))
     if typical <= noise:
         return np.zeros(p.shape[1:], np.float32)
-    local = uniform_filter(np.minimum(np.square(error), (STRANGE * typical) ** 2), LOCAL_PX, mode="nearest")
-    alone = np.clip((WILD - local / typical**2) / (WILD - CALM), 0, 1)
-    usual = np.clip((STRANGE - np.abs(error) / typical) / (STRANGE - USUAL), 0, 1)
+    local = uniform_filter(np.minimum(np.square(error), (NO_SIZE * typical) ** 2), LOCAL_PX, mode="nearest")
+    alone = np.clip((NO_LOCAL - local / typical**2) / (NO_LOCAL - FULL_LOCAL), 0, 1)
+    usual = np.clip((NO_SIZE - np.abs(error) / typical) / (NO_SIZE - FULL_SIZE), 0, 1)
     error *= alone * usual * (1 - (noise / typical) ** 2)
     trusted = np.max([weights[n] > 0 for n in chosen[:: max(1, len(chosen) // SECTORS)]], axis=0)
     return np.where(trusted, error, 0).astype(np.float32)
@@ -52,7 +51,7 @@ def ring_errors(
 def remove_rings(
     p: NDArray[np.float32], weights: NDArray[np.floating], views: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
-    """Subtract :func:`ring_errors` in place; returns them."""
+    """Subtract :func:`ring_errors` in place and return them."""
     error = ring_errors(p, weights, views)
     if error.any():
         for n in range(len(p)) if views is None else views:

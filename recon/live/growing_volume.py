@@ -13,8 +13,8 @@ from recon.algorithms.sart import GOLDEN, LEAST_SUBSETS, NOISE_UNITS, RELAXATION
 from recon.algorithms.solver import Solver
 from recon.alignment.geometry_correction import source_height_um
 from recon.alignment.moments import specimen_radius_um
-from recon.frames.flat_field import typical_weight
-from recon.frames.prepare import Prepared, clean, correct_beam_hardening
+from recon.frames.flat_field import clean, typical_weight
+from recon.frames.prepare import Prepared, correct_beam_hardening
 from recon.kernels.support import resized, solver_geometry, support_radius_um
 from recon.live.shift_prediction import Moments, ShiftPrediction
 from recon.runs import correct_run

@@ -1,7 +1,7 @@
-"""How sharp a volume is, from the edge that a FIB cut: edge response, line spread, width, modulation (ASTM E1441).
+"""Resolution of a volume from an edge that a FIB cut: edge response, line spread, width, modulation (ASTM E1441).
 
-As in ASTM E1695, every voxel near the edge is a sample of the edge response at its own distance from the edge, so that
-the response is sampled far more finely than the voxels and nothing is interpolated.
+As in ASTM E1695, every voxel near the edge is a sample of the edge response at its distance from the edge, so that the
+response is sampled far more finely than the voxels and without interpolation.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from scipy import signal
 
 from recon.alignment.outline import Outline, round_outline
 
-REACH_UM = 2.5  # the edge response runs that far to both sides of the edge,
-LEAST_REACH_VOXELS = 12  # but so many voxels at least
+REACH_UM = 2.5  # of the edge response on both sides of the edge
+LEAST_REACH_VOXELS = 12
 BINS_PER_VOXEL = 16
 PLATEAU, FREE = (-0.88, -0.2), 0.48  # shares of the reach: solid material inside, free space outside
-BLOCK_UM = 1.0  # of height, judged together with a sector of the circle
-SECTORS = 36  # neighbouring voxels share noise and particles: the circle's sectors are what is independent
+BLOCK_UM = 1.0  # height of a piece of the side face
+SECTORS = 36  # of the circle; they are independent, while neighbouring voxels share noise and particles
 LEAST_SECTORS = 6
-SOLID, EMPTY = 0.15, 0.15  # by how much of the level a plateau may wave, and how much free space may hold
-SCATTER = 3.0  # median deviations from the smooth side face by which an edge may lie elsewhere
-LEAST_SCATTER = 0.1  # voxels, that is
-SMOOTHING = (0.8, 1.0, 1.2, 1.6)  # of the width: reach of the local polynomial that differentiates,
-WANTED = 0.03  # widened until the width's standard error is below this share of it
+SOLID, EMPTY = 0.15, 0.15  # largest variation of a plateau, largest value in free space, as shares of the level
+SCATTER = 3.0  # largest distance of an edge from the smooth side face, in median deviations
+LEAST_SCATTER = 0.1  # voxels; smallest such deviation
+SMOOTHING = (0.8, 1.0, 1.2, 1.6)  # reach of the local polynomial that differentiates, in widths
+LARGEST_ERROR = 0.03  # the reach is increased until the standard error of the width is below this share of it
 ORDER = 5
-LEAST_WIDTH = 0.25  # of the edge's rise, that the local polynomial is made for
+LEAST_WIDTH = 0.25  # smallest width for the local polynomial, as share of the edge's rise
 RESAMPLINGS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeCurves:
-    """What the figures are read from: edge response (1 inside, 0 outside) and line spread over the distance from the
-    edge, outwards; modulation over spatial frequency. All (n,)."""
+    """Edge response (1 inside, 0 outside) and line spread over the distance from the edge, outwards; modulation over
+    spatial frequency. All (n,)."""
 
     distance_um: NDArray[np.float64]
     edge_response: NDArray[np.float64]
@@ -48,11 +48,9 @@ class EdgeCurves:
 
 @dataclass(frozen=True)
 class EdgeResolution:
-    """Width of the line-spread function and the frequency that is still modulated by 10 %, with standard errors.
+    """Full width at half maximum of the line spread, and the frequency with a modulation of 10 %, with standard errors.
 
-    fwhm_um, sigma_um : direct full width at half maximum of the line spread.
-    mtf10_per_um, mtf10_sigma_per_um : cycles per um.
-    patches : pieces of the side face, each a sector of the circle in a block of slices, that gave them.
+    patches : number of pieces of the side face, each a sector of the circle in a block of slices.
     """
 
     fwhm_um: float
@@ -63,7 +61,7 @@ class EdgeResolution:
     curves: EdgeCurves = field(repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures without the curves."""
+        """Return the figures without the curves."""
         return {name: value for name, value in vars(self).items() if name != "curves"}
 
     def __str__(self) -> str:
@@ -74,16 +72,16 @@ class EdgeResolution:
 
 
 def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int = 0) -> EdgeResolution:
-    """Width of the round side face of a pillar standing along z.
+    """Measure the resolution at the round side face of a pillar standing along z.
 
-    The side face is a circle that may be slightly oval, lean and taper; pieces of it with solid material behind and
-    free space before it are found on the data themselves. Their voxels, sorted by distance from that face, are the edge
-    response; its derivative is the line-spread function, whose width is read directly at half of its maximum (no
-    Gaussian is fitted: the source spot is none). Roughness along the edge counts as blur. Standard errors are those of
+    The side face is a circle that may be slightly oval, inclined and tapered; pieces of it with solid material behind
+    and free space before it are found in the data. Their voxels, sorted by distance from that face, are the edge
+    response; its derivative is the line-spread function, whose width is read directly at half of its maximum (without
+    a Gaussian, because the source spot is none). Roughness along the edge counts as blur. Standard errors are those of
     resampled sectors of the circle (bootstrap, seeded).
 
-    A prior that favours flat regions, as total variation does, sharpens a strong edge like this one more than the weak
-    contrasts inside. For what the data hold take a volume reconstructed without.
+    Total variation sharpens a strong edge more than weak contrasts: for the resolution of the data use a volume that
+    was reconstructed without.
 
     Parameters
     ----------
@@ -113,9 +111,9 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
         spread = _line_spread(response, step_um, length)
         width = _half_width(spread, step_um)
         chance = _scatter([_half_width(each, step_um) for each in _line_spread(others, step_um, length)])
-        if chance < WANTED * width:
+        if chance < LARGEST_ERROR * width:
             break
-    # what the same smoothing does to a line spread that is smooth already is about what it did to this one
+    # the same smoothing of the smooth line spread changes it about as much as the first smoothing did
     again = _line_spread(response[0] - np.cumsum(spread) * step_um, step_um, length)
     systematic = _half_width(again, step_um) - width
     frequency = np.linspace(0, 1 / voxel_um, 201)
@@ -133,7 +131,7 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
 
 
 def _outline(volume: NDArray[np.float32], voxel_um: float) -> Outline:
-    """The circle round means of blocks of slices, in which noise does not hide the pillar."""
+    """Fit the outline to means of blocks of slices, in which noise does not hide the pillar."""
     block = _slices_per_block(volume, voxel_um)
     blocks = np.array_split(volume, max(1, len(volume) // block))
     return round_outline(np.stack([each.mean(axis=0) for each in blocks]))
@@ -145,7 +143,7 @@ def _slices_per_block(volume: NDArray[np.float32], voxel_um: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Ring:
-    """The voxels (slice, n) within reach of a circle, their distance to it, angle and sector, and how to bin them."""
+    """The voxels (slice, n) within reach of a circle, with their distance to it and their angle."""
 
     values: NDArray[np.float32]
     distance: NDArray[np.float64]  # voxels, outwards
@@ -174,11 +172,11 @@ class _Ring:
 
     @property
     def blocks(self) -> NDArray[np.int64]:
-        """Block of each slice; what is left over joins the last."""
+        """Block of each slice; the last one includes the remaining slices."""
         return np.minimum(np.arange(len(self.values)) // self.block, max(len(self.values) // self.block, 1) - 1)
 
     def by_piece(self, face: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """(3, block, sector, bin): number of voxels, sum of their values and of their distances to ``face`` in um."""
+        """Return voxel counts, sums of values and of distances to ``face`` in um: (3, block, sector, bin)."""
         blocks, bins = self.blocks, len(self.distance_um)
         sums = np.zeros((3, blocks[-1] + 1, SECTORS, bins))
         sector = (self.angle * SECTORS / (2 * np.pi)).astype(int) % SECTORS
@@ -197,7 +195,7 @@ class _Ring:
 
 
 def _face(angle: NDArray[np.float64], height: float | NDArray[np.float64], c: NDArray[np.float64]) -> Any:
-    """Distance of the side face from the circle: a shift, an oval and a change of radius, each rising with height."""
+    """Distance of the side face from the circle: shift, oval and change of radius, each linear in height."""
     return _face_terms(angle, height) @ c
 
 
@@ -207,7 +205,7 @@ def _face_terms(angle: NDArray[np.float64], height: float | NDArray[np.float64])
 
 
 def _clean_pieces(ring: _Ring) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Pieces (block, sector) with solid material behind and free space before the edge, and the face through them."""
+    """Return which pieces (block, sector) have solid material behind and free space before the edge, and their face."""
     counts, sums, _ = ring.by_piece()
     at = ring.distance_um / (ring.reach * ring.voxel_um)
 
@@ -227,7 +225,7 @@ def _clean_pieces(ring: _Ring) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     filled = counts[..., between] > 0
     response = sums[..., between] / np.maximum(counts[..., between], 1)
     share = np.where(filled, (response - outside[..., None]) / np.maximum(inside - outside, 1e-12)[..., None], np.nan)
-    # the area under the response is where the edge lies; bins that no voxel falls into are left out
+    # the area under the response gives the position of the edge; bins without a voxel are left out
     width = (FREE - PLATEAU[1]) * ring.reach
     position = PLATEAU[1] * ring.reach + width * np.nanmean(share, axis=-1)
     middle = np.array([np.flatnonzero(ring.blocks == n).mean() for n in range(len(position))])
@@ -242,7 +240,7 @@ def _clean_pieces(ring: _Ring) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
 
 
 def _response(bins: NDArray[np.float64], distance_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edge response at these distances, 1 inside and 0 outside, from numbers, values and distances (3, bin)."""
+    """Return the edge response at these distances, 1 inside and 0 outside, from the sums (3, bin) of some pieces."""
     counts, values, distances = bins[:, bins[0] > 0]
     response = np.interp(distance_um, distances / counts, values / counts)
     at = distance_um / distance_um[-1]
@@ -252,8 +250,8 @@ def _response(bins: NDArray[np.float64], distance_um: NDArray[np.float64]) -> ND
 
 
 def _window(response: NDArray[np.float64], step_um: float, smoothing: float) -> int:
-    """Bins (odd) of the local polynomial that is ``smoothing`` widths long; the width follows from the derivative."""
-    rise_um = step_um * float(np.clip(4 * response * (1 - response), 0, None).sum())  # noise cannot make it collapse
+    """Return the odd number of bins of a local polynomial that is ``smoothing`` widths long."""
+    rise_um = step_um * float(np.clip(4 * response * (1 - response), 0, None).sum())  # robust against noise
     width_um = rise_um
     for _ in range(3):
         length = 2 * round(0.5 * smoothing * width_um / step_um) + 1
@@ -268,14 +266,16 @@ def _line_spread(response: NDArray[np.float64], step_um: float, length: int) -> 
 
 
 def _scatter(values: list[float]) -> float:
-    """Half of what 68 % of the values span."""
+    """Return half the range of the central 68 % of the values."""
     low, high = np.quantile(values, (0.16, 0.84))
     return 0.5 * float(high - low)
 
 
 def _modulation(response: NDArray[np.float64], step_um: float, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude (..., frequency) of the line spread's Fourier transform from edge responses (..., bin), 1 at zero, less
-    what binning and differencing took away."""
+    """Return the magnitude (..., frequency) of the line spread's Fourier transform from edge responses (..., bin).
+
+    It is 1 at zero frequency and corrected for binning and differencing.
+    """
     spread = -np.diff(response)
     x = (np.arange(spread.shape[-1]) - (spread.shape[-1] - 1) / 2) * step_um
     share = np.abs(x) / (0.5 * len(x) * step_um)
@@ -285,7 +285,7 @@ def _modulation(response: NDArray[np.float64], step_um: float, frequency: NDArra
 
 
 def _falls_to(curve: NDArray[np.float64], level: float, at: NDArray[np.float64]) -> float:
-    """Where a falling curve first meets a level, the end when it never does."""
+    """Return where a falling curve first crosses a level, the end when it never does."""
     below = np.flatnonzero(curve < level)
     if not len(below):
         return float(at[-1])
@@ -294,17 +294,8 @@ def _falls_to(curve: NDArray[np.float64], level: float, at: NDArray[np.float64])
 
 
 def _half_width(spread: NDArray[np.float64], step_um: float) -> float:
-    """Direct full width at half maximum of a line spread about the middle."""
+    """Return the direct full width at half maximum of a line spread, whose peak is in the middle half."""
     n = len(spread)
-    peak = n // 4 + int(spread[n // 4 : -n // 4].argmax())
-    half = 0.5 * spread[peak]
-    left, right = peak, peak
-    while left > 0 and spread[left] > half:
-        left -= 1
-    while right < n - 1 and spread[right] > half:
-        right += 1
-    if spread[left] > half or spread[right] > half:
-        return (right - left) * step_um
-    low = left + (half - spread[left]) / (spread[left + 1] - spread[left])
-    high = right - (half - spread[right]) / (spread[right - 1] - spread[right])
-    return float((high - low) * step_um)
+    peak = np.array([n // 4 + int(spread[n // 4 : -n // 4].argmax())])
+    above_zero = spread[peak], np.array([0]), np.array([n - 1])  # in place of the height above the neighbouring minima
+    return float(signal.peak_widths(spread, peak, 0.5, above_zero)[0][0] * step_um)

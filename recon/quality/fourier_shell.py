@@ -1,11 +1,8 @@
-"""How far two volumes of the same specimen agree, frequency by frequency: the Fourier shell correlation.
+"""Fourier shell correlation: the agreement of two volumes of one specimen at each spatial frequency.
 
 M. van Heel, M. Schatz, J. Struct. Biol. 151 (2005) 250. Two volumes from the even and the odd views share the specimen
-but not the noise; in each shell of spatial frequencies
-
-    FSC = Re sum(A conj(B)) / sqrt(sum |A|^2 sum |B|^2),
-
-which is SNR / (1 + SNR) for equal noise in both. The resolution is where the curve falls below the half-bit threshold.
+but not the noise; in each shell of spatial frequencies FSC = Re sum(A conj(B)) / sqrt(sum |A|^2 sum |B|^2), which is
+SNR / (1 + SNR) for equal noise in both. The resolution is where the curve falls below the half-bit threshold.
 """
 
 from __future__ import annotations
@@ -26,16 +23,16 @@ from xrm_sims.geometry import Geometry
 EDGE = 0.1  # share of the mask's radius and height over which it fades
 LEAST_VOXELS = 8
 FIXED_THRESHOLDS = (0.143, 0.5)
-FIT_REACH = 2  # shells on either side of a crossing that say how steep the curve is there
+FIT_REACH = 2  # shells on either side of a crossing for the slope of the curve
 
 
 @dataclass(frozen=True, eq=False)
 class FourierShell:
-    """The curve: all arrays (n,) over shells as wide as a Fourier sample of the shortest side.
+    """The curve, arrays (n,) over shells as wide as a Fourier sample of the shortest side.
 
     frequency_per_um : middle of each shell, cycles per um.
     correlation : -1 to 1.
-    coefficients : independent complex Fourier coefficients in the shell, as many as the mask leaves.
+    coefficients : number of independent complex Fourier coefficients in the shell under the mask.
     """
 
     frequency_per_um: NDArray[np.float64]
@@ -54,13 +51,13 @@ class FourierShell:
         return np.asarray((1 - self.correlation**2) / np.sqrt(2 * self.coefficients))
 
     def crossing(self, threshold: float | None = None) -> Crossing | None:
-        """Where the curve falls below a fixed threshold (0.143, 0.5), or below the half-bit curve when none is given.
+        """Return where the curve falls below a fixed threshold (0.143, 0.5), by default below the half-bit curve.
 
-        None when it never does: then the volumes agree to the finest frequency that the voxels can hold.
+        Returns None when the volumes agree up to the highest frequency of the voxels.
         """
         level = self.half_bit if threshold is None else np.full(len(self.correlation), threshold)
         margin = self.correlation - level
-        # a single shell below the threshold is chance; two of three that follow each other are not
+        # a single shell below the threshold may be chance, two of three successive ones are not
         below = margin < 0
         fallen = below[:-2] & (below[1:-1] | below[2:])
         if not fallen.any():
@@ -100,16 +97,16 @@ class Crossing:
 def fourier_shell_correlation(
     a: ArrayLike, b: ArrayLike, voxel_um: float, *, mask: float | ArrayLike | None = None
 ) -> FourierShell:
-    """Correlation of two volumes in shells of spatial frequency up to the Nyquist frequency of the voxels.
+    """Correlate two volumes in shells of spatial frequency up to the Nyquist frequency of the voxels.
 
     Parameters
     ----------
     a, b : (z, y, x) volumes of the same specimen from independent data.
     voxel_um : edge of a voxel.
-    mask : what to compare. A number is the radius in um of an upright cylinder about the middle, which fades over the
-        last tenth of its radius and of its height like a raised cosine; an array (z, y, x) is the weight of each voxel,
-        0 to 1; default is the widest cylinder in the volume. Hard edges in a mask count as agreement: let them fade.
-        The mean under the mask is taken off first.
+    mask : the region to compare, from which the mean is subtracted. A number is the radius in um of a central upright
+        cylinder, with a raised-cosine edge over the last tenth of radius and height; an array (z, y, x) is the weight
+        of each voxel, 0 to 1, whose edges must be soft, because hard ones count as agreement; default is the widest
+        cylinder in the volume.
 
     Raises
     ------
@@ -143,12 +140,12 @@ def fourier_shell_correlation(
 def _shells(
     a: NDArray[np.complex64], b: NDArray[np.complex64], shape: tuple[int, ...], voxel_um: float, share: float
 ) -> FourierShell:
-    """Sums over shells, one plane of frequencies at a time; ``share`` of the coefficients are independent."""
+    """Sum over shells, one plane of frequencies at a time; ``share`` of the coefficients are independent."""
     step = 1 / (voxel_um * min(shape))  # a shell holds as many samples along the shortest side as along the others
     fz, fy = (fft.fftfreq(n, voxel_um) for n in shape[:2])
     fx = fft.rfftfreq(shape[2], voxel_um)
     count = int(0.5 / voxel_um / step)
-    twice = np.where((fx > 0) & (fx < 0.5 / voxel_um), 2.0, 1.0)  # half of the planes are not stored
+    twice = np.where((fx > 0) & (fx < 0.5 / voxel_um), 2.0, 1.0)  # the transform stores half of the planes
     sums = np.zeros((4, count + 1))
     for plane, height in enumerate(fz):
         radius = np.sqrt(height**2 + fy[:, None] ** 2 + fx**2)
@@ -158,7 +155,7 @@ def _shells(
         cross = here.real * there.real + here.imag * there.imag
         for n, values in enumerate((both, both * cross, both * np.abs(here) ** 2, both * np.abs(there) ** 2)):
             sums[n] += np.bincount(shell.ravel(), values.ravel(), count + 2)[: count + 1]
-    number, cross, power_a, power_b = sums[:, 1:]  # the innermost is the mean, which was taken off
+    number, cross, power_a, power_b = sums[:, 1:]  # without the mean, which was subtracted
     power = np.sqrt(power_a * power_b)
     correlation = np.divide(cross, power, out=np.zeros(count), where=power > 0)
     coefficients = np.asarray(np.maximum(0.5 * number * share, 1.0), float)
@@ -185,7 +182,7 @@ def _weight(mask: float | ArrayLike | None, shape: tuple[int, ...], voxel_um: fl
 
 
 def _fading(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 inside, 0 from distance 1 on, a raised cosine between."""
+    """Return 1 inside, 0 from distance 1 on, a raised cosine between."""
     return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip((distance - 1 + EDGE) / EDGE, 0, 1)))
 
 
@@ -196,17 +193,17 @@ def half_volumes(
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two volumes (z, y, x) in 1/um from the even and the odd views of one scan, corrected alike.
+    """Reconstruct two volumes (z, y, x) in 1/um from the even and the odd views of one scan with the same corrections.
 
-    What both share passes for agreement: rings of one detector, hardening of the beam, an error of the correction.
+    Errors in both count as agreement: rings of the detector, beam hardening, errors of the geometry.
 
     Parameters
     ----------
     prepared : the whole scan (:func:`recon.prepare_run`).
-    geometry : the corrected one (:func:`recon.correct_geometry`); default that of ``prepared`` as it is.
+    geometry : the corrected one (:func:`recon.correct_geometry`); default that of ``prepared``.
     progress : called with "even views" or "odd views" and the finished fraction.
-    options : for :func:`recon.sart`. Nothing regularises unless ``tv`` is given: a prior that both halves share would
-        pass for agreement of the data.
+    options : for :func:`recon.sart`. ``tv`` is 0 unless given, because regularisation of both halves counts as
+        agreement.
 
     Raises
     ------
