@@ -64,7 +64,7 @@ def fdk(
     inside = support_mask(support, geometry)
     covered = covered_deg(geometry)
     if covered < LEAST_COVERED_DEG:
-        text = f"angles_deg: rays cross the axis in only {covered:.0f} of 180 degrees; the other directions are missing"
+        text = f"angles_deg: rays cross the axis in {covered:.0f} of 180 degrees only, the other directions are missing"
         warnings.warn(text, stacklevel=2)
     rays = trace(geometry, inside)
     flat = rays.empty_volume()

@@ -327,8 +327,8 @@ def _scatter(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
     """Return usable readings (n, row, column), excess scatter of each pixel in sigmas, median variance per count.
 
-    Square roots of counts have a standard deviation of 1/2 for any counts; the cube root of their mean square over the flats of a
-    round is nearly normal (E. B. Wilson, M. M. Hilferty, PNAS 17 (1931) 684).
+    Square roots of counts have a standard deviation of 1/2 for any counts; the cube root of their mean square over the
+    flats of a round is nearly normal (E. B. Wilson, M. M. Hilferty, PNAS 17 (1931) 684).
     """
     used = np.ones(flats.shape, bool)
     degrees = len(flats) - len(rounds)

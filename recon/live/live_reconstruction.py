@@ -1,4 +1,4 @@
-"""A volume of the run that is being taken right now."""
+"""Reconstruct a run while a RunEngine takes it, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL_THREADS: int = numba.get_num_threads()
 
 @dataclass(frozen=True)
 class Progress:
-    """views of the run that are in the volume, views that it may take, whether the run goes on."""
+    """Number of views in the volume, largest number that the run may take, and whether the run goes on."""
 
     views: int
     expected: int
@@ -36,7 +36,7 @@ class Progress:
 
 
 class LiveReconstruction:
-    """Subscribe it to a RunEngine: the volume of a tomography run grows in a thread of its own while the run goes on.
+    """Reconstruct tomography runs while they are taken; subscribe it to a RunEngine.
 
     >>> live = LiveReconstruction()
     >>> RE.subscribe(live)
@@ -44,14 +44,14 @@ class LiveReconstruction:
     >>> live.slice                # the central slice, at any time
     >>> live.result().volume      # soon after the run
 
-    Documents are put into a queue and nothing else, so that the run neither waits for the reconstruction nor fails with
-    it. What goes wrong is logged, kept as ``error`` and raised by :meth:`result`; the next run starts afresh.
+    The RunEngine only puts documents into a queue, so that the run neither waits for the reconstruction nor fails with
+    it. An error is logged, kept as ``error`` and raised by :meth:`result`; the next run starts anew.
 
     Parameters
     ----------
     on_result : called in the thread with each finished :class:`Reconstruction`.
-    tolerance : what :meth:`enough` takes for enough.
-    options : for :class:`recon.growing.GrowingVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
+    tolerance : the change of the volume that :meth:`enough` accepts.
+    options : for :class:`recon.live.growing_volume.GrowingVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
     """
 
     def __init__(
@@ -67,48 +67,50 @@ class LiveReconstruction:
         self._options = options
         self._queue: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
         self._run: RunFollower | None = None
-        self._told = self._heard = ""  # uid of the newest run, as the RunEngine and as the thread know it
+        self._newest = self._followed = ""  # uid of the newest run in the RunEngine, and in the thread
         self._outcome: tuple[str, Reconstruction | Exception] = ("", TimeoutError())
         self._changed = threading.Condition()
         threading.Thread(target=self._work, name="live-reconstruction", daemon=True).start()
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        if name == "start" and doc.get("scan_type") == ScanType.TOMOGRAPHY:
-            self._told = doc["uid"]
+        if _begins_tomography(name, doc):
+            self._newest = doc["uid"]
         self._queue.put((name, doc))
 
     @property
     def progress(self) -> Progress:
-        """Of the newest tomography run; zeros before the first."""
+        """Progress of the newest tomography run; zeros before the first."""
         run = self._run
         return Progress(0, 0, False) if run is None else Progress(run.views, run.expected, not run.arrivals.finished)
 
     @property
     def slice(self) -> NDArray[np.float32] | None:
-        """(y, x) in 1/um: the central slice as it is now; None before the first run."""
+        """The present central slice (y, x) in 1/um; None before the first run."""
         run = self._run
         return None if run is None else run.volume.slice
 
     @property
     def volume(self) -> NDArray[np.float32] | None:
-        """(z, y, x) in 1/um as it is now; None before the first run."""
+        """The present volume (z, y, x) in 1/um; None before the first run."""
         run = self._run
         return None if run is None else run.volume.volume
 
     def enough(self) -> bool:
-        """Whether further views would change the volume by less than ``tolerance`` (rms, relative), as far as the last
-        ones tell: for ``tomography(..., order="interleaved", enough=live.enough)``. Never without a running run."""
+        """Whether further views would change the volume by less than ``tolerance`` (rms, relative).
+
+        For ``tomography(..., order="interleaved", enough=live.enough)``. False while no run goes on.
+        """
         run = self._run
         missing = None if run is None or run.arrivals.finished else run.volume.missing
         return missing is not None and missing < self.tolerance
 
     def result(self, timeout_s: float | None = None) -> Reconstruction:
-        """The reconstruction of the newest run when it is finished; its error if it failed.
+        """Return the reconstruction of the newest run when it is finished; raise its error if it failed.
 
         Raises TimeoutError when no run has ended within ``timeout_s``.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._told and self._outcome[0] == self._told, timeout_s):
+            if not self._changed.wait_for(lambda: self._newest and self._outcome[0] == self._newest, timeout_s):
                 raise TimeoutError("no tomography run has ended yet")
             outcome = self._outcome[1]
         if isinstance(outcome, Exception):
@@ -116,32 +118,30 @@ class LiveReconstruction:
         return outcome
 
     def _work(self) -> None:
-        _stand_back()
+        if sys.platform == "linux":  # the threads of the scan go first; the threads of the kernels inherit this
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         idle = True
         while True:
-            with suppress(queue.Empty):
-                while True:
-                    self._guarded(self._hear, *self._queue.get(block=idle))
-                    idle = False
-            idle = not self._guarded(self._advance)
-
-    def _guarded(self, work: Callable[..., bool], *args: Any) -> bool:
-        try:
-            return work(*args)
-        except Exception as error:
-            logger.exception("the live reconstruction failed, the run goes on")
-            self.error, self._run = error, None
-            self._end(error)
-            return False
+            try:
+                with suppress(queue.Empty):
+                    while True:
+                        self._handle(*self._queue.get(block=idle))
+                        idle = False
+                idle = self._run is None or self._run.arrivals.finished or not self._run.advance()
+            except Exception as error:
+                logger.exception("the live reconstruction failed, the run goes on")
+                self.error, self._run = error, None
+                self._end(error)
 
     def _end(self, outcome: Reconstruction | Exception) -> None:
         with self._changed:
-            self._outcome = self._heard, outcome
+            self._outcome = self._followed, outcome
             self._changed.notify_all()
 
-    def _hear(self, name: str, doc: dict[str, Any]) -> bool:
-        if name == "start" and doc.get("scan_type") == ScanType.TOMOGRAPHY:
-            self.error, self._run, self._heard = None, None, doc["uid"]
+    def _handle(self, name: str, doc: dict[str, Any]) -> None:
+        if _begins_tomography(name, doc):
+            self.error, self._run, self._followed = None, None, doc["uid"]
             self._run = RunFollower(doc, **self._options)
             numba.set_num_threads(max(1, ALL_THREADS - 1))  # of this thread: one core is left to the scan
         elif self._run is not None and not self._run.arrivals.finished:
@@ -152,14 +152,7 @@ class LiveReconstruction:
                 if self._on_result is not None:
                     self._on_result(done)
                 self._end(done)
-        return True
-
-    def _advance(self) -> bool:
-        return self._run is not None and not self._run.arrivals.finished and self._run.advance()
 
 
-def _stand_back() -> None:
-    """Let the scan's own threads go first where the system can tell threads apart; those of the kernels inherit it."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+def _begins_tomography(name: str, doc: dict[str, Any]) -> bool:
+    return name == "start" and doc.get("scan_type") == ScanType.TOMOGRAPHY
