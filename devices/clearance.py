@@ -1,9 +1,9 @@
-"""How close the X-ray target comes to what carries the specimen, anywhere along a move.
+"""Distances between the X-ray target and the rotating specimen along a move.
 
-The target is a bar: a square face of edge ``tip_um`` at its tip, and behind it the arm, straight back along -x to its
-manipulator. What turns with the specimen are upright cylinders about the rotation axis, from which everything is
-counted here: a move of the stage is then a move of the target the other way. Drawing the bar straight back sweeps
-nothing that it did not fill before.
+The target is a bar along x: a square face of edge ``tip_um`` at its tip, and the arm behind it, back to the
+manipulator at -x. The specimen and its support are upright cylinders about the rotation axis. Positions are relative
+to this axis, so that a move of the stage is a move of the target in the opposite direction. Moving the bar straight
+back never enters new space.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from xrm_sims.settings import Settings
 
 Point = tuple[float, float, float]
-_PEAK_PER_RMS = 6.0  # of a run-out of 8 harmonics in x and y: 2 sqrt(8) by Cauchy-Schwarz
+_PEAK_PER_RMS = 6.0  # of a run-out of 8 harmonics in x and y: at most 2 sqrt(8) by Cauchy-Schwarz
 
 
 @dataclass(frozen=True)
 class Cylinder:
-    """Upright, about the rotation axis, from far below up to ``top_um``."""
+    """An upright cylinder about the rotation axis, up to ``top_um``."""
 
     name: str
     radius_um: float
@@ -27,7 +27,7 @@ class Cylinder:
 
 
 def swept_cylinders(settings: Settings) -> tuple[Cylinder, ...]:
-    """What turns with the specimen and stands above the disk, run-out included."""
+    """Return the cylinders above the disk that rotate with the specimen, run-out included."""
     specimen = settings.specimen
     runout_um = _PEAK_PER_RMS * 1e-3 * settings.motion.runout_nm
     foot_um = specimen.top_um - specimen.height_um
@@ -40,11 +40,11 @@ def swept_cylinders(settings: Settings) -> tuple[Cylinder, ...]:
 
 
 def bar_to_axis_um(start: Point, end: Point, ceiling_um: float, tip_um: float) -> float:
-    """Smallest horizontal distance between axis and bar on the part of a straight path with its underside below a
-    ceiling; infinite when all of the path runs above it.
+    """Return the smallest horizontal distance between axis and bar on a straight path.
 
-    The square of the distance, min(x, 0)^2 + max(|y| - tip / 2, 0)^2, is convex along the path and quadratic between
-    the kinks at x = 0 and y = +-tip / 2: its minimum lies at an end, at a kink or at the vertex of a piece.
+    Only the part of the path counts where the bar's underside is below ``ceiling_um``; infinite when there is none.
+    The squared distance min(x, 0)^2 + max(|y| - tip / 2, 0)^2 is convex along the path and quadratic between the kinks
+    at x = 0 and y = +-tip / 2, so its minimum is at an end, at a kink or at the vertex of a piece.
     """
     half_um = 0.5 * tip_um
     (x, y, z), (dx, dy, dz) = start, (end[0] - start[0], end[1] - start[1], end[2] - start[2])
@@ -70,9 +70,9 @@ def bar_to_axis_um(start: Point, end: Point, ceiling_um: float, tip_um: float) -
 
 
 def gaps_um(start: Point, end: Point, settings: Settings) -> list[tuple[str, float]]:
-    """How much room the bar leaves beside each cylinder on a straight path: (name, gap), infinite when it stays above.
+    """Return (name, gap) between the bar and each cylinder on a straight path.
 
-    "Above" is more than the clearance over the cylinder's top.
+    The gap is infinite when the bar stays more than the clearance above the cylinder's top.
     """
     target = settings.target
     return [
@@ -82,13 +82,13 @@ def gaps_um(start: Point, end: Point, settings: Settings) -> list[tuple[str, flo
 
 
 def height_over_disk_um(at: Point, settings: Settings) -> float:
-    """From the disk's surface, level, up to the bar's underside."""
+    """Return the height of the bar's underside above the surface of the level disk."""
     surface_um = settings.specimen.top_um - settings.specimen.disk_below_top_um
     return at[2] - 0.5 * settings.target.tip_um - surface_um
 
 
 def tilted_reach_um(settings: Settings) -> float:
-    """How far from the laboratory's origin any part of specimen or disk can get by tilting, anywhere on the stage."""
+    """Return the largest distance from the laboratory's origin that specimen or disk can reach by tilting."""
     specimen, stage = settings.specimen, settings.stage
     below_um = specimen.disk_below_top_um - specimen.top_um + specimen.disk_thickness_um
     rim_um = math.hypot(0.5 * specimen.disk_diameter_um, max(below_um, specimen.top_um))
@@ -102,6 +102,6 @@ def check_parking(settings: Settings) -> None:
     needed_um = tilted_reach_um(settings) + target.clearance_um
     if -target.park_x_um < needed_um:
         raise ValueError(
-            f"target.park_x_um: a tilting stage reaches {tilted_reach_um(settings):.0f} um and {target.clearance_um:g} "
-            f"um are to stay free, got {target.park_x_um:g} um; park at -{needed_um:.0f} um or further back"
+            f"target.park_x_um: a tilting stage reaches {tilted_reach_um(settings):.0f} um and needs a clearance of "
+            f"{target.clearance_um:g} um, got {target.park_x_um:g} um; park at -{needed_um:.0f} um or further back"
         )

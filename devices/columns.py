@@ -1,4 +1,4 @@
-"""The two beams and the X-ray target."""
+"""Electron beam, ion beam and X-ray target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from devices.quantity import DriverDevice, done, quantity, readback, setting
 
 
 class ElectronBeam(DriverDevice):
-    """SEM column: probe current and voltage, blanker, position of the probe on the target."""
+    """SEM column: voltage, probe current, blanker, position of the probe on the target."""
 
     voltage_kv = quantity("voltage_kv", egu="kV", limits=lambda s: s.electron.voltage_limits_kv)
     current_na = quantity(
@@ -27,7 +27,7 @@ class ElectronBeam(DriverDevice):
 
 
 class TargetManipulator(DriverDevice):
-    """Where the tip of the X-ray target stands, in the laboratory frame, and what it is made of."""
+    """Position of the X-ray target's tip in the laboratory frame, and its material."""
 
     x_um = quantity("x_um", egu="um", limits=lambda s: s.target.x_um)
     y_um = quantity("y_um", egu="um", limits=lambda s: s.target.y_um)
@@ -36,7 +36,7 @@ class TargetManipulator(DriverDevice):
 
 
 class Pass(NamedTuple):
-    """One pass of ``pattern.as_dict()``, numbered from 0: it mills, or it deposits under the precursor gas."""
+    """One milling or deposition pass of ``pattern.as_dict()``, numbered from 0."""
 
     pattern: Mapping[str, Any]
     number: int
@@ -48,7 +48,7 @@ class Pass(NamedTuple):
 
 
 class GalliumFIB(DriverDevice):
-    """Ion column with its scan generator. ``trigger`` draws the prepared pass of a pattern, once."""
+    """Ion column with its scan generator. ``trigger`` draws the prepared pass once."""
 
     voltage_kv = quantity("voltage_kv", egu="kV", limits=lambda s: s.ion.voltage_limits_kv)
     current_pa = quantity("current_pa", egu="pA", limits=lambda s: s.ion.current_limits_pa)
@@ -72,7 +72,7 @@ class GalliumFIB(DriverDevice):
         return super().stage()
 
     def prepare(self, next_pass: tuple[Mapping[str, Any], int] | tuple[Mapping[str, Any], int, bool]) -> Status:
-        """Say which pass is next, a :class:`Pass` or a tuple like it. ValueError when one before it is missing."""
+        """Set the next pass, a :class:`Pass` or such a tuple. ValueError when an earlier pass is missing."""
         following = Pass(*next_pass)
         if following.number > self._passes_done:
             raise ValueError(f"{self.name}: pass {following.number} cannot follow {self._passes_done} passes")
@@ -80,7 +80,7 @@ class GalliumFIB(DriverDevice):
         return done(self)
 
     def trigger(self) -> Status:
-        """Draw the prepared pass; nothing when none is prepared or a rewound plan asks again for one that is done."""
+        """Draw the prepared pass. Nothing happens when none is prepared, or when a rewound plan repeats one."""
         if self._prepared is None or self._prepared.number < self._passes_done:
             return done(self)
         self.interlocks.check_action(self._prepared.action)

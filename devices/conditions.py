@@ -1,7 +1,6 @@
-"""What has to be right for a measurement to mean anything: beam current, vacuum, detector temperature.
+"""Conditions for a valid measurement: beam current, vacuum, detector temperature.
 
-These few readings are asked from any thread while other calls are under way, so drivers keep them ready (see
-``devices.drivers``).
+They are read from any thread while other driver calls run, so drivers must return them at once (``devices.drivers``).
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ ANY_TIME = {
     "instrument": ("mode", "time_s", "chamber_pressure_pa"),
     "beam": ("current_na", "measured_current_na"),
     "widepix": ("temperature_c",),
-}  # readings that drivers answer beside a call under way
+}  # readings that drivers return during other calls
 
 
 class Conditions:
-    """Looks at the readings of one instrument.
+    """The conditions of one instrument.
 
-    ``on_trip`` belongs to whoever suspends plans: it is told what is wrong and answers whether the plan under way is
-    about to be suspended, so that it will ask again for the frame that it is waiting for.
+    ``on_trip`` is set by the suspender of plans. It is called with what is wrong, and returns True when the running
+    plan is suspended and will take the current frame again.
     """
 
     def __init__(self, drivers: Any, settings: Settings) -> None:
@@ -31,8 +30,10 @@ class Conditions:
         self.on_trip: Callable[[str], bool] | None = None
 
     def complaint(self) -> str:
-        """What is wrong, in one clause; empty when all is well. The readings count where they matter: electrons in
-        xray and sem mode, the detector in xray mode, the vacuum always."""
+        """Return what is wrong, or an empty string.
+
+        Checks the vacuum always, the beam current in xray and sem mode, the detector temperature in xray mode.
+        """
         drivers, limits = self._drivers, self._limits
         mode = drivers.instrument.get("mode")
         found = []
@@ -53,7 +54,7 @@ class Conditions:
         return ", ".join(found)
 
     def tripped(self) -> bool:
-        """Whether something is wrong and the plan under way is about to be suspended for it."""
+        """Return True when something is wrong and the running plan is suspended for it."""
         if self.on_trip is None:
             return False
         complaint = self.complaint()

@@ -1,4 +1,4 @@
-"""The detectors that are triggered and read: WidePIX, secondary electrons, EDS."""
+"""Detectors that are triggered and read: WidePIX, secondary electrons, EDS."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from devices.quantity import readback, setting
 
 
 class WidePIX(FrameDetector):
-    """Photon-counting X-ray camera; frames (row, column) after binning, counts.
+    """Photon-counting X-ray camera; frames (row, column) of counts, after binning.
 
-    Its configuration carries the bad pixels as flat indices (row * columns + column).
+    The configuration lists bad pixels as flat indices (row * columns + column).
     """
 
     frame_key = "widepix_image"
@@ -40,11 +40,11 @@ class WidePIX(FrameDetector):
 
     @property
     def pixel_mm(self) -> float:
-        """Pitch after binning."""
+        """Pixel pitch after binning."""
         return self.settings.detector.pixel_mm * int(self.binning.get())
 
     def bad_pixels(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """(rows, columns), True where the pixel is of no use."""
+        """Return (rows, columns), True for bad pixels."""
         with self.worker.lock:
             return np.asarray(self.channel.driver.bad_pixels())
 
@@ -69,7 +69,7 @@ class WidePIX(FrameDetector):
 
 
 class SecondaryElectronDetector(FrameDetector):
-    """Image (row, column) from electrons that either beam frees; ``source`` says which beam scans."""
+    """Secondary-electron image (row, column); ``source`` is the beam that scans."""
 
     frame_key = "se_image"
     current_key = "se_current_na"
@@ -93,7 +93,7 @@ class SecondaryElectronDetector(FrameDetector):
 
 
 class EDSDetector(FrameDetector):
-    """Counts (element, row, column) of characteristic X-rays; ``elements`` as "Ni,Co,C"."""
+    """Counts (element, row, column) of characteristic X-rays; ``elements`` is text such as "Ni,Co,C"."""
 
     frame_key = "eds_counts"
     current_key = "eds_current_na"

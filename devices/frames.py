@@ -1,8 +1,8 @@
-"""Detectors whose frames go to HDF5: one file and one stream resource per stream of a run.
+"""Detectors that write HDF5 files: one file and one stream resource per stream of a run.
 
-A plan says which frame of which stream comes next with ``prepare((stream, index))``. When the RunEngine rewinds
-after a pause it asks for the same slot again; a frame that is already on disk is then not taken twice, so that frame
-``index`` of a file always belongs to ``seq_num`` ``index + 1`` and the specimen gets its dose once.
+A plan calls ``prepare((stream, index))`` before each frame. After a pause the RunEngine rewinds and prepares the same
+slot again; a frame that is on disk is not taken twice. So frame ``index`` of a file always belongs to ``seq_num``
+``index + 1``, and the specimen gets its dose once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DTYPE = np.dtype(np.uint32)
 
 @dataclass(frozen=True)
 class Slot:
-    """Which frame comes next: ``index`` counts from 0 within ``stream``."""
+    """Place of a frame: ``index`` counts from 0 within ``stream``."""
 
     stream: str = "primary"
     index: int = 0
@@ -46,10 +46,10 @@ class _Stream:
 
 
 class FrameStore:
-    """The frame files of one detector from ``open`` to ``close``; a stream's file appears when its first frame is
-    prepared, so that documents can name it before there is anything to lose.
+    """The frame files of one detector from ``open`` to ``close``.
 
-    ``new_file`` makes the files: :class:`FrameWriter`, or the method of a driver that writes its frames itself.
+    A stream's file is created when its first frame is prepared, so that its document comes before the first frame.
+    ``new_file`` creates files: :class:`FrameWriter`, or the method of a driver that writes frames itself.
     """
 
     def __init__(self, folder: Path, key: str, new_file: Callable[..., FrameFile] = FrameWriter) -> None:
@@ -73,12 +73,12 @@ class FrameStore:
         return self._streams is not None
 
     def count(self, stream: str) -> int:
-        """Frames on disk."""
+        """Return the number of frames on disk."""
         known = (self._streams or {}).get(stream)
         return known.count if known else 0
 
     def ready(self, name: str, frame_shape: Callable[[], tuple[int, ...]]) -> _Stream:
-        """The stream, with its file made when it is new."""
+        """Return the stream; create its file if it is new."""
         if self._streams is None:
             raise RuntimeError(f"{self.key}: stage the detector before it takes frames")
         if name not in self._streams:
@@ -86,17 +86,19 @@ class FrameStore:
         return self._streams[name]
 
     def append(self, name: str, frame: NDArray[Any] | HeldCounts) -> None:
-        """Put a frame on disk and compose its stream datum."""
+        """Write a frame to disk and compose its stream datum."""
         stream = self.ready(name, lambda: frame.shape)
         index = stream.writer.append(frame)
         stream.count = index + 1
         stream.unsaved = {i: doc for i, doc in stream.unsaved.items() if not doc["descriptor"]}
         span = StreamRange(start=index, stop=index + 1)
-        stream.unsaved[index] = stream.bundle.compose_stream_datum(span, validate=False)  # nothing in it can be amiss
+        stream.unsaved[index] = stream.bundle.compose_stream_datum(span, validate=False)  # saves time
 
     def documents(self, slot: Slot) -> Iterator[tuple[str, Any]]:
-        """What the run does not know yet of this frame. The RunEngine fills in ``run_start`` and ``descriptor`` as it
-        saves, so documents that a rewind threw away are recognised and given again."""
+        """Yield the documents of a frame that were not saved yet.
+
+        The RunEngine sets ``run_start`` and ``descriptor`` when it saves them; those that a rewind dropped lack them.
+        """
         stream = (self._streams or {}).get(slot.stream)
         if stream is None:
             return
@@ -120,7 +122,7 @@ class FrameStore:
 
 
 class FrameDevice(DriverDevice, ABC):
-    """A driver that hands back frames. Subclasses name the document key and say how a frame is taken."""
+    """A device that takes frames. Subclasses define the document key and how a frame is acquired."""
 
     frame_key = ""
     time_s = Component(Signal, value=0.0, kind=Kind.omitted)
@@ -135,11 +137,11 @@ class FrameDevice(DriverDevice, ABC):
 
     @abstractmethod
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one frame as the detector is set now."""
+        """Return the shape of a frame with the present settings."""
 
     @abstractmethod
     def acquire(self) -> Frame:
-        """Take one frame; called in the instrument's own thread."""
+        """Take one frame; called in the worker thread."""
 
     def stage(self) -> list[object]:
         staged = super().stage()
@@ -152,7 +154,7 @@ class FrameDevice(DriverDevice, ABC):
         return super().unstage()
 
     def prepare(self, next_frame: tuple[str, int]) -> Status:
-        """Say which frame is next: (stream, index). ValueError when frames before it are missing."""
+        """Set the next frame: (stream, index). ValueError when earlier frames are missing."""
         slot = Slot(*next_frame)
         if slot.index > self.store.count(slot.stream):
             raise ValueError(
@@ -165,11 +167,11 @@ class FrameDevice(DriverDevice, ABC):
         return done(self)
 
     def spoilt(self) -> bool:
-        """Whether conditions during the frame just taken were such that the plan is suspended and takes it again."""
+        """Return True when the plan is suspended because of bad conditions and will take this frame again."""
         return self.conditions.tripped()
 
     def take(self) -> Status:
-        """Take the prepared frame (the next of ``primary`` when none was), or nothing if it is there already."""
+        """Take the prepared frame, or the next of ``primary`` if none was prepared. Nothing if it is on disk."""
         if not self.store.is_open:
             raise RuntimeError(f"{self.name}: stage the detector before it takes frames")
         if self._prepared is None:
@@ -179,10 +181,10 @@ class FrameDevice(DriverDevice, ABC):
         return self.channel.submit(self, self._take)
 
     def _take(self) -> None:
-        """The frame is on disk before anybody hears that it was taken."""
+        """Take a frame; its status finishes only when the frame is on disk."""
         frame = self.acquire()
         if frame.counts.shape != self.frame_shape():
-            raise RuntimeError(f"{self.name}: a frame has shape {frame.counts.shape}, expected {self.frame_shape()}")
+            raise RuntimeError(f"{self.name}: needs a frame of shape {self.frame_shape()}, got {frame.counts.shape}")
         if self.spoilt():
             raise Held
         self.time_s.put(0.5 * (frame.started_s + frame.stopped_s))
@@ -190,7 +192,7 @@ class FrameDevice(DriverDevice, ABC):
         self.store.append(self._slot.stream, frame.counts)
 
     def frame_documents(self) -> Iterator[tuple[str, Any]]:
-        """What the run does not know yet of the file and of the frame asked for last."""
+        """Yield the unsaved documents of the file and of the last prepared frame."""
         self._prepared = None
         yield from self.store.documents(self._slot)
 
@@ -210,7 +212,7 @@ class FrameDevice(DriverDevice, ABC):
 class FrameDetector(FrameDevice):
     """A frame device that is triggered and read, one event per frame.
 
-    The event carries the middle of the exposure on the instrument's clock and the beam current during it.
+    The event holds the middle of the exposure on the instrument's clock, and the beam current.
     """
 
     time_key = "instrument_time_s"

@@ -1,4 +1,4 @@
-"""The whole instrument as one device tree, ``scope``."""
+"""The whole instrument as one device, ``scope``."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _device(cls: type[D], driver: str, kind: Kind = Kind.normal) -> Component[D]
 class Instrument(Device):
     """A FIB-SEM with X-ray nanoCT and magnetic-sector SIMS over one set of drivers.
 
-    Reading it gives the state of everything (the baseline); the detectors contribute their configuration.
-    While the RunEngine is paused both beams are blanked; resuming brings back the one that was on.
+    Its reading is the state of all parts (the baseline), with the configuration of the detectors. While the RunEngine
+    is paused both beams are blanked; resuming unblanks the beam that was on.
 
     Parameters
     ----------
-    drivers : the digital twin or a lab's own, see ``devices.drivers``.
-    settings : the instrument's fixed facts.
-    frames_dir : folder of the frame files, one sub-folder per day.
+    drivers : the digital twin or a lab's own drivers, see ``devices.drivers``.
+    settings : the instrument's fixed properties.
+    frames_dir : folder for frame files, with a sub-folder per day.
     """
 
     mode = quantity("mode", choices=lambda s: MODES, key="mode")
@@ -87,7 +87,7 @@ class Instrument(Device):
 
     @property
     def stage(self) -> SampleStage:
-        """The specimen's carrier; calling it, as Bluesky does, stages the instrument."""
+        """The sample stage; calling it, as Bluesky does, stages the instrument."""
         return self.specimen_stage
 
     @property
@@ -95,14 +95,14 @@ class Instrument(Device):
         return self.widepix, self.sector, self.se, self.eds
 
     def stop(self, success: bool = False) -> None:
-        """End every move and exposure under way."""
+        """End all moves and exposures."""
         self.channel.stop(success)
         for _, device in self.walk_subdevices():
             if isinstance(device, DriverDevice):
                 device.channel.stop(success)
 
     def make_safe(self) -> list[str]:
-        """Stop what is under way and blank both beams; returns when the drivers have said so, with what was done."""
+        """Stop everything, blank both beams and wait for it. Returns which beams were on."""
         self.stop(success=True)
         beams = {"electron beam": self.beam.blanked, "ion beam": self.fib.blanked}
         found_on = [f"{name}: found on, now blanked" for name, blanked in beams.items() if not blanked.get()]
@@ -111,13 +111,13 @@ class Instrument(Device):
         return found_on
 
     def emergency_stop(self) -> list[str]:
-        """Stop everything, blank both beams, park the target; from any thread, and whatever a plan is doing.
+        """Stop everything, blank both beams and park the target, from any thread, also during a plan.
 
-        Returns what was done. Each step is taken also when the one before it failed; then raises RuntimeError.
+        Each step is tried even if the one before it failed; RuntimeError at the end if any failed. Returns what was
+        done.
         """
         done, failed = [], []
-        park_um = self.settings.target.park_x_um
-        for step in (self.make_safe, lambda: self._park(park_um)):
+        for step in (self.make_safe, self._park):
             try:
                 done += step()
             except Exception as error:
@@ -126,25 +126,27 @@ class Instrument(Device):
             raise RuntimeError(f"emergency stop: {'; '.join(failed)}")
         return done
 
-    def _park(self, park_um: float) -> list[str]:
-        at_um = float(self.target.x_um.get())
+    def _park(self) -> list[str]:
+        at_um, park_um = float(self.target.x_um.get()), self.settings.target.park_x_um
         if at_um <= park_um:
             return []
         self.target.x_um.set(park_um).wait()
         return [f"target: stood at x = {at_um:g} um, now parked at x = {park_um:g} um"]
 
     def let_pass(self, seconds: float) -> Status:
-        """Wait in the instrument's own time."""
+        """Wait on the instrument's clock."""
         return self.channel.submit(self, lambda: self.drivers.instrument.let_pass(seconds))
 
     def pause(self) -> None:
-        """Called by the RunEngine: no beam stays on a specimen that nobody measures."""
+        """Blank both beams and remember which was on. Called by the RunEngine."""
         self._on_before_pause += [q for q in (self.beam.blanked, self.fib.blanked) if not q.get()]
         self.make_safe()
 
     def resume(self) -> None:
-        """Called by the RunEngine: the beam that was on before the pause comes back, if the interlocks still agree,
-        but not while conditions are such that the plan stays suspended."""
+        """Unblank the beam that was on before the pause. Called by the RunEngine.
+
+        The interlocks are checked again. Beams stay blanked while bad conditions keep the plan suspended.
+        """
         if self.conditions.on_trip is not None and self.conditions.complaint():
             return
         for blanker in self._on_before_pause:
@@ -152,7 +154,7 @@ class Instrument(Device):
         self._on_before_pause = []
 
     def close(self) -> None:
-        """Close open frame files and let the worker go."""
+        """Close open frame files and end the worker thread."""
         for device in self.frame_devices:
             device.store.close()
         self.worker.close()

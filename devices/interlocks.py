@@ -1,8 +1,8 @@
-"""What would break the instrument, as a table of rules that every ``set`` and every start of a raster passes through.
+"""Rules that protect the instrument, checked by every ``set`` and before every raster and pass.
 
-A rule looks at the instrument before and after a change and answers with a sentence, or with nothing. It is asked
-only when a field it watches changes. Blanking a beam and drawing the target straight back are never refused, so that a
-bad state always has a way back. ``devices.state_graph`` walks through all that the rules allow.
+A rule compares the state before and after a change and returns a sentence when it refuses the change. It is checked
+only when a field it watches changes. Blanking a beam and moving the target straight back are never refused, so that
+every state has a way back to a safe one. ``devices.state_graph`` tests all states that the rules allow.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from xrm_sims.settings import Settings
 
 
 class InterlockError(ValueError):
-    """The change is refused; the sentence says what is in the way and what to do."""
+    """A change is refused; the message names the reason and what to do."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the rules look at; ``action`` is what is about to start ("raster", "milling pass", "deposition pass")."""
+    """The state that rules check; ``action`` is about to start ("raster", "milling pass", "deposition pass")."""
 
     mode: str
     beam_blanked: bool
@@ -42,7 +42,7 @@ class State:
 
     @property
     def target_from_axis_um(self) -> Point:
-        """Tip of the target as seen from the rotation axis of the specimen."""
+        """Tip of the target relative to the rotation axis of the specimen."""
         return (
             self.target_x_um - self.stage_x_um,
             self.target_y_um - self.stage_y_um,
@@ -51,7 +51,7 @@ class State:
 
 
 def parked(state: State, settings: Settings) -> bool:
-    """The target is at least as far back as its parking position."""
+    """Return True when the target is at its parking position or further back."""
     return state.target_x_um <= settings.target.park_x_um
 
 
@@ -60,7 +60,7 @@ def bias_on(state: State, settings: Settings) -> bool:
 
 
 def target_clear_of_specimen(before: State, after: State, settings: Settings) -> str | None:
-    """The target's straight path keeps its clearance from the cylinders that the turning specimen sweeps."""
+    """Keep the clearance between the target's straight path and the cylinders that the rotating specimen sweeps."""
     start, end = before.target_from_axis_um, after.target_from_axis_um
     clearance_um = settings.target.clearance_um
     along, at_start, at_end = (gaps_um(*path, settings) for path in ((start, end), (start, start), (end, end)))
@@ -75,7 +75,7 @@ def target_clear_of_specimen(before: State, after: State, settings: Settings) ->
 
 
 def target_clear_of_disk(before: State, after: State, settings: Settings) -> str | None:
-    """The target stays above the carbon disk."""
+    """Keep the target above the carbon disk."""
     height_um, needed_um = height_over_disk_um(after.target_from_axis_um, settings), settings.target.disk_clearance_um
     if height_um >= needed_um or height_um > height_over_disk_um(before.target_from_axis_um, settings):
         return None
@@ -83,7 +83,7 @@ def target_clear_of_disk(before: State, after: State, settings: Settings) -> str
 
 
 def rotation_clear(before: State, after: State, settings: Settings) -> str | None:
-    """Nothing turns while the target stands inside the clearance."""
+    """Refuse rotation while the target is inside the clearance."""
     at, clearance_um = after.target_from_axis_um, settings.target.clearance_um
     for name, gap_um in gaps_um(at, at, settings):
         if gap_um < clearance_um:
@@ -154,7 +154,7 @@ def no_bias_under_x_rays(before: State, after: State, settings: Settings) -> str
 
 
 def at_rest_for_transfer(before: State, after: State, settings: Settings) -> str | None:
-    """The exchange rod meets a grounded and level stage."""
+    """Require a grounded and level stage for the exchange rod."""
     if after.mode != "transfer":
         return None
     if bias_on(after, settings):
@@ -211,19 +211,19 @@ RULES = (
 
 
 def blanks(changes: dict[str, Value]) -> bool:
-    """Whether a change is the command to blank a beam, which nothing refuses and no stop takes back."""
+    """Return True for a command to blank a beam, which is never refused and not cancelled by a stop."""
     return changes in ({"beam_blanked": True}, {"fib_blanked": True})
 
 
 def never_refused(before: State, changes: dict[str, Value]) -> bool:
-    """The three commands that lead from anywhere to both beams blanked and the target parked."""
+    """Return True for the three commands that lead from any state to blanked beams and a parked target."""
     if blanks(changes):
         return True
     return list(changes) == ["target_x_um"] and float(changes["target_x_um"]) <= before.target_x_um
 
 
 def refusal(before: State, changes: dict[str, Value], settings: Settings) -> str | None:
-    """The first rule's sentence against a change, or None when all agree."""
+    """Return the sentence of the first rule that refuses a change, or None."""
     if never_refused(before, changes):
         return None
     after = replace(before, **changes)  # type: ignore[arg-type]
@@ -236,13 +236,13 @@ def refusal(before: State, changes: dict[str, Value], settings: Settings) -> str
 
 
 def objections(state: State, settings: Settings) -> list[str]:
-    """What the rules say against staying in a state at all; a state with objections is forbidden."""
+    """Return the sentences of all rules that forbid a state."""
     sentences = (rule.refuses(state, state, settings) for rule in RULES if rule.watches)
     return [sentence for sentence in sentences if sentence]
 
 
 class Interlocks:
-    """The rules over the live instrument. ``watch`` says which signal is which field of the state."""
+    """The rules for the real instrument. ``watch`` assigns signals to the fields of the state."""
 
     def __init__(self, settings: Settings) -> None:
         check_parking(settings)
@@ -258,13 +258,13 @@ class Interlocks:
         return State(**{name: signal.get() for name, signal in self._signals.items()})
 
     def check_change(self, signal: Any, value: Value) -> None:
-        """InterlockError when setting ``signal`` to ``value`` would break something."""
+        """InterlockError when a rule refuses setting ``signal`` to ``value``."""
         name = self._fields.get(signal)
         if name is not None:
             self._check(f"{signal.name} = {value}", {name: value})
 
     def blanks(self, signal: Any, value: Value) -> bool:
-        """Whether setting ``signal`` to ``value`` blanks a beam."""
+        """Return True when setting ``signal`` to ``value`` blanks a beam."""
         return blanks({self._fields.get(signal, ""): value})
 
     def check_action(self, action: str) -> None:

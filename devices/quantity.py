@@ -1,4 +1,4 @@
-"""Named quantities of a driver as Ophyd signals, and the one thread that calls the drivers."""
+"""Quantities of a driver as Ophyd signals, and the thread that calls the drivers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Choices = Callable[[Settings], Sequence[str | int]]
 
 
 class Held(Exception):  # noqa: N818 (nothing failed)
-    """The call is over, but its status waits: the plan is about to be suspended and will then ask again."""
+    """The call has ended but its status stays open, because the plan is suspended and will repeat the call."""
 
 
 class Worker:
-    """Calls all drivers of one instrument, one call at a time, away from the RunEngine's thread."""
+    """The thread that makes all driver calls of one instrument, one after another."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="instrument")
@@ -41,33 +41,33 @@ class Worker:
 
 
 class Channel:
-    """One driver behind the worker: submits calls, reads without waiting, stops from anywhere."""
+    """Access to one driver through the worker: queued calls, reading without waiting, stopping from any thread."""
 
     def __init__(self, driver: Any, worker: Worker) -> None:
         self.driver = driver
         self._worker = worker
         self._guard = threading.Lock()
-        self._under_way = 0
+        self._pending = 0
         self._stops = 0
-        self._forgiven = True
+        self._stopped_on_purpose = True
         self._held: list[Status] = []
-        self._begun_at: int | None = None  # stops so far when the call under way was asked for, if one may end it
+        self._stops_at_submit: int | None = None  # of the running call; None when it is not stoppable
 
     def submit(self, owner: Any, call: Callable[[], None], *, stoppable: bool = True) -> Status:
-        """Queue ``call``; the status fails with its error, or finishes quietly when a stop was meant to end it.
+        """Queue a call. The status fails with its error, except when it was stopped with ``success``.
 
-        A call that is not ``stoppable`` is made whatever stops come before its turn.
+        A call that is not ``stoppable`` is made even if a stop comes before its turn.
         """
         status = Status(owner)
         with self._guard:
             stops = self._stops
-            self._under_way += 1
+            self._pending += 1
 
         def job() -> None:
             error: Exception | None = None
             try:
                 with self._worker.lock:
-                    self._begun_at = stops if stoppable else None
+                    self._stops_at_submit = stops if stoppable else None
                     self.check_going(owner)
                     call()
             except Held:
@@ -77,8 +77,8 @@ class Channel:
             except Exception as raised:
                 error = raised
             with self._guard:
-                self._under_way -= 1
-                ended_on_purpose = self._stops != stops and self._forgiven
+                self._pending -= 1
+                ended_on_purpose = self._stops != stops and self._stopped_on_purpose
             if error is None or ended_on_purpose:
                 status.set_finished()
             else:
@@ -88,13 +88,15 @@ class Channel:
         return status
 
     def check_going(self, owner: Any) -> None:
-        """RuntimeError when the call under way was stopped before it reached the hardware; asked again after checks
-        that take their time, as over a network."""
-        if self._begun_at is not None and self._stops != self._begun_at:
+        """RuntimeError when the running call was stopped before it reached the hardware.
+
+        Called again after slow checks, for example over a network.
+        """
+        if self._stops_at_submit is not None and self._stops != self._stops_at_submit:
             raise RuntimeError(f"{owner.name}: stopped before it began")
 
     def read(self, call: Callable[[], Any], last: Any) -> Any:
-        """The driver's answer, or the last one known while the worker is busy: reading never waits for an exposure."""
+        """Return the driver's value, or the last known one while the worker is busy: never waits for an exposure."""
         if not self._worker.lock.acquire(blocking=False):
             return last
         try:
@@ -103,14 +105,14 @@ class Channel:
             self._worker.lock.release()
 
     def stop(self, success: bool) -> None:
-        """End what is under way; with ``success`` its status finishes instead of failing."""
+        """End pending calls; with ``success`` their statuses finish instead of failing."""
         with self._guard:
-            if not self._under_way:
+            if not self._pending:
                 return
-            self._forgiven = success
+            self._stopped_on_purpose = success
             self._stops += 1
             held, self._held = self._held, []
-            self._under_way -= len(held)
+            self._pending -= len(held)
         for status in held:
             if success:
                 status.set_finished()
@@ -120,7 +122,7 @@ class Channel:
 
 
 class DriverDevice(Device):
-    """A device over the driver that its instrument keeps under the name ``prefix``, which is also its own name."""
+    """A device over the instrument's driver of the same name, ``prefix``."""
 
     def __init__(self, prefix: str = "", *, name: str, parent: Any, **kwargs: Any) -> None:
         self.settings: Settings = parent.settings
@@ -135,25 +137,25 @@ class DriverDevice(Device):
 
 
 def done(owner: Any) -> Status:
-    """A status that has finished."""
+    """Return a finished status."""
     status = Status(owner)
     status.set_finished()
     return status
 
 
 class Quantity(Signal):
-    """One quantity of a driver, with unit, limits and interlocks.
+    """A quantity of a driver, with unit, limits and interlocks.
 
     Parameters
     ----------
-    quantity : the driver's name for it, unit included ("current_na").
-    egu : unit as people read it; empty for text and switches.
+    quantity : its name in the driver, unit included ("current_na").
+    egu : unit for people; empty for text and switches.
     limits : settings -> (low, high), inclusive.
-    choices : settings -> the words or numbers allowed.
-    key : name in documents when it is not ``<device>_<attribute>``.
+    choices : settings -> the allowed words or numbers.
+    key : name in documents, if it is not ``<device>_<attribute>``.
 
-    ``set`` raises LimitError, ValueError or InterlockError before anything moves; the status fails with the driver's
-    sentence.
+    ``set`` raises LimitError, ValueError or InterlockError before anything moves. The status fails with the driver's
+    message.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class Quantity(Signal):
         return self._span or (0, 0)
 
     def check_value(self, value: Any) -> Value:
-        """The value as the driver wants it; one sentence with the unit when it cannot be."""
+        """Return the value in the driver's type. Raises ValueError or LimitError with the unit in the message."""
         if not self.write_access:
             raise ReadOnlyError(f"{self.name}: can only be read")
         if isinstance(self._readback, bool):
@@ -235,7 +237,7 @@ class Quantity(Signal):
         return self.channel.submit(self, lambda: self._move(value), stoppable=stoppable)
 
     def _move(self, value: Value) -> None:
-        self.interlocks.check_change(self, value)  # moves queued before this one may have changed the picture
+        self.interlocks.check_change(self, value)  # earlier moves may have changed the state
         self.channel.check_going(self)
         self.channel.driver.put(self.quantity, value)
         Signal.put(self, self.channel.driver.get(self.quantity), force=True)
@@ -264,15 +266,15 @@ def _one_of(choices: Sequence[str | int]) -> str:
 
 
 def quantity(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component[Quantity]:
-    """A Quantity as a component of a DriverDevice."""
+    """Return a component for a quantity of a DriverDevice."""
     return Component(Quantity, name, kind=kind, add_prefix=(), **kwargs)
 
 
 def setting(name: str, **kwargs: Any) -> Component[Quantity]:
-    """A quantity that belongs to the configuration of its device."""
+    """Return a component for a quantity in the device's configuration."""
     return quantity(name, kind=Kind.config, **kwargs)
 
 
 def readback(name: str, *, kind: Kind = Kind.normal, **kwargs: Any) -> Component[Quantity]:
-    """A quantity that can only be read."""
+    """Return a component for a read-only quantity."""
     return quantity(name, kind=kind, read_only=True, **kwargs)

@@ -1,4 +1,4 @@
-"""The magnetic sector: four collectors that detect in parallel, and the raster's flyer."""
+"""The magnetic sector: four collectors that count in parallel, and the flyer for rasters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from devices.quantity import Quantity, done, setting
 
 
 def _of_collector(name: str, **kwargs: Any) -> Component[Quantity]:
-    """A quantity whose driver name begins with the collector's, e.g. ``collector_1_radius_mm``."""
+    """Return a component for a quantity of a collector, in the driver for example ``collector_1_radius_mm``."""
     return Component(Quantity, f"_{name}", kind=Kind.config, **kwargs)
 
 
 class IonCollector(Device):
-    """One detector on the focal plane. ``set`` moves it to a mass in u; ``mass_u`` and ``label`` follow its radius."""
+    """One detector on the focal plane. ``set`` moves it to a mass in u; ``mass_u`` and ``label`` follow the radius."""
 
     radius_mm = _of_collector("radius_mm", egu="mm", limits=lambda s: s.sector.radius_limits_mm)
     dead_time_ns = _of_collector("dead_time_ns", egu="ns", read_only=True)
@@ -34,7 +34,7 @@ class IonCollector(Device):
 
     @property
     def mass_u(self) -> float:
-        """The mass that arrives at this radius with the present field, bias and extraction voltage."""
+        """Mass at this radius with the present field, bias and extraction voltage."""
         return masses.mass_u(float(self.radius_mm.get()), self.parent.voltage_v, self.parent.field_t.get())
 
     @property
@@ -42,11 +42,11 @@ class IonCollector(Device):
         return masses.label(self.mass_u, self.settings.sector.resolving_power)
 
     def set(self, mass_u: float) -> Status:
-        """ValueError when the mass is out of reach, or between collectors that leave no room for one more."""
+        """Move to a mass. ValueError when it is out of range or too close to another collector."""
         sector, field_t = self.parent, self.parent.field_t.get()
         others = [c.mass_u for c in sector.collectors if c is not self]
         return self.radius_mm.set(
-            masses.check_places([mass_u, *others], sector.voltage_v, field_t, self.settings.sector)[0]
+            masses.collector_radii_mm([mass_u, *others], sector.voltage_v, field_t, self.settings.sector)[0]
         )
 
     def read_configuration(self) -> dict[str, Any]:
@@ -72,10 +72,10 @@ def _collector(number: int) -> Component[IonCollector]:
 
 
 class MagneticSector(FrameDevice):
-    """Mass spectrometer and flyer of the raster: counts (channel, row, column), one kickoff per frame.
+    """Mass spectrometer and flyer for rasters: counts (channel, row, column), one kickoff per frame.
 
-    ``prepare(Slot)`` → ``kickoff`` → ``complete`` → ``collect``; each frame is on disk before its stream datum, and a
-    frame that was taken is never taken again by a rewound plan.
+    ``prepare(Slot)`` → ``kickoff`` → ``complete`` → ``collect``. Each frame is on disk before its stream datum. A
+    rewound plan never takes a frame twice.
     """
 
     frame_key = "sector_counts"
@@ -98,13 +98,15 @@ class MagneticSector(FrameDevice):
         return super().stage()
 
     def prepare(self, next_frame: tuple[str, int] | None) -> Status:
-        """Say which frame is next, (stream, index), or with None that none is."""
+        """Set the next frame, (stream, index), or None for no frame."""
         self._collected = False
         return done(self) if next_frame is None else super().prepare(next_frame)
 
     def pause(self) -> None:
-        """Between collecting a frame and preparing the next there is nothing to repeat, and the RunEngine must not:
-        collecting again would count a frame that has no new datum."""
+        """Forbid a rewind between collecting a frame and preparing the next one.
+
+        Collecting again would count a frame without a new datum.
+        """
         if self._collected:
             raise NoReplayAllowed
 
@@ -114,33 +116,33 @@ class MagneticSector(FrameDevice):
 
     @property
     def voltage_v(self) -> float:
-        """What the ions are accelerated by: stage bias plus extraction."""
+        """Acceleration voltage of the ions: stage bias plus extraction."""
         return float(self.parent.stage.bias_v.get()) + float(self.extraction_v.get())
 
     def channels(self) -> list[dict[str, Any]]:
-        """What each collector stands on: label, mass_u, radius_mm."""
+        """Return label, mass_u and radius_mm of each collector."""
         return [
             {"label": c.label, "mass_u": round(c.mass_u, 4), "radius_mm": float(c.radius_mm.get())}
             for c in self.collectors
         ]
 
     def radii_for(self, channels: Sequence[str | float], bias_v: float) -> list[float]:
-        """Radii in mm, ascending, on which the collectors meet isotopes ("6Li") or masses in u at a stage bias.
+        """Return radii in mm, ascending, for isotopes ("6Li") or masses in u at a stage bias.
 
-        ValueError unless there is one for each collector, and where :func:`masses.check_places` refuses.
+        ValueError unless there is one for each collector, and as of :func:`masses.collector_radii_mm`.
         """
         if len(channels) != len(self.collectors):
             raise ValueError(f"channels: needs {len(self.collectors)}, one for each collector, got {len(channels)}")
         wanted_u = sorted(masses.isotope_mass_u(c) if isinstance(c, str) else float(c) for c in channels)
         voltage_v = bias_v + float(self.extraction_v.get())
-        return masses.check_places(wanted_u, voltage_v, float(self.field_t.get()), self.settings.sector)
+        return masses.collector_radii_mm(wanted_u, voltage_v, float(self.field_t.get()), self.settings.sector)
 
     def frame_shape(self) -> tuple[int, ...]:
         fib = self.parent.fib
         return len(self.collectors), int(fib.rows.get()), int(fib.columns.get())
 
     def spoilt(self) -> bool:
-        """Never: the specimen has paid for the frame. The plan is suspended all the same."""
+        """Return False: the frame is kept because its material is gone. The plan is suspended all the same."""
         self.conditions.tripped()
         return False
 
@@ -151,17 +153,17 @@ class MagneticSector(FrameDevice):
         return frame
 
     def stop(self, success: bool = True) -> None:
-        """End the raster under way. That is no failure: it finishes without a frame, and what it eroded is gone."""
+        """End the running raster. Its status finishes without a frame; what it has eroded is lost."""
         super().stop(success=success)
 
     def kickoff(self) -> Status:
-        """Start the prepared frame (the next one when none was); the status says that it has begun."""
+        """Start the prepared frame, or the next one if none was prepared. Returns a finished status."""
         self.interlocks.check_action("raster")
         self._raster = self.take()
         return done(self)
 
     def complete(self) -> Status:
-        """Finishes with the frame, or fails with the driver's sentence."""
+        """Return the status of the frame; it fails with the driver's message."""
         return self._raster or done(self)
 
     def describe_collect(self) -> dict[str, Any]:
@@ -172,5 +174,5 @@ class MagneticSector(FrameDevice):
         yield from self.frame_documents()
 
     def get_index(self) -> int:
-        """Frames of ``primary`` taken so far."""
+        """Return the number of frames in ``primary``."""
         return self.store.count("primary")

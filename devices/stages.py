@@ -1,4 +1,4 @@
-"""What carries the specimen."""
+"""Sample stage and rotation stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devices.quantity import DriverDevice, quantity
 
 
 class SampleStage(DriverDevice):
-    """Position of the specimen under the rotation axis, tilt and bias."""
+    """Position of the specimen, tilt and bias."""
 
     x_um = quantity("x_um", egu="um", limits=lambda s: s.stage.xy_um)
     y_um = quantity("y_um", egu="um", limits=lambda s: s.stage.xy_um)
@@ -20,12 +20,12 @@ class SampleStage(DriverDevice):
     bias_v = quantity("bias_v", egu="V", limits=lambda s: s.stage.bias_v)
 
     def __call__(self) -> list[object]:
-        """Stage the instrument: Bluesky calls ``scope.stage()``, and the field calls this device ``scope.stage``."""
+        """Stage the instrument: ``scope.stage`` is this device, and Bluesky calls ``scope.stage()``."""
         return Device.stage(self.parent)
 
 
 class RotationStage(DriverDevice):
-    """Rotation of the specimen, counter-clockwise seen from above; ``set`` takes degrees."""
+    """Rotation of the specimen in degrees, counter-clockwise seen from above."""
 
     angle_deg = quantity("angle_deg", egu="deg", limits=lambda s: s.stage.rotation_deg, kind=Kind.hinted)
 

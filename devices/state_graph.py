@@ -1,6 +1,6 @@
-"""All that the interlocks allow, walked through: every state of a coarse copy of the instrument, every command in it.
+"""State graph of the interlocks: all states of a coarse model of the instrument, and all commands in each.
 
-The copy knows a few values of each field, among them some that must never come together. ``python -m
+The model has a few values for each field, among them some that must never be combined. ``python -m
 devices.state_graph`` prints ``docs/interlocks.md``.
 """
 
@@ -19,7 +19,7 @@ Command = tuple[str, Value]
 
 
 def values(settings: Settings) -> dict[str, tuple[Value, ...]]:
-    """What each field can be in the copy; the first value is where the walk starts."""
+    """Return the values of each field in the model; the first ones are the initial state."""
     target, stage, specimen = settings.target, settings.stage, settings.specimen
     working_um = -1e3 * settings.xray.source_object_mm
     too_close_um = -0.5 * (target.clearance_um + specimen.diameter_um)
@@ -37,19 +37,19 @@ def values(settings: Settings) -> dict[str, tuple[Value, ...]]:
         "stage_z_um": (0.0, stage.z_um[1]),
         "stage_tilt_deg": (0.0, 10.0),
         "stage_bias_v": (0.0, settings.sector.bias_v),
-        "rotation_angle_deg": (0.0,),  # no rule asks how far it turns, only whether
+        "rotation_angle_deg": (0.0,),  # no rule depends on the angle
         "specimen": ("one", "another"),
     }
 
 
 def safe(state: State, settings: Settings) -> bool:
-    """Both beams blanked and the target parked."""
+    """Return True when both beams are blanked and the target is parked."""
     return state.beam_blanked and state.fib_blanked and parked(state, settings)
 
 
 @dataclass(frozen=True)
 class StateGraph:
-    """``accepted`` maps every state of the copy, allowed or not, to the commands that are not refused in it."""
+    """``accepted`` maps every state of the model, allowed or not, to the commands that are not refused in it."""
 
     settings: Settings
     accepted: dict[State, tuple[Command, ...]]
@@ -76,19 +76,16 @@ class StateGraph:
         return cls(settings, accepted, frozenset(reachable), forbidden)
 
     def way_back(self, state: State) -> Iterator[State]:
-        """Blank, blank, park: the states on the way, as far as nothing is refused."""
-        for name, value in (
-            ("beam_blanked", True),
-            ("fib_blanked", True),
-            ("target_x_um", self.settings.target.park_x_um),
-        ):
+        """Yield the states after blanking both beams and parking the target, up to the first refusal."""
+        park_um = self.settings.target.park_x_um
+        for name, value in (("beam_blanked", True), ("fib_blanked", True), ("target_x_um", park_um)):
             if (name, value) not in self.accepted[state]:
                 return
             state = replace(state, **{name: value})  # type: ignore[arg-type]
             yield state
 
     def situations(self) -> dict[str, set[str]]:
-        """The graph as people see it: situation -> situations that one command leads to, reachable ones only."""
+        """Return a summary of the reachable states: situation -> situations that one command leads to."""
         seen: dict[str, set[str]] = {}
         for state in self.accepted:
             if state not in self.reachable:
@@ -100,7 +97,7 @@ class StateGraph:
 
 
 def situation(state: State, settings: Settings) -> str:
-    """Mode, beams and target in words."""
+    """Return mode, beams and target in words."""
     beams = {(True, True): "", (False, True): "electrons on", (True, False): "ions on", (False, False): "both beams on"}
     words = [state.mode, "" if parked(state, settings) else "target in", beams[state.beam_blanked, state.fib_blanked]]
     return ", ".join(word for word in words if word)
@@ -109,42 +106,43 @@ def situation(state: State, settings: Settings) -> str:
 PAGE = """\
 # Interlocks
 
-What would break the instrument is refused by the table `devices.interlocks.RULES`. A rule is asked when a field it
-watches is about to change, in `set()` and once more when the move's turn comes, or when an action is about to start.
-Plans, `mv`, `.set()` and `.put()` all pass through it. Blanking a beam and drawing the target straight back are never
-refused, and no stop takes back a command to blank.
+The table `devices.interlocks.RULES` refuses commands that would damage the instrument. A rule is checked when a field
+it watches is about to change, in `set()` and again right before the move, or when an action is about to start. This
+holds for plans, `mv`, `.set()` and `.put()`. Blanking a beam and moving the target straight back are never refused, and
+a stop does not cancel a command to blank.
 
 | rule | watches | actions |
 |---|---|---|
 {rules}
 
-A state is forbidden when a rule objects to staying in it. `devices.state_graph` takes a few values of each field of
-`devices.interlocks.State`, asks all {commands} commands in each of the {states} states they make, and finds:
+A state is forbidden when a rule refuses it. `devices.state_graph` takes a few values of each field of
+`devices.interlocks.State`, tries all {commands} commands in each of the {states} combinations, and finds:
 
-- the {reachable} states that can be reached from the parked instrument are those that are not forbidden; none of the
-  {forbidden} forbidden ones can be reached;
-- from every state, the forbidden ones included, *blank, blank, park* leads to both beams blanked and the target parked
-  without a refusal;
-- from every reachable state there is a way back to where the walk began, so none is a dead end.
+- the {reachable} states that are reachable from the parked instrument are exactly those that are not forbidden; none of
+  the {forbidden} forbidden states is reachable;
+- from every state, also a forbidden one, *blank, blank, park* is never refused and leads to both beams blanked and the
+  target parked;
+- from every reachable state there is a way back to the initial state, so there is no dead end.
 
-What can be reached, by mode, target and beams; an arrow is one command:
+Reachable states by mode, target and beams; each arrow is one command:
 
 ```mermaid
 stateDiagram-v2
 {diagram}
 ```
 
-Distances are those of `devices.clearance`: the target is a bar that reaches back to its manipulator, and what turns are
-cylinders with their run-out. One driver call moves one axis and one thread makes the calls, so a move of several axes
-is a staircase in the order it was asked for, and each of its legs is checked where it starts. The tilting disk needs no
-rule: it tilts only with the target parked, and a parking place within its reach is refused when the instrument is made.
+Distances come from `devices.clearance`: the target is a bar that extends back to its manipulator, and the rotating
+parts are cylinders with their run-out. One driver call moves one axis and one thread makes all calls, so a move of
+several axes is done axis by axis in the given order, and each of these moves is checked when it starts. The tilting
+disk needs no rule: it tilts only with the target parked, and a parking position within its reach is refused at
+start-up.
 
 This page is the output of `python -m devices.state_graph`; a test compares the two.
 """
 
 
 def page(graph: StateGraph) -> str:
-    """``docs/interlocks.md``."""
+    """Return the text of ``docs/interlocks.md``."""
     situations = graph.situations()
     number = {here: f"s{k}" for k, here in enumerate(situations)}
     boxes = [f'    state "{here}" as {number[here]}' for here in situations]

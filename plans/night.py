@@ -1,10 +1,11 @@
-"""A night unattended: specimen by specimen, step by step, and a record of what came of each."""
+"""Unattended nights: the steps of a night sheet, specimen by specimen, with a record of each step."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,11 +27,11 @@ EXCHANGE = "exchange"
 
 
 class _NextSampleError(Exception):
-    """Nothing more with this specimen."""
+    """Skip the other steps of this specimen."""
 
 
 class _StopError(Exception):
-    """Nothing more tonight."""
+    """End the night."""
 
 
 Keep = Callable[[Night], object]
@@ -38,47 +39,48 @@ InWords = Callable[[BaseException], str]
 
 
 def check_sheet(scope: Scope, sheet: Sheet, bench: Bench, check_specimen: Callable[[str], object] = str) -> Preflight:
-    """Everything that can be refused before the first step, and what the night will take.
+    """Check everything on a sheet that can be checked before the first step, and estimate the night.
 
-    Computations between the steps take time that nobody knows beforehand; it is not in the estimate. SheetError names
-    the first thing that cannot be done.
+    The estimate does not include the time of computations between the steps. SheetError names the first mistake.
     """
-    weighed: list[Preflight] = []
+    flights: list[Preflight] = []
     for number, sample in enumerate(sheet.samples):
         if sample.specimen is not None:
-            _refusing(("samples", number, "specimen"), sample, check_specimen, sample.specimen)
-            weighed.append(_exchange_weighed(scope, sample))
-        there: set[str] = set()
+            _checked(("samples", number, "specimen"), sample, check_specimen, sample.specimen)
+            flights.append(_weigh_exchange(scope, sample))
+        made: set[str] = set()
         for index, step in enumerate(sheet.steps_of(sample)):
             where = sheet.where(number, index)
-            _check_step(step, where, there)
-            there.update(KINDS[step.do].makes)
-            flight = _refusing(where, step.arguments, KINDS[step.do].weigh, scope, bench, step)
+            _check_step(step, where, made)
+            made.update(KINDS[step.do].makes)
+            flight = _checked(where, step.arguments, KINDS[step.do].weigh, scope, bench, step)
             if flight is not None and flight.problems:
                 raise _error(where, step.arguments, flight.problems[0])
             if flight is not None:
-                weighed.append(_named(flight, f"{sample.name}: {step.do}"))
-    return together("night", weighed)
+                flights.append(replace(flight, plan=f"{sample.name}: {step.do}"))
+    return together("night", flights)
 
 
-def _check_step(step: Step, where: Where, there: set[str]) -> None:
+def _check_step(step: Step, where: Where, made: set[str]) -> None:
     if step.do not in KINDS:
         raise SheetError((*where, "do"), f"there is no step {step.do!r}{did_you_mean(step.do, list(KINDS))}")
     kind = KINDS[step.do]
     if step.at is not None and not kind.at_roi:
-        raise SheetError((*where, "at"), f"{step.do} cannot be told to go to the ROI; leave it out")
+        raise SheetError((*where, "at"), f"{step.do} cannot be placed at the ROI; leave it out")
     if step.retries and not kind.repeatable:
-        raise SheetError(
-            (*where, "retries"), f"{step.do} adds to what it did before and is never tried again; leave it out"
-        )
-    needed = [*kind.needs_of(step), *(["roi"] if step.when == "roi_found" else [])]
-    for product in needed:
-        if product not in there:
+        raise SheetError((*where, "retries"), f"{step.do} changes the specimen and is never repeated; leave it out")
+    for product in _needs(step):
+        if product not in made:
             before = " or ".join(makers(product))
             raise SheetError(where, f"{step.do} needs a {before} before it on the same sample")
 
 
-def _refusing(where: Where, given: Any, check: Callable[..., Any], *arguments: Any) -> Any:
+def _needs(step: Step) -> tuple[str, ...]:
+    needs = KINDS[step.do].needs_of(step)
+    return (*needs, "roi") if step.when == "roi_found" else needs
+
+
+def _checked(where: Where, given: Any, check: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return check(*arguments)
     except ValueError as refused:
@@ -86,20 +88,16 @@ def _refusing(where: Where, given: Any, check: Callable[..., Any], *arguments: A
 
 
 def _error(where: Where, given: Any, sentence: str) -> SheetError:
-    """A refusal at the line of the setting that its sentence begins with, if the step has it."""
+    """Return the error at the setting that its sentence begins with, if the step has that setting."""
     name, colon, rest = sentence.partition(": ")
     if colon and isinstance(given, Mapping):
         for key in given:
-            if name == key or name.endswith(f"_{key}"):  # a device says widepix_exposure_s
+            if name == key or name.endswith(f"_{key}"):  # messages of devices begin with widepix_exposure_s
                 return _error((*where, key), given[key], rest)
     return SheetError(where, sentence)
 
 
-def _named(flight: Preflight, name: str) -> Preflight:
-    return Preflight(name, flight.estimate, flight.disk_free_bytes, flight.problems, flight.parts)
-
-
-def _exchange_weighed(scope: Scope, sample: Sample) -> Preflight:
+def _weigh_exchange(scope: Scope, sample: Sample) -> Preflight:
     mounted = scope.specimen.get() == sample.specimen
     seconds = 0.0 if mounted else scope.settings.chamber.exchange_s
     return Preflight(f"{sample.name}: exchange", Estimate(seconds, 0.0, "specimen", 0), free_bytes(scope))
@@ -116,44 +114,43 @@ def night(
     unfinished: Unfinished | None = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan[Night]:
-    """Everything on a night sheet, in its order; what fails is tried again, left out or ends the night, as it says.
+    """Run the steps of a night sheet in order. The sheet decides whether a failed step is repeated, is skipped, or
+    ends the night.
 
     Parameters
     ----------
-    sheet : a Sheet, or a table as a TOML file has it.
-    bench : what is computed between the steps.
-    keep : told of the record after every change, and at the end, however it comes; it must not raise.
-    in_words : an error as one sentence, for the record.
-    check_specimen : ValueError for a specimen that the instrument cannot be given.
-    unfinished : the same sheet's night that was interrupted: it goes on with the first step that was not done, and a
-        measurement that was begun is finished, not repeated. Its record is the one that is kept.
+    sheet : a Sheet, or the table of a TOML file.
+    bench : the computations between the steps.
+    keep : called with the record after every change and at the end; must not raise.
+    in_words : converts an error to one sentence for the record.
+    check_specimen : raises ValueError for a specimen that the instrument does not have.
+    unfinished : an interrupted night of the same sheet. It continues with the first step that is not done; a
+        measurement that was begun is completed, not repeated. Its record is continued.
     md : goes into every start document, with ``night_uid``, ``night_step`` (the number of the step's outcome),
         ``sample_name`` and ``experiment_uid``.
 
-    Returns the record. SheetError before anything moves. Whatever happens, an abort included, both beams end blanked
-    and the target parked, and the record says so.
+    Returns the record. Raises SheetError before anything moves. However the night ends, abort included, both beams are
+    blanked and the target is parked; ``safe`` in the record is read from the instrument.
     """
     sheet = read_sheet(sheet)
     check_md(md)
     check_sheet(scope, sheet, bench, check_specimen)
     if unfinished is None:
         experiments = [str(uuid.uuid4()) for _ in sheet.samples]
-        record = Night(str(uuid.uuid4()), sheet.title, list(_waiting(sheet)), experiments=experiments)
+        record = Night(str(uuid.uuid4()), sheet.title, list(_outcomes(sheet)), experiments=experiments)
     else:
         record = unfinished.record
         record.reopen()
-    words = {**({"operator": sheet.operator} if sheet.operator else {}), **(md or {}), "night_uid": record.uid}
+    night_md = {**({"operator": sheet.operator} if sheet.operator else {}), **(md or {}), "night_uid": record.uid}
     numbers = iter(range(len(record.outcomes)))
 
     def everything() -> Plan[None]:
         for sample, experiment in zip(sheet.samples, record.experiments, strict=True):
-            mine = [next(numbers) for _ in range(len(sheet.steps_of(sample)) + (sample.specimen is not None))]
+            own = [next(numbers) for _ in range(len(sheet.steps_of(sample)) + (sample.specimen is not None))]
             so_far: AnyCorrelative = Correlative(experiment)
-            turn = _Specimen(scope, sheet, sample, mine, bench, record, keep, in_words, words, unfinished, so_far)
-            try:
+            turn = _Specimen(scope, sheet, sample, own, bench, record, keep, in_words, night_md, unfinished, so_far)
+            with suppress(_NextSampleError):
                 yield from turn.all_steps()
-            except _NextSampleError:
-                continue
 
     def safe_end() -> Plan[None]:
         yield from make_safe(scope)
@@ -162,24 +159,21 @@ def night(
         parked = (yield from bps.rd(scope.target.x_um)) <= scope.settings.target.park_x_um
         record.safe = bool(electrons_off and ions_off and parked)
 
-    def with_record() -> Plan[None]:
+    keep(record)
+    try:
+        yield from bpp.finalize_wrapper(everything(), safe_end)
+        record.close("done")
+    except _StopError as stop:
+        record.close("stopped", str(stop))
+    except BaseException as error:
+        record.close("interrupted", in_words(error) or type(error).__name__)
+        raise
+    finally:
         keep(record)
-        try:
-            yield from bpp.finalize_wrapper(everything(), safe_end)
-            record.close("done")
-        except _StopError as stop:
-            record.close("stopped", str(stop))
-        except BaseException as error:
-            record.close("interrupted", in_words(error) or type(error).__name__)
-            raise
-        finally:
-            keep(record)
-
-    yield from with_record()
     return record
 
 
-def _waiting(sheet: Sheet) -> Iterator[Outcome]:
+def _outcomes(sheet: Sheet) -> Iterator[Outcome]:
     for number, sample in enumerate(sheet.samples):
         if sample.specimen is not None:
             yield Outcome(sample.name, EXCHANGE, place(("samples", number, "specimen")))
@@ -189,7 +183,7 @@ def _waiting(sheet: Sheet) -> Iterator[Outcome]:
 
 @dataclass
 class _Specimen:
-    """One specimen's turn; ``numbers`` are those of its outcomes in the record."""
+    """The steps of one specimen. ``numbers`` index its outcomes in the record, ``made`` is what its steps have made."""
 
     scope: Scope
     sheet: Sheet
@@ -199,10 +193,10 @@ class _Specimen:
     record: Night
     keep: Keep
     in_words: InWords
-    words: Mapping[str, Any]
+    night_md: Mapping[str, Any]
     unfinished: Unfinished | None
     so_far: AnyCorrelative
-    there: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -212,15 +206,15 @@ class _Specimen:
         steps, numbers = self.sheet.steps_of(self.sample), list(self.numbers)
         if self.sample.specimen is not None:
             yield from self._exchange(self.record.outcomes[numbers.pop(0)], self.sample.specimen)
-        recalled = self._wanted(dict(zip(numbers, steps, strict=True)))
+        needed = self._needed_again(dict(zip(numbers, steps, strict=True)))
         for number, step in zip(numbers, steps, strict=True):
             outcome = self.record.outcomes[number]
             if outcome.status == "waiting":
-                yield from self._one(step, number)
+                yield from self._run(step, number)
             elif outcome.status == "failed":
                 self._failed(step, outcome, outcome.said)
             elif outcome.status == "done":
-                yield from self._recall(step, number, compute=number in recalled)
+                yield from self._recall(step, number, compute=number in needed)
 
     def _exchange(self, outcome: Outcome, specimen: str) -> Plan[None]:
         left = any(outcome.status == "waiting" for outcome in self.outcomes)
@@ -228,10 +222,10 @@ class _Specimen:
         if not left or (outcome.status == "done" and mounted == specimen):
             return
         failure = yield from self._attempt(outcome, lambda: exchange_specimen(self.scope, specimen))
-        if failure is not None:  # everything after it would be done to the wrong specimen
+        if failure is not None:  # the next steps would run on the wrong specimen
             self._go_on("next_sample" if self.sheet.on_failure != "stop" else "stop", failure, self.outcomes)
 
-    def _one(self, step: Step, number: int) -> Plan[None]:
+    def _run(self, step: Step, number: int) -> Plan[None]:
         outcome = self.record.outcomes[number]
         if obstacle := self._obstacle(step):
             outcome.status, outcome.said = "skipped", obstacle
@@ -242,7 +236,7 @@ class _Specimen:
         for _ in range(1 + self.sheet.retries_of(step, kind.repeatable)):
             failure = yield from self._attempt(outcome, lambda: kind.run(task))
             if failure is None:
-                self.there.update(kind.makes)
+                self.made.update(kind.makes)
                 return
         self._failed(step, outcome, failure or "")
 
@@ -252,8 +246,8 @@ class _Specimen:
             return task
         return replace(task, begun=self.unfinished.begun[number], finish=self.unfinished.finish)
 
-    def _wanted(self, steps: Mapping[int, Step]) -> set[int]:
-        """Numbers of the computations done before an interruption that those still to be done rest on."""
+    def _needed_again(self, steps: Mapping[int, Step]) -> set[int]:
+        """Return the numbers of finished computations whose results the remaining steps need."""
         found: set[int] = set()
         products: set[str] = set()
         for number, step in reversed(list(steps.items())):
@@ -261,12 +255,11 @@ class _Specimen:
             if status == "done" and kind.computes in products:
                 found.add(number)
             if status == "waiting" or number in found:
-                products |= {*kind.needs_of(step), *(["roi"] if step.when == "roi_found" else [])}
+                products.update(_needs(step))
         return found
 
     def _recall(self, step: Step, number: int, compute: bool) -> Plan[None]:
-        """What a step that was done before an interruption has made. Nothing is measured: runs are looked up, what
-        only the process knew is computed again."""
+        """Restore what a step has made before an interruption: look up its run, or repeat its computation."""
         kind, outcome, task = KINDS[step.do], self.record.outcomes[number], self._task(step, number)
         if not kind.resumable:
             return
@@ -275,7 +268,7 @@ class _Specimen:
         try:
             if compute:
                 yield from kind.run(replace(task, finish=None))
-            self.there.update(kind.makes)
+            self.made.update(kind.makes)
         except RunEngineControlException:
             raise
         except Exception as error:
@@ -284,7 +277,7 @@ class _Specimen:
             self._failed(step, outcome, outcome.said)
 
     def _failed(self, step: Step, outcome: Outcome, failure: str) -> None:
-        self.there.difference_update(KINDS[step.do].makes)
+        self.made.difference_update(KINDS[step.do].makes)
         rest = self.outcomes[self.outcomes.index(outcome) + 1 :]
         self._go_on(self.sheet.on_failure_of(step), failure, rest)
 
@@ -299,7 +292,7 @@ class _Specimen:
             raise _NextSampleError
 
     def _attempt(self, outcome: Outcome, begin: Callable[[], Plan[Any]]) -> Plan[str | None]:
-        """Once; why it failed, or None."""
+        """Run a step once. Returns the reason when it failed, else None."""
         outcome.status, outcome.attempts = "running", outcome.attempts + 1
         outcome.began_s = outcome.began_s or time.time()
         began = yield from bps.rd(self.scope.time_s)
@@ -315,19 +308,19 @@ class _Specimen:
         except Exception as error:
             failure = self.in_words(error) or type(error).__name__
             outcome.status, outcome.said = "failed", failure
-            yield from make_safe(self.scope)  # an instrument that cannot be made safe ends the night
+            yield from make_safe(self.scope)  # raises, and so ends the night, when the instrument cannot be made safe
         outcome.ended_s = time.time()
         outcome.instrument_s += (yield from bps.rd(self.scope.time_s)) - began
         self.keep(self.record)
         return failure
 
     def _obstacle(self, step: Step) -> str:
-        """Why this step cannot or shall not be done now; empty when nothing is in the way."""
+        """Return the reason to skip a step, or an empty string."""
         if step.when == "nothing_failed" and any(outcome.status == "failed" for outcome in self.outcomes):
             return "an earlier step failed on this specimen"
         needs = KINDS[step.do].needs_of(step)
         for product in needs:
-            if product not in self.there:
+            if product not in self.made:
                 return f"there is no {product} to work on"
         if ("roi" in needs or step.when == "roi_found") and self.so_far.aim is None:
             return "no ROI was found"
@@ -336,11 +329,11 @@ class _Specimen:
     def _md(self, number: int) -> dict[str, Any]:
         parents = [self.so_far.uids[name] for name in ("tomography", "milling") if name in self.so_far.uids]
         named = {"sample_name": self.sample.name, "experiment_uid": self.so_far.experiment_uid}
-        return {**named, **self.words, "night_step": number, "parent_uids": parents}
+        return {**named, **self.night_md, "night_step": number, "parent_uids": parents}
 
 
 def _noting_runs(plan: Plan[Any], uids: list[str]) -> Plan[Any]:
-    """The plan; the uids of the runs it opens are noted as they come, so that a failed step tells of its run too."""
+    """Run a plan and append the uid of each run when it opens, so that failed runs are in the record too."""
 
     def note(msg: Msg) -> tuple[Any, None]:
         def opening() -> Plan[str]:

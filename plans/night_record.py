@@ -1,4 +1,4 @@
-"""The record of a night: what came of each step, kept while it goes on, and taken up again after an interruption."""
+"""The record of a night: the outcome of each step, updated while the night runs and after it is resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plans.steps import Finish
 
 @dataclass
 class Outcome:
-    """What came of one step: ``status`` is waiting, running, done, failed, skipped or interrupted."""
+    """The outcome of one step; ``status`` is waiting, running, done, failed, skipped or interrupted."""
 
     sample: str
     do: str
@@ -28,10 +28,10 @@ class Outcome:
 
 @dataclass
 class Night:
-    """The record of a night: ``state`` is running, done, stopped (as the sheet asked for) or interrupted.
+    """The record of a night; ``state`` is running, done, stopped (by ``on_failure`` of the sheet) or interrupted.
 
-    Times are seconds since the epoch, ``instrument_s`` seconds on the instrument's own clock. ``experiments`` are the
-    specimens' experiment uids, in their order; ``resumed_s`` when the night went on after an interruption.
+    Times are in seconds since the epoch, ``instrument_s`` in seconds of the instrument's clock. ``experiments`` holds
+    one ``experiment_uid`` for each specimen, ``resumed_s`` the times at which the night was resumed.
     """
 
     uid: str
@@ -50,12 +50,12 @@ class Night:
 
     @property
     def now(self) -> Outcome | None:
-        """The step that is under way."""
+        """The running step."""
         return next((outcome for outcome in self.outcomes if outcome.status == "running"), None)
 
     @property
     def over(self) -> bool:
-        """It came to its end, or to the one that the sheet asks for."""
+        """True when the night was not interrupted."""
         return self.state in ("done", "stopped")
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,12 +63,12 @@ class Night:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Night:
-        """As :meth:`as_dict` told it; what else stands in the table is left out."""
+        """Return the record from :meth:`as_dict`; unknown keys are ignored."""
         known = {entry.name: table[entry.name] for entry in fields(cls) if entry.name in table}
         return cls(**{**known, "outcomes": [Outcome(**outcome) for outcome in table["outcomes"]]})
 
     def close(self, state: str, why: str = "") -> None:
-        """The night ends here; what it had not come to, or was in the middle of, says so."""
+        """End the night: a running step is interrupted, waiting steps are skipped."""
         self.state, self.why, self.ended_s = state, why, time.time()
         for outcome in self.outcomes:
             if outcome.status == "running":
@@ -77,7 +77,7 @@ class Night:
                 outcome.status, outcome.said = "skipped", outcome.said or self._not_reached
 
     def reopen(self) -> None:
-        """It goes on: what it was in the middle of, or had not come to, waits again; what was done stays done."""
+        """Resume the night: interrupted steps and those not reached wait again; finished steps stay as they are."""
         not_reached = self._not_reached
         for outcome in self.outcomes:
             if outcome.status in ("running", "interrupted") or outcome.said == not_reached:
@@ -92,10 +92,10 @@ class Night:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A night that was interrupted, and what is needed to go on with it.
+    """An interrupted night, and what is needed to continue it.
 
-    begun : the run that a step has already, by the number of the step's outcome.
-    finish : a plan that takes what a run is missing.
+    begun : uid of the run that a step has begun, by the number of the step's outcome.
+    finish : plan that completes a run.
     """
 
     record: Night

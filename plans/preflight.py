@@ -1,4 +1,4 @@
-"""What a plan will take, said before anything moves."""
+"""Estimates of time, dose and disk space, computed before anything moves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xrm_sims.settings import Settings
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of a plan: beam and stage time, charge and what it lands on, depth eroded or grown, frames on disk."""
+    """Time of beam and stage, charge on "target" or "specimen", depth eroded or deposited, size of the frames."""
 
     time_s: float
     dose_nc: float
@@ -26,7 +26,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Preflight:
-    """An estimate beside what the instrument and the disk allow; print it."""
+    """The estimate for a plan, and the limits of instrument and disk that it exceeds; made to be printed."""
 
     plan: str
     estimate: Estimate | None
@@ -40,7 +40,7 @@ class Preflight:
 
     @property
     def time_s(self) -> float:
-        """Of the instrument, with all parts."""
+        """Time on the instrument, all parts together."""
         return self.estimate.time_s if self.estimate else sum(part.time_s for part in self.parts)
 
     @property
@@ -70,14 +70,14 @@ class Preflight:
         return "\n".join([*lines, *(f"  refused {sentence}" for sentence in self.problems)])
 
     def in_a_line(self, label: str = "") -> str:
-        """Label, time, doses, disk, in columns that stand under one another."""
+        """Return label, time, disk space and doses in columns."""
         doses = [f"{self.dose_nc(on):.4g} nC on {on}" for on in ("target", "specimen") if self.dose_nc(on)]
-        said = f"{label or self.plan:<34} {duration(self.time_s):>9} {_size(self.disk_bytes):>11}  {', '.join(doses)}"
-        return said.rstrip()
+        line = f"{label or self.plan:<34} {duration(self.time_s):>9} {_size(self.disk_bytes):>11}  {', '.join(doses)}"
+        return line.rstrip()
 
 
 class Request(Protocol):
-    """The arguments of a plan, filled in."""
+    """The arguments of a plan with its defaults."""
 
     def check(self, scope: Scope) -> None: ...
 
@@ -85,21 +85,21 @@ class Request(Protocol):
 
 
 def weigh(scope: Scope, name: str, request: Callable[[], Request]) -> Preflight:
-    """Check a request, estimate it and hold it against the free disk; refusals become sentences."""
+    """Check a request, estimate it and compare it with the free disk space. Errors become ``problems``."""
     free = free_bytes(scope)
     try:
-        asked = request()
-        asked.check(scope)
-        expected = asked.estimate(scope.settings)
+        made = request()
+        made.check(scope)
+        estimate = made.estimate(scope.settings)
     except ValueError as refused:
         return Preflight(name, None, free, (str(refused),))
-    except (TypeError, OverflowError) as refused:  # words where numbers belong
+    except (TypeError, OverflowError) as refused:  # for example text in place of a number
         return Preflight(name, None, free, (f"cannot be done as given ({refused})",))
-    return Preflight(name, expected, free, _too_full(expected.disk_bytes, free))
+    return Preflight(name, estimate, free, _too_full(estimate.disk_bytes, free))
 
 
 def together(name: str, parts: Sequence[Preflight]) -> Preflight:
-    """Several plans in a row."""
+    """Add the estimates of several plans."""
     free = min(part.disk_free_bytes for part in parts)
     problems = tuple(f"{part.plan}: {problem}" for part in parts for problem in part.problems)
     too_full = _too_full(sum(part.disk_bytes for part in parts), free)
@@ -107,12 +107,12 @@ def together(name: str, parts: Sequence[Preflight]) -> Preflight:
 
 
 def free_bytes(scope: Scope) -> int:
-    """Where the frames go."""
-    return shutil.disk_usage(_existing(Path(scope.frames_dir))).free
+    """Return the free disk space for frames."""
+    return shutil.disk_usage(_existing(scope.frames_dir)).free
 
 
 def _too_full(needed: int, free: int) -> tuple[str, ...]:
-    full = f"disk: {_size(needed)} are needed, {_size(free)} are free where the frames go"
+    full = f"disk: {_size(needed)} are needed, {_size(free)} are free on the disk for frames"
     return (full,) if needed > free else ()
 
 
@@ -121,7 +121,7 @@ def _existing(folder: Path) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """As people say it."""
+    """Return a duration with a suitable unit."""
     minutes = seconds / 60
     return f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.1f} min" if minutes >= 2 else f"{seconds:.3g} s"
 

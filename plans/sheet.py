@@ -1,4 +1,4 @@
-"""What shall be done in a night: specimens, steps, and what to do when a step fails."""
+"""Night sheets: specimens, their steps, and what happens when a step fails."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from plans.validation import did_you_mean, in_words, shortened
 Where = tuple[str | int, ...]
 OnFailure = Literal["skip", "next_sample", "stop"]
 When = Literal["always", "roi_found", "nothing_failed"]
-MOST_RETRIES = 10
-Retries = Annotated[int, Field(ge=0, le=MOST_RETRIES)]
+MAX_RETRIES = 10
+Retries = Annotated[int, Field(ge=0, le=MAX_RETRIES)]
 Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class SheetError(ValueError):
-    """Something on a night sheet cannot be done; ``where`` is the way to it, ``("samples", 0, "steps", 2, "num")``."""
+    """A mistake on a night sheet; ``where`` is the path to it, for example ``("samples", 0, "steps", 2, "num")``."""
 
     def __init__(self, where: Where, sentence: str) -> None:
         super().__init__(f"{place(where)}: {sentence}" if where else sentence)
@@ -32,12 +32,12 @@ class _Table(BaseModel):
 
 
 class Step(_Table, extra="allow"):
-    """One thing to do. Whatever else is given are the arguments of the plan or computation that ``do`` names.
+    """One step. Further keys are arguments of the plan or computation ``do``.
 
-    retries : how often to try again before it counts as failed.
-    on_failure : then go on with the next step ("skip"), the next specimen ("next_sample"), or end the night ("stop").
-    when : "always", only when an ROI was found, or only when nothing failed on this specimen so far.
-    at : "roi" takes place and size from the ROI that was found.
+    retries : number of repetitions before the step counts as failed.
+    on_failure : continue with the next step ("skip") or the next specimen ("next_sample"), or end the night ("stop").
+    when : "always", "roi_found", or "nothing_failed" (on this specimen so far).
+    at : "roi" takes place and size from the ROI.
     """
 
     do: str
@@ -52,7 +52,7 @@ class Step(_Table, extra="allow"):
 
 
 class Sample(_Table):
-    """A specimen: what people call it, what the instrument calls it (empty: what is mounted), what to do with it."""
+    """A specimen: its name, its name on the instrument (default: the mounted specimen), and its steps."""
 
     name: Words
     specimen: Words | None = None
@@ -60,7 +60,7 @@ class Sample(_Table):
 
 
 class Sheet(_Table):
-    """A night: ``steps`` are those of every sample that lists none of its own."""
+    """A night sheet; ``steps`` are for all samples without steps of their own."""
 
     title: Words = "Night"
     operator: Words | None = None
@@ -73,7 +73,7 @@ class Sheet(_Table):
         return sample.steps or self.steps
 
     def where(self, sample: int, step: int) -> Where:
-        """Where a sample's step stands on the sheet."""
+        """Return the path to a step of a sample."""
         own: Where = ("samples", sample) if self.samples[sample].steps else ()
         return (*own, "steps", step)
 
@@ -85,7 +85,7 @@ class Sheet(_Table):
 
 
 def read_sheet(table: Sheet | Mapping[str, Any]) -> Sheet:
-    """The sheet that a table such as a TOML file's describes. SheetError for the first thing that is wrong with it."""
+    """Return the sheet in a table, for example of a TOML file. SheetError for the first mistake."""
     if isinstance(table, Sheet):
         return table
     if not isinstance(table, Mapping):
@@ -96,25 +96,27 @@ def read_sheet(table: Sheet | Mapping[str, Any]) -> Sheet:
         raise _first(error) from None
     for number, sample in enumerate(sheet.samples):
         if not sheet.steps_of(sample):
-            raise SheetError(("samples", number), f"{sample.name!r} has no steps, and the sheet has none for all")
-    _once(sheet, "name")
-    _once(sheet, "specimen")
+            raise SheetError(
+                ("samples", number), f"{sample.name!r} has no steps, and the sheet has no steps for all samples"
+            )
+    _check_unique(sheet, "name")
+    _check_unique(sheet, "specimen")
     return sheet
 
 
-def _once(sheet: Sheet, field: str) -> None:
+def _check_unique(sheet: Sheet, field: str) -> None:
     count = Counter(getattr(sample, field) for sample in sheet.samples)
     for number, sample in enumerate(sheet.samples):
         value = getattr(sample, field)
         if value is not None and count[value] > 1:
             raise SheetError(
                 ("samples", number, field),
-                f"{count[value]} samples have the {field} {value!r}; list its steps under one, in their order",
+                f"{count[value]} samples have the {field} {value!r}; list all steps under one sample",
             )
 
 
 def _first(error: ValidationError) -> SheetError:
-    """The first of pydantic's findings in the project's words."""
+    """Return the first of pydantic's errors as one sentence."""
     found = error.errors(include_url=False)[0]
     where, kind = tuple(found["loc"]), found["type"]
     if kind == "missing":
@@ -126,5 +128,5 @@ def _first(error: ValidationError) -> SheetError:
 
 
 def place(where: Where) -> str:
-    """``samples[0].steps[2].num``."""
+    """Return a path as text, for example ``samples[0].steps[2].num``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")

@@ -1,4 +1,4 @@
-"""The same scan with two target materials, which tell apart what one of them sees alike."""
+"""Tomography with two target materials, to distinguish phases that absorb alike with one of them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,23 @@ def two_target_tomography(
     md: Mapping[str, Any] | None = None,
     **scan: Any,
 ) -> Plan[tuple[str, str]]:
-    """A tomography with one X-ray target, then the same with another, of a specimen that stays where it is.
+    """Take a tomography with one X-ray target, then another with a second target, of the same specimen.
 
-    Copper's K line lies between the K edges of cobalt and nickel, so that with it LCO absorbs far more than NCA, which
-    tungsten's lines see alike. In between the manipulator parks, exchanges the target and comes back; every scan has
-    darks, flats and reference images of its own, because beam and focal spot are others, and its geometry is found
-    from its own projections. Both start documents have one ``experiment_uid``; the second's ``parent_uids`` is the
-    first.
+    The K lines of copper lie between the K edges of cobalt and nickel, so that LCO absorbs far more than NCA with a
+    copper target; with tungsten both absorb alike. Between the scans the manipulator parks, exchanges the target and
+    returns. Each scan has its own darks, flats and reference images, because spectrum and focal spot differ, and its
+    geometry is corrected from its own projections. Both start documents have one ``experiment_uid``; ``parent_uids`` of
+    the second scan holds the first.
 
     Parameters
     ----------
-    targets : two materials, in their order.
-    second_scan : arguments of :func:`tomography` that the second scan has otherwise: the phases are told from far fewer
-        counts than the particles are.
+    targets : two materials, in the order of the scans.
+    second_scan : arguments of :func:`tomography` for the second scan only; phases need far fewer counts than particles.
     scan : further arguments of :func:`tomography`, for both scans.
     md : goes into both start documents.
 
-    Returns both uids. Raises ValueError in one sentence before anything moves. Whatever happens the beam ends blanked
-    and the target parked; an interrupted scan is finished by ``resume``, and the second may also be taken by itself.
+    Returns both uids. Raises ValueError before anything moves. However the plan ends, the beam is blanked and the
+    target parked. ``resume`` completes an interrupted scan; the second scan can also be taken on its own.
 
     Example
     -------
@@ -60,7 +59,7 @@ def two_target_tomography(
 def weigh_two_target(
     scope: Scope, targets: Sequence[str] = TARGETS, second_scan: Mapping[str, Any] | None = None, **scan: Any
 ) -> Preflight:
-    """Time, dose and disk of both scans."""
+    """Estimate time, dose and disk space of both scans."""
     try:
         both = scans(targets, scan, second_scan)
     except ValueError as refused:
@@ -72,13 +71,13 @@ def weigh_two_target(
 def scans(
     targets: Sequence[str], scan: Mapping[str, Any], second_scan: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of both tomographies. ValueError unless the targets are two different ones."""
+    """Return the arguments of both tomographies. ValueError unless there are two different targets."""
     if isinstance(targets, str) or len(targets) != 2 or targets[0] == targets[1]:
         raise ValueError(f"targets: needs two different materials, such as ('W', 'Cu'), got {targets!r}")
     if not isinstance(second_scan, Mapping | None):
         raise ValueError(f"second_scan: needs settings by name, such as {{'exposure_s': 9.0}}, got {second_scan!r}")
     if "target" in {**scan, **(second_scan or {})}:
-        raise ValueError("target: two_target_tomography has no such setting; it has targets, for both scans")
+        raise ValueError("target: two_target_tomography takes both materials in targets; leave target out")
     return {**scan, "target": targets[0]}, {**scan, **(second_scan or {}), "target": targets[1]}
 
 

@@ -1,4 +1,4 @@
-"""Arguments refused in one sentence."""
+"""Checks of arguments; each error is one sentence."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def count(least: int, **values: int) -> None:
 
 
 def settable(given: Mapping[str, Any], target: Callable[..., Any], what: str, leave_out: Sequence[str] = ()) -> None:
-    """ValueError for the first of ``given`` that is no parameter of ``target`` or not of its type, and for one that is
-    missing. ``leave_out`` names parameters that are not to be given."""
+    """ValueError when ``given`` has an unknown name, a value of the wrong type, or lacks a parameter of ``target``.
+
+    Parameters in ``leave_out`` must not be given.
+    """
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     parameters = {name: p for name, p in inspect.signature(target).parameters.items() if name not in leave_out}
     for name, value in given.items():
@@ -51,7 +53,7 @@ def settable(given: Mapping[str, Any], target: Callable[..., Any], what: str, le
             raise ValueError(f"{name}: needs {in_words(found)}, got {shortened(value)}") from None
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in given:
-            raise ValueError(f"{what} needs {name}, which is not given")
+            raise ValueError(f"{what} needs {name}, which is missing")
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -60,13 +62,13 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def shortened(value: Any, most: int = 60) -> str:
-    """A value on one line that can be read."""
+    """Return a value on one short line."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """What is needed instead, from one of pydantic's findings."""
+    """Return what is needed instead, from one of pydantic's errors."""
     limits = found.get("ctx", {})
     return {
         "string_too_short": "some text",
@@ -95,13 +97,13 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """ValueError unless ``value`` is one of the words allowed."""
+    """ValueError unless ``value`` is one of the allowed words."""
     if value not in allowed:
         raise ValueError(f"{name}: needs one of {', '.join(allowed)}, got {value!r}")
 
 
 def pair(name: str, value: Sequence[T]) -> tuple[T, T]:
-    """Two values as a tuple; ValueError for anything else."""
+    """Return two values as a tuple; ValueError for anything else."""
     if isinstance(value, str) or not isinstance(value, Iterable) or len(tuple(value)) != 2:
         raise ValueError(f"{name}: needs two numbers, got {value!r}")
     return value[0], value[1]

@@ -47,13 +47,13 @@ IMPOSSIBLE = [
         nothing,
         sims_raster,
         {**SMALL, "channels": ("7Li", "27Al", 27.4, "59Co")},
-        r"masses 26\.9\d* and 27\.4 u: lie 0\.\d+ mm apart .* two collectors need 1 mm",
+        r"masses 26\.9\d* and 27\.4 u: are 0\.\d+ mm apart .* two collectors need 1 mm",
     ),
     (
         nothing,
         sims_raster,
         {**SMALL, "channels": ("7Li", "27Al", "59Co", 90.0)},
-        "mass 90 u: bends on .* the collectors reach 30 to 130 mm",
+        "mass 90 u: has radius .* the collectors reach 30 to 130 mm",
     ),
     (
         nothing,

@@ -85,11 +85,11 @@ def test_an_exception_between_frames_leaves_it_safe(scope, RE, run, raises_at, i
         ({"channels": ("7Li", "27Al", "8Li", "59Co")}, "unknown isotope '8Li'"),
         (
             {"channels": (7.016, 26.98, 58.43, 58.93)},
-            "masses 58.43 and 58.93 u: lie 0.515 mm apart at 3000 V and 0.5 T",
+            "masses 58.43 and 58.93 u: are 0.515 mm apart at 3000 V and 0.5 T",
         ),
         (
             {"channels": ("7Li", "27Al", "59Co", "69Ga")},
-            "mass 68.9.* bends on 130.9 mm .* the collectors reach 30 to 130",
+            "mass 68.9.* has radius 130.9 mm .* the collectors reach 30 to 130",
         ),
         ({"channels": ("7Li", "27Al", "59Co", float("nan"))}, "mass: needs a positive number of u, got nan"),
         ({"md": {"channels": []}}, "md: 'channels' comes from the instrument"),
@@ -163,8 +163,8 @@ def test_lithium_isotopes_side_by_side(scope, RE, run):
 @pytest.mark.parametrize(
     ("mass_u", "sentence"),
     [
-        (58.4, "masses .* and 58.4 u: lie .* mm apart at 3000 V and 0.5 T, two collectors need 1 mm"),
-        (400.0, "mass 400 u: bends on .* mm at 3000 V and 0.5 T, the collectors reach 30 to 130 mm"),
+        (58.4, "masses .* and 58.4 u: are .* mm apart at 3000 V and 0.5 T, two collectors need 1 mm"),
+        (400.0, "mass 400 u: has radius .* mm at 3000 V and 0.5 T, the collectors reach 30 to 130 mm"),
     ],
 )
 def test_a_mass_between_collectors_or_out_of_reach_is_refused(scope, mass_u, sentence):
