@@ -1,4 +1,4 @@
-"""Distances along moves, against a bar and a path made of many points."""
+"""Distances along moves, compared with a bar and a path made of many points."""
 
 import math
 from dataclasses import replace
@@ -18,7 +18,7 @@ coordinates = st.tuples(st.floats(-900, 600), st.floats(-600, 600), st.floats(-2
 
 
 def bar(tips):
-    """(tip, point of the bar, 3): face and arm of a bar at each tip, on lines along x where it can come closest."""
+    """Return (tip, point of the bar, 3): points on face and arm, on the lines along x that can come closest."""
     back_um = np.concatenate([[0.0], np.geomspace(1, 3000, 60)])
     across_um = np.linspace(-HALF_UM, HALF_UM, 21)
     x, y = np.meshgrid(-back_um, across_um)
@@ -41,7 +41,7 @@ def test_the_distance_along_a_path_is_that_of_the_densely_walked_path(start, end
 
 
 def enters(tips, clearance_um):
-    """Whether any point of a bar at any of the tips (from the axis) lies in an enlarged cylinder."""
+    """Return True when any point of a bar at any of the tips (relative to the axis) is in an enlarged cylinder."""
     points = bar(tips)
     radius = np.hypot(points[..., 0], points[..., 1])
     return any(
@@ -56,7 +56,7 @@ def enters(tips, clearance_um):
     value=st.floats(-600, 600),
 )
 def test_no_accepted_move_of_target_or_stage_sweeps_the_clearance(axis, start, value):
-    """The bar's arm counts too: a tip beyond the pillar cannot go sideways through it."""
+    """The arm counts too: a tip beyond the pillar cannot move sideways through it."""
     before = replace(SAFE, target_x_um=start[0], target_y_um=start[1], target_z_um=start[2])
     after = replace(before, **{axis: value})
     path = np.linspace(before.target_from_axis_um, after.target_from_axis_um, 60)

@@ -1,4 +1,4 @@
-"""Frames on disk and the documents that point at them."""
+"""Frames on disk and the documents that refer to them."""
 
 from urllib.parse import urlparse
 
@@ -16,7 +16,7 @@ from xrm_sims.twin.microscope import Microscope
 
 
 def frames_of(documents, key):
-    """The datasets of a key, opened with nothing but h5py."""
+    """Return the datasets of a key, read with h5py."""
     resources = [doc for name, doc in documents if name == "stream_resource" and doc["data_key"] == key]
     arrays = []
     for resource in resources:
@@ -125,7 +125,7 @@ def test_the_instrument_stages_and_unstages_by_any_of_its_detectors(ready, RE):
 
 
 def test_a_stopped_raster_finishes_without_a_frame(tmp_path):
-    """In real time, with a raster of 144 s that nobody waits for."""
+    """A raster of 144 s in real time is stopped early."""
     settings = Settings(surface=SurfaceGrid(pitch_um=0.4))
     with Microscope(tmp_path / "twin", seed=1, settings=settings) as twin:
         scope = Instrument(twin, settings, tmp_path / "frames")

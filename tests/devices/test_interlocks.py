@@ -1,4 +1,4 @@
-"""The rules, as a table and on the live instrument."""
+"""The interlock rules, on states and on the instrument."""
 
 from dataclasses import replace
 
@@ -129,7 +129,7 @@ def test_neither_plan_nor_console_gets_past(scope, RE):
 
 
 def test_moves_queued_together_are_judged_again_when_their_turn_comes(scope):
-    """The mode change is allowed as things stand, and no longer once the move before it has happened."""
+    """The mode change is allowed when it is queued, but not after the move before it."""
     with scope.worker.lock:  # nothing is carried out before both are accepted
         approach, change = scope.target.x_um.set(-400.0), scope.mode.set("fib")
     approach.wait()
@@ -158,7 +158,7 @@ def test_a_raster_without_bias_or_beam_does_not_start(scope):
 
 
 def test_a_stop_takes_no_blanking_back(scope, twin):
-    """The command to blank stands in the queue when the stop comes, as does a move: only the move is taken back."""
+    """A stop cancels the queued move but not the queued command to blank."""
     scope.beam.blanked.put(False)
     with scope.worker.lock:
         move, blank = scope.rotation.set(90.0), scope.beam.blanked.set(True)
@@ -171,7 +171,7 @@ def test_a_stop_takes_no_blanking_back(scope, twin):
 
 
 def test_no_way_of_setting_a_value_goes_round(scope, twin):
-    """put, put with force, set, and a move of the stage in place of one of the target."""
+    """put, put with force, set, and a move of the stage instead of the target."""
     scope.target.x_um.put(-160.0)
     scope.target.z_um.put(300.0)
     scope.target.x_um.put(0.0)
@@ -189,7 +189,7 @@ def test_no_way_of_setting_a_value_goes_round(scope, twin):
 
 
 def test_a_move_of_two_axes_is_judged_as_the_staircase_it_is(scope, RE, twin):
-    """The straight line from the working position to (0, 700) clears the pillar; along x first it would not."""
+    """The straight line from the working position to (0, 700) is clear of the pillar; along x first it is not."""
     scope.target.x_um.put(-400.0)
     with pytest.raises(InterlockError, match="pillar"):
         RE(bps.mv(scope.target.x_um, 0.0, scope.target.y_um, 700.0))
@@ -201,7 +201,7 @@ def test_a_move_of_two_axes_is_judged_as_the_staircase_it_is(scope, RE, twin):
 
 
 def test_the_second_leg_is_judged_where_the_first_one_ends(scope, RE, twin):
-    """Both legs are harmless from where the instrument stands when they are asked for."""
+    """Both moves are allowed from the state in which they are queued."""
     scope.target.x_um.put(-400.0)
     with pytest.raises(FailedStatus) as failure:
         RE(bps.mv(scope.stage.x_um, -240.0, scope.target.x_um, -300.0))

@@ -1,4 +1,4 @@
-"""The worked example of docs/drivers.md, as it stands there, under the real devices and a real plan."""
+"""The example in docs/drivers.md, with the real devices and a real plan."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "drivers.md").read_text()
 
 
 class Controller:
-    """A stepper controller: it moves while it is asked, a step of ``pace`` for each question."""
+    """A stepper controller that moves by ``pace`` at each query."""
 
     def __init__(self, pace=10**9):
         self.pace, self.at, self.goal, self.asked = pace, 0, 0, lambda: None
@@ -39,7 +39,7 @@ def controller():
 
 @pytest.fixture
 def lab(twin, controller, tmp_path):
-    """An instrument that is the twin's but for its rotation stage."""
+    """The twin with another rotation stage."""
     (source,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names = {}
     exec(source, names)
@@ -82,7 +82,7 @@ def test_interlocks_stand_in_front_of_it(lab, twin, controller):
 
 
 def test_the_page_names_what_there_is():
-    """Protocols and words that the page mentions exist, and each protocol is short."""
+    """The protocols and names on the page exist, and each protocol is short."""
     protocols = [c for _, c in inspect.getmembers(drivers, inspect.isclass) if getattr(c, "_is_protocol", False)]
     own = [c for c in protocols if c.__module__ == "devices.drivers"]
     assert {"Drivers", "Driver", "WritesFrames"} <= {c.__name__ for c in own}

@@ -1,6 +1,6 @@
-"""Random commands to the real devices, the twin behind them: whatever is accepted, nothing is ever broken.
+"""Random commands to the real devices on the twin: no accepted command damages the instrument.
 
-The twin itself would do nearly all of it; what keeps the instrument whole are the interlocks in front of it.
+The twin itself accepts nearly everything; the interlocks in front of it protect the instrument.
 """
 
 import os
@@ -58,7 +58,7 @@ class Block(Slab):
 
 
 class Wall:
-    """A wall clock that runs while somebody waits; ``cut`` stops the next wait after that share of it."""
+    """A clock that runs during waits; ``cut`` stops the next wait after this share of it."""
 
     def __init__(self):
         self.now, self.cut = 1000.0, None
@@ -73,7 +73,7 @@ class Wall:
 
 
 class Driven:
-    """An instrument, the twin behind it, and what its commands are."""
+    """An instrument on the twin, and its commands."""
 
     def __init__(self, folder):
         self.wall = Wall()
@@ -93,7 +93,7 @@ class Driven:
         self.twin.close()
 
     def restart(self):
-        """Back to where the instrument began, behind the interlocks' back."""
+        """Reset the twin to its initial state, without the interlocks."""
         for name, (driver, quantity) in self.drivers.items():
             if driver.get(quantity) != self.start[name]:
                 driver.put(quantity, self.start[name])
@@ -102,7 +102,7 @@ class Driven:
             device.stage()
 
     def state(self):
-        """What the hardware says."""
+        """Return the values of the hardware."""
         return State(**{name: driver.get(quantity) for name, (driver, quantity) in self.drivers.items()})
 
     def set(self, change):
@@ -116,7 +116,7 @@ class Driven:
             self.wall.cut = None
 
     def set_together(self, changes):
-        """As one plan's mv: all are asked for before the first of them is done."""
+        """Queue several moves at once, as mv does in a plan."""
         statuses = []
         with self.scope.worker.lock:
             for name, value in changes:
@@ -138,7 +138,7 @@ class Driven:
         assert self.state().fib_blanked
 
     def work(self, goal, measure):
-        """As a plan works: safe first, then what it needs, as far as the interlocks let it, and a frame or a pass."""
+        """Work as a plan does: make safe, set what the interlocks allow, take a frame or draw a pass."""
         for change in {"beam_blanked": True, "fib_blanked": True, "target_x_um": -8000.0, "mode": "xray"}.items():
             self.set(change)
             whole(self)
@@ -189,7 +189,7 @@ def driven(tmp_path_factory):
 
 
 def whole(driven):
-    """No forbidden state, and the target's bar clear of what turns; the second is said by other code than the first."""
+    """No state is forbidden, and the target is clear of rotating parts; the second is computed by independent code."""
     state = driven.state()
     assert objections(state, SETTINGS) == []
     assert not enters(np.array([state.target_from_axis_um]), SETTINGS.target.clearance_um)

@@ -1,4 +1,4 @@
-"""The interlocks' states, all of them: what cannot be reached, and the way back."""
+"""All states of the interlocks: which are unreachable, and the way back to a safe one."""
 
 from collections import deque
 from dataclasses import replace
@@ -25,7 +25,7 @@ def test_no_forbidden_state_can_be_reached_and_every_other_can(graph):
 
 
 def test_what_is_forbidden_is_what_nobody_wants(graph):
-    """Said once more in other words than the rules'."""
+    """The forbidden states, defined independently of the rules."""
     for state in graph.reachable:
         out = state.target_x_um > SETTINGS.target.park_x_um
         assert state.beam_blanked or state.fib_blanked
@@ -49,7 +49,7 @@ def test_blank_blank_park_is_refused_nowhere(graph):
 
 
 def test_no_reachable_state_is_a_dead_end(graph):
-    """Backwards from the parked instrument along accepted commands."""
+    """Search backwards from the parked instrument along accepted commands."""
     into = {state: [] for state in graph.reachable}
     for state in graph.reachable:
         for name, value in graph.accepted[state]:
@@ -73,7 +73,7 @@ def test_rasters_and_milling_start_in_few_states(graph):
 
 
 def test_a_missing_rule_would_be_noticed(graph, monkeypatch):
-    """The walk is no tautology: without the rule on changes of mode it meets states that the others object to."""
+    """Without the rule for changes of mode, the search reaches states that other rules forbid."""
     import devices.state_graph as module
     from devices import interlocks
 

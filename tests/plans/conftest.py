@@ -35,7 +35,7 @@ def RE():  # noqa: N802
 
 
 class Run:
-    """The documents of one or several runs, each validated as it comes."""
+    """The documents of one or several runs, each validated when it arrives."""
 
     def __init__(self):
         self.documents = []
@@ -58,12 +58,12 @@ class Run:
         return self.all("stop")[-1]
 
     def events(self, stream):
-        """Events of a stream as consumers take them: the last of each seq_num, in order."""
+        """Return the events of a stream in order, the last of each seq_num, as consumers do."""
         uids = {doc["uid"] for doc in self.all("descriptor") if doc["name"] == stream}
         return list({doc["seq_num"]: doc for doc in self.all("event") if doc["descriptor"] in uids}.values())
 
     def frames(self, stream, key="widepix_image"):
-        """The stream's one dataset, by plain h5py, checked against its stream datums: frame i is seq_num i + 1."""
+        """Return a stream's only dataset, read with h5py, after checking that frame i has seq_num i + 1."""
         descriptor = next(doc for doc in self.all("descriptor") if doc["name"] == stream)
         datums = [doc for doc in self.all("stream_datum") if doc["descriptor"] == descriptor["uid"]]
         (resource,) = [
@@ -89,7 +89,7 @@ def run(RE):
 
 @pytest.fixture
 def state(twin):
-    """What the hardware itself says, for 'nothing moved' and 'left safe'."""
+    """Return values of the hardware, to check that nothing moved or that the instrument is safe."""
 
     def look():
         return {
@@ -121,7 +121,7 @@ def is_safe(state):
 
 @pytest.fixture
 def interrupt(RE):
-    """Run a plan, pausing hard right after the nth message that ``picks`` accepts."""
+    """Run a plan and pause it right after the nth message that ``picks`` accepts."""
 
     def start(plan, picks, nth=1):
         count = SimpleNamespace(seen=0)
@@ -141,7 +141,7 @@ def interrupt(RE):
 
 @pytest.fixture
 def raises_at():
-    """The plan, with an exception in place of the nth message that ``picks`` accepts."""
+    """Replace the nth message that ``picks`` accepts by an exception."""
 
     def wrap(plan, picks, nth=1):
         count = SimpleNamespace(seen=0)

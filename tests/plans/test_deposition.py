@@ -21,7 +21,7 @@ def test_deposition_goes_pass_by_pass(scope, RE, run, twin, is_safe):
 
 
 def test_platinum_is_mapped_milled_and_gone(scope, RE, run, twin):
-    """Every plan that looks from above meets the layer, and milling takes it away first."""
+    """SIMS and EDS see the layer, and milling removes it first."""
     field = {"fov_um": 4.0, "shape": (32, 32)}
     RE(sims_raster(scope, **field))
     bare = run.frames("primary", "sector_counts")[0, 0].mean()

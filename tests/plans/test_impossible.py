@@ -1,4 +1,4 @@
-"""What physics rules out is refused with its reason while the instrument stands as it did: mode, beams and all."""
+"""Physically impossible requests are refused with the reason, and nothing changes."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SMALL = {"fov_um": 10.0, "shape": (8, 8)}
 
 
 def narrow_probe(scope):
-    """Free to choose while no X-rays are asked for."""
+    """Narrow probes are allowed as long as no X-rays are needed."""
     scope.mode.set("sem").wait(10)
     scope.beam.probe_nm.set(10.0).wait(10)
 
@@ -84,7 +84,7 @@ def test_the_impossible_is_refused_before_anything_moves(
 
 
 def test_slow_electrons_make_no_x_rays(scope, twin):
-    """By hand as well, and while the beam is still blanked."""
+    """Moves by hand are refused as well, also with the beam blanked."""
     with pytest.raises(ValueError, match="8 kV make next to no photons above a detector's threshold; X-rays need"):
         scope.beam.voltage_kv.set(8.0).wait(10)
     assert twin.beam.get("voltage_kv") == 30.0

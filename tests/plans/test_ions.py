@@ -150,7 +150,7 @@ def test_slower_ions_mill_less_with_the_same_dose(scope, RE, run, twin):
 
 
 def test_lithium_isotopes_side_by_side(scope, RE, run):
-    """The collectors move past one another's places without ever coming too close."""
+    """Collectors move to the old positions of others without coming too close."""
     RE(sims_raster(scope, **SMALL, channels=("59Co", "6Li", "7Li", "27Al"), voltage_kv=20.0, bias_v=400.0))
     assert [c["label"] for c in run.start["channels"]] == ["6Li", "7Li", "27Al", "59Co"]
     assert run.start["impact_energy_kev"] == pytest.approx(19.6)

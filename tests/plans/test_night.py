@@ -1,4 +1,4 @@
-"""Nights on the twin: what is done, what is left out, what is recorded, how the instrument is left."""
+"""Nights on the twin: which steps run, which are skipped, the record, and the final state of the instrument."""
 
 from dataclasses import replace
 from functools import cache
@@ -32,7 +32,7 @@ def each_specimen_is_made_once(monkeypatch):
 
 
 class Bench:
-    """What a person would find with pencil and paper; the computations themselves are tested in their own rooms."""
+    """Fixed results; the real computations have tests of their own."""
 
     def __init__(self, aim=AIM):
         self.aim = aim
@@ -128,7 +128,7 @@ def test_correlative_without_an_roi_is_no_failure(run_night, run, twin):
 
 @pytest.fixture
 def failing_exposures(twin, monkeypatch):
-    """The next exposures fail."""
+    """Make the next exposures fail."""
 
     def fail(times):
         whole, left = twin.widepix.expose, [times]

@@ -1,4 +1,4 @@
-"""The full detector format: what runs and is stored does not grow in memory with the number of projections."""
+"""Full detector format: memory does not grow with the number of projections."""
 
 import tracemalloc
 
@@ -8,7 +8,7 @@ from plans import tomography
 
 
 def test_fifty_full_format_projections_in_flat_memory(scope, RE, run):
-    """Specimen lowered out of the beam, so that the twin has little to compute; a frame of 256 x 1280 is 1.3 MB."""
+    """The specimen is out of the beam, so that the twin computes little; a frame of 256 x 1280 has 1.3 MB."""
     scope.stage.z_um.put(-100.0)
     frame_bytes = 256 * 1280 * 4
     grown = []

@@ -53,7 +53,7 @@ def test_the_documents_of_a_scan(scope, RE, run, is_safe):
 
 
 def test_the_frames_of_a_scan(scope, RE, run):
-    """Open beam: 1,453 counts per unbinned pixel in 90 s, here 64 pixels per bin; the pillar transmits a part of it."""
+    """Open beam: 1,453 counts per unbinned pixel in 90 s, here 64 pixels per bin; the pillar transmits less."""
     RE(tomography(scope, **SHORT))
     open_beam = 1453 * 64
     flats, darks, projections = run.frames("flat"), run.frames("dark"), run.frames("primary")
@@ -124,7 +124,7 @@ COMMANDS = ("prepare", "set", "trigger", "wait", "create", "read", "save", "chec
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_hard_pause_anywhere_in_a_view_loses_and_doubles_nothing(scope, RE, run, interrupt, twin, command):
-    """Pause after each kind of message of a view: frame i of the file stays seq_num i + 1 at its angle."""
+    """After a pause at any message of a view, frame i of the file still has seq_num i + 1 and its angle."""
     nth = {"set": 20, "wait": 30, "read": 16}.get(command, 8)
     interrupt(tomography(scope, **{**SHORT, "num": 6, "step_deg": 60.0}), lambda msg: msg.command == command, nth)
     assert twin.beam.get("blanked") is True
