@@ -28,7 +28,7 @@ from skimage.filters import threshold_otsu
 import plans
 import recon
 from recon.frames.prepare import correct_beam_hardening
-from xrm_sims.app.planner import Planner, Protocol, faster_ones, paper
+from xrm_sims.app.planner import Planner, Protocol, faster_protocols, paper_protocol
 from xrm_sims.app.planner.noise import INSIDE
 from xrm_sims.app.planner.protocols import probe_at
 from xrm_sims.app.session.session import open_session
@@ -76,9 +76,9 @@ class Comparison(NamedTuple):
 
 def protocols(settings: Settings) -> list[Protocol]:
     """Return the paper's protocol and three others."""
-    half, third, brighter, fewer = faster_ones(settings)
+    half, third, brighter, fewer = faster_protocols(settings)
     both = replace(fewer, name="highest current, binned", current_na=brighter.current_na, sims=brighter.sims)
-    return [paper(settings), half, third, both]
+    return [paper_protocol(settings), half, third, both]
 
 
 def tomogram(protocol: Protocol, settings: Settings, seed: int, window: str) -> tuple[float, recon.EdgeResolution]:

@@ -33,6 +33,7 @@ _ROOMS = {
     "xrm_sims.app.correlative": "workflow>experiment closed_loop rois>finding milled_away>consumed "
     "transform_chain>links place_map>placing eds>elements figures>pictures",
     "xrm_sims.app.validation": "truth dataset",
+    "xrm_sims.app.planner": "predict>outlook search>wishes figure>picture",
     "xrm_sims.app.maps": "sims_maps phases",
     "xrm_sims.app.session": "recovery>leftovers metadata suspender>suspenders resume>resuming ioc night_record "
     "night_summary>morning",
@@ -43,12 +44,19 @@ _ROOMS = {
 }
 
 
+_RENAMED_INSIDE = ("xrm_sims.app.planner", "xrm_sims.exchange", "xrm_sims")  # packages that existed before
+
+
 def _old_paths() -> dict[str, str]:
     paths = {}
     for room, modules in _ROOMS.items():
         for module in modules.split():
             new, _, old = module.partition(">")
-            parent = room if old and room in ("xrm_sims.exchange", "xrm_sims") else room.rpartition(".")[0]
+            parent = (
+                room
+                if old and room in ("xrm_sims.app.planner", "xrm_sims.exchange", "xrm_sims")
+                else room.rpartition(".")[0]
+            )
             paths[f"{parent}.{old or new}"] = f"{room}.{new}"
     return paths
 

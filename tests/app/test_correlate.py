@@ -13,7 +13,7 @@ from tests.app.planted import searched
 from xrm_sims.app.correlative.findings import Choices, Height
 from xrm_sims.app.correlative.workflow import FIELD_UM, Analysis
 from xrm_sims.app.planner import Planner
-from xrm_sims.app.planner.wishes import MAP_PIXELS
+from xrm_sims.app.planner.search import MAP_PIXELS
 from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.app.session.session import open_session
 from xrm_sims.app.tomography.tomogram import kept_tomogram
@@ -127,7 +127,7 @@ def test_the_map_is_chosen_by_counts_and_by_what_it_may_consume(measured):
 
     many = Analysis(data, settings, Choices(sims_counts=100.0, fov_um=15.0)).choose(tomogram)
     how = sims_request(settings, fov_um=many.fov_um, **many.sims_args)
-    assert Planner(settings).ions_of(how, "NCA", "58Ni") == pytest.approx(100.0, rel=0.02)
+    assert Planner(settings).ions_per_pixel(how, "NCA", "58Ni") == pytest.approx(100.0, rel=0.02)
     assert how.raster.fov_um == 15.0
     next_finer = MAP_PIXELS[MAP_PIXELS.index(how.raster.shape[0]) - 1]
     finer = replace(how, raster=replace(how.raster, shape=(next_finer, next_finer)))

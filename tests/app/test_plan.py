@@ -1,4 +1,4 @@
-"""The planner of protocols: its formulas against known figures, its wishes and refusals, the command."""
+"""The planner of protocols: formulas against known figures, requirements, refusals, and the command."""
 
 import math
 import re
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from recon.algorithms.focal_spot import FocalSpot
-from xrm_sims.app.planner import Planner, Wishes, faster_ones, fulfil, paper
+from xrm_sims.app.planner import Planner, Requirements, faster_protocols, find_protocol, paper_protocol
 from xrm_sims.app.planner.blur import Blur
 from xrm_sims.app.planner.noise import Noise, pore_snr, smallest_pore_um, voxel_noise
-from xrm_sims.app.planner.outlook import sampled_diameter_um, views_for
+from xrm_sims.app.planner.predict import sampled_diameter_um, views_for
 from xrm_sims.app.planner.protocols import full_turn, probe_at
 from xrm_sims.settings import Settings
 
@@ -27,7 +27,7 @@ def planner():
 
 @pytest.fixture(scope="module")
 def papers(planner):
-    return planner.outlook(paper(SETTINGS))
+    return planner.predict(paper_protocol(SETTINGS))
 
 
 @pytest.mark.parametrize(("motion_nm", "width_nm"), [(35, 223), (60, 237), (100, 271)])
@@ -114,7 +114,7 @@ def test_the_papers_map(papers):
 
 
 def test_what_faster_protocols_cost(planner, papers):
-    half, third, brighter, fewer = (planner.outlook(each) for each in faster_ones(SETTINGS))
+    half, third, brighter, fewer = (planner.predict(each) for each in faster_protocols(SETTINGS))
     usual = papers.ct
     for each in (half, third, brighter, fewer):
         assert each.ct.time_s < usual.time_s
@@ -132,20 +132,22 @@ def test_what_faster_protocols_cost(planner, papers):
 def test_a_probe_widens_with_its_current(planner):
     assert probe_at(SETTINGS, 400.0) == 90.0
     assert probe_at(SETTINGS, 3200.0) == pytest.approx(90.0 * 8 ** (3 / 8))
-    widths = [planner.blur(replace(paper(SETTINGS), current_na=c)).edge_width_um() for c in (100, 200, 400, 500)]
+    widths = [
+        planner.blur(replace(paper_protocol(SETTINGS), current_na=c)).edge_width_um() for c in (100, 200, 400, 500)
+    ]
     assert widths == sorted(widths)
 
 
 @pytest.mark.parametrize("hours", [1.0, 20.0])
 def test_a_time_is_kept_and_used(planner, hours):
-    found = fulfil(planner, Wishes(hours=hours))
+    found = find_protocol(planner, Requirements(hours=hours))
     assert 0.97 * hours < found.ct.time_s / 3600 <= hours
     assert found.ct.dark_counts >= SETTINGS.planning.least_counts
     assert found.ct.sampled_um == 20.0
 
 
 def test_more_time_shows_more(planner):
-    shown = [fulfil(planner, Wishes(hours=h)).ct for h in (0.5, 30.0)]
+    shown = [find_protocol(planner, Requirements(hours=h)).ct for h in (0.5, 30.0)]
     worth = [each.edge_um * each.pore_um for each in shown]
     assert worth == sorted(worth, reverse=True)
 
@@ -153,7 +155,7 @@ def test_more_time_shows_more(planner):
 def test_a_resolution_is_kept_in_the_shortest_time(planner, papers):
     times = []
     for wanted_nm in (230, 300, 420):
-        found = fulfil(planner, Wishes(resolution_nm=wanted_nm)).ct
+        found = find_protocol(planner, Requirements(resolution_nm=wanted_nm)).ct
         assert 1e3 * found.edge_um <= wanted_nm
         assert 1e3 * found.pore_um <= 1.01 * wanted_nm * papers.ct.pore_um / papers.ct.edge_um
         times.append(found.time_s)
@@ -161,43 +163,43 @@ def test_a_resolution_is_kept_in_the_shortest_time(planner, papers):
 
 
 def test_counts_are_brought(planner):
-    found = fulfil(planner, Wishes(counts=2000, resolution_nm=300))
+    found = find_protocol(planner, Requirements(counts=2000, resolution_nm=300))
     assert found.ct.open_counts >= 2000
     per_frame = planner.open_counts(replace(found.protocol, scan=full_turn(600, 1.0, found.protocol.scan.binning)))
     assert found.ct.open_counts == pytest.approx(per_frame * found.protocol.scan.exposure_s)
 
 
 def test_a_map_has_its_counts_within_its_depth(planner):
-    found = fulfil(planner, Wishes(sims_counts=50, map_depth_nm=20)).sims
+    found = find_protocol(planner, Requirements(sims_counts=50, map_depth_nm=20)).sims
     assert found.counts["NCA"]["58Ni"] >= 50
     assert found.eroded_nm <= 20
-    finer = fulfil(planner, Wishes(sims_counts=50, map_depth_nm=80)).sims
+    finer = find_protocol(planner, Requirements(sims_counts=50, map_depth_nm=80)).sims
     assert finer.pixel_nm < found.pixel_nm
 
 
 @pytest.mark.parametrize(
-    ("wishes", "reason"),
+    ("required", "reason"),
     [
         ({"resolution_nm": 150}, r"finer than the focal spot.*scattering in the target.*ask for that or more"),
         ({"hours": 1, "resolution_nm": 240, "counts": 1000}, r"need \d+ nA .* column gives 0.001 to 500 nA"),
         ({"hours": 5, "counts": 1e6}, r"need .* nA to be bright enough within 5 h; beam: .* and W melts there above"),
-        ({"hours": 1e-3}, r"^hours: the moves of .* without any light"),
+        ({"hours": 1e-3}, r"^hours: the moves of .* even without exposure"),
         ({"current_na": 2000}, r"column gives 0.001 to 500 nA$"),
         ({"current_na": 9000}, r"W melts there"),
-        ({"sims_counts": 1e5}, r"^sims_counts: .*uses up what it counts.*may consume 50 nm"),
+        ({"sims_counts": 1e5}, r"^sims_counts: .* erode \d+ nm even in 32 x 32 pixels .* may erode 50 nm"),
         ({"hours": 5, "target": "Ag"}, r"^target: needs one of W, Cu, Cr, got 'Ag'"),
     ],
 )
-def test_what_physics_does_not_give_is_refused(planner, wishes, reason):
+def test_what_physics_does_not_give_is_refused(planner, required, reason):
     with pytest.raises(ValueError, match=reason) as refused:
-        fulfil(planner, Wishes(**wishes))
+        find_protocol(planner, Requirements(**required))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_wishes_are_positive(value):
+def test_requirements_are_positive(value):
     with pytest.raises(ValueError, match=r"^hours: needs a positive number"):
-        Wishes(hours=value)
+        Requirements(hours=value)
 
 
 def test_the_command(data, command, tmp_path):

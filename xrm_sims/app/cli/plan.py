@@ -34,13 +34,13 @@ def plan(
 
     Example: xrm-sims plan --hours 8 --resolution-nm 280 --sims-counts 20 --out protocols.md
     """
-    from xrm_sims.app.planner import Planner, Wishes, faster_ones, fulfil, paper
+    from xrm_sims.app.planner import Planner, Requirements, faster_protocols, find_protocol, paper_protocol
     from xrm_sims.app.planner.report import text
     from xrm_sims.app.session.hardware import session_settings
     from xrm_sims.data.layout import data_root
 
     settings = session_settings(data_root(data))
-    wishes = Wishes(
+    required = Requirements(
         hours=hours,
         counts=counts,
         resolution_nm=resolution_nm,
@@ -51,15 +51,15 @@ def plan(
         map_depth_nm=depth_nm,
     )
     planner = Planner(settings)
-    known = [paper(settings, fov_um, target), *faster_ones(settings, fov_um, target)]
-    outlooks = [planner.outlook(each) for each in known]
-    if wishes.any:
-        outlooks.append(fulfil(planner, wishes))
-    typer.echo(text(outlooks, settings))
-    if wishes.any:
-        typer.echo("\n" + "\n".join(outlooks[-1].protocol.commands(settings)))
+    known = [paper_protocol(settings, fov_um, target), *faster_protocols(settings, fov_um, target)]
+    predictions = [planner.predict(each) for each in known]
+    if required.any:
+        predictions.append(find_protocol(planner, required))
+    typer.echo(text(predictions, settings))
+    if required.any:
+        typer.echo("\n" + "\n".join(predictions[-1].protocol.commands(settings)))
     if out is not None:
         from xrm_sims.app.planner.report import write
 
-        for path in write(planner, outlooks, out):
+        for path in write(planner, predictions, out):
             typer.echo(path)

@@ -19,7 +19,7 @@ from xrm_sims.app.common.rasters import inner_field, raster_of_image
 from xrm_sims.app.correlative.findings import Choices, Experiment, Findings, Height, align_by_outline
 from xrm_sims.app.maps.phases import tell_phases
 from xrm_sims.app.maps.sims_maps import keep, make_maps
-from xrm_sims.app.planner import Planner, map_for
+from xrm_sims.app.planner import Planner, find_map
 from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
 from xrm_sims.correlate.registration.register import Registration, register_to_ct, together
@@ -175,9 +175,9 @@ class Analysis:
         """Pixels, dwell and frames that bring the counts and consume no more than the ROI can spare."""
         planner, like = Planner(self.settings), sims_request(self.settings, fov_um=fov_um)
         budget_nm = self.choices.map_depth_nm or self.settings.planning.map_depth_nm
-        counts = self.choices.sims_counts or planner.ions_of(like, "NCA", "58Ni")
+        counts = self.choices.sims_counts or planner.ions_per_pixel(like, "NCA", "58Ni")
         spared_nm = min(budget_nm, 1e3 * SPENT_SHARE * found.height_um)
-        asked = map_for(planner, counts, like, spared_nm, self.settings.scan.side_px)
+        asked = find_map(planner, counts, like, spared_nm, self.settings.scan.side_px)
         return {"shape": asked.raster.shape, "dwell_ms": asked.raster.dwell_ms, "frames": asked.frames}
 
     @staticmethod

@@ -1,11 +1,20 @@
-"""Protocols before they are measured: time, counts, noise, resolution, what can be seen and what is lost.
+"""Predict time, counts, noise and resolution of a protocol before it is measured, and find one for given requirements.
 
-Counts and yields are the twin's tables, times those of the plans; noise and blur are followed through filtered back
-projection by formulas. ``benchmarks.planner`` holds them against scans on the twin.
+Counts and yields come from the twin's tables, times from the plans; noise and blur of filtered back projection are
+computed by formulas. ``benchmarks.planner`` compares the predictions with scans on the twin.
 """
 
-from xrm_sims.app.planner.outlook import Outlook, Planner
-from xrm_sims.app.planner.protocols import Protocol, faster_ones, paper
-from xrm_sims.app.planner.wishes import Wishes, fulfil, map_for
+from xrm_sims.app.planner.predict import Planner, Prediction
+from xrm_sims.app.planner.protocols import Protocol, faster_protocols, paper_protocol
+from xrm_sims.app.planner.search import Requirements, find_map, find_protocol
 
-__all__ = ["Outlook", "Planner", "Protocol", "Wishes", "faster_ones", "fulfil", "map_for", "paper"]
+__all__ = [
+    "Planner",
+    "Prediction",
+    "Protocol",
+    "Requirements",
+    "faster_protocols",
+    "find_map",
+    "find_protocol",
+    "paper_protocol",
+]

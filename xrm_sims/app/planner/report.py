@@ -1,4 +1,4 @@
-"""Protocols side by side: in columns for the terminal, as Markdown, and in words what each loses."""
+"""Compare protocols: a table for the terminal or as Markdown, and sentences on what each one loses."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plans.preflight import duration
-from xrm_sims.app.planner.outlook import Outlook, Planner
+from xrm_sims.app.planner.predict import Planner, Prediction
 from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.figures.drawing import save
 from xrm_sims.settings import Settings
 
-NOTICEABLE = 1.02  # a ratio from which on it is a loss
+NOTICEABLE = 1.02  # a smaller ratio to the paper's figure is no loss
 
-Row = tuple[str, Callable[[Outlook], str]]
+Row = tuple[str, Callable[[Prediction], str]]
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Label, and the figure of a protocol."""
+    """Return the rows of the table: a label, and a function that returns a protocol's figure."""
     radius_um = 0.5 * settings.specimen.diameter_um
 
-    def sampled(o: Outlook) -> str:
+    def sampled(o: Prediction) -> str:
         return "the rim" if o.ct.sampled_um >= radius_um else f"{o.ct.sampled_um:.0f} um"
 
-    def counts(o: Outlook) -> str:
+    def counts(o: Prediction) -> str:
         lco, nca = o.sims.counts["LCO"], o.sims.counts["NCA"]
         return f"{nca['7Li']:.0f}, {nca['27Al']:.2g}, {nca['58Ni']:.2g}, {lco['59Co']:.2g}"
 
@@ -48,81 +48,75 @@ def rows(settings: Settings) -> list[Row]:
     ]
 
 
-def lost(one: Outlook, paper: Outlook) -> str:
-    """In a sentence, against the paper's protocol."""
-    ct, usual, sims, as_usual = one.ct, paper.ct, one.sims, paper.sims
-    said = []
-    if ct.pore_um > NOTICEABLE * usual.pore_um:
-        floor = ct.pore_um <= 2 * ct.voxel_um
-        said.append(
-            f"pores below {1e3 * ct.pore_um:.0f} nm {'fall between pixels' if floor else 'drown in the noise'} "
-            f"({1e3 * usual.pore_um:.0f} nm)"
-        )
-    if ct.edge_um > NOTICEABLE * usual.edge_um:
-        said.append(f"edges are {1e3 * ct.edge_um:.0f} nm wide ({1e3 * usual.edge_um:.0f} nm)")
-    if ct.sampled_um < usual.sampled_um:
-        said.append(f"beyond {ct.sampled_um:.0f} um from the axis the views are too few, fine detail turns to streaks")
-    nickel, before = (o.counts["NCA"]["58Ni"] for o in (sims, as_usual))
-    if nickel * NOTICEABLE < before:
-        said.append(f"a pixel of the map has {nickel:.2g} counts of Ni ({before:.2g})")
-    if sims.pixel_nm > NOTICEABLE * as_usual.pixel_nm:
-        said.append(f"its pixels are {sims.pixel_nm:.0f} nm wide ({as_usual.pixel_nm:.0f} nm)")
-    if sims.beam_nm > NOTICEABLE * as_usual.beam_nm:
-        said.append(f"its beam is {sims.beam_nm:.0f} nm wide ({as_usual.beam_nm:.0f} nm)")
-    if sims.eroded_nm > NOTICEABLE * as_usual.eroded_nm:
-        said.append(f"it consumes {sims.eroded_nm:.2g} nm ({as_usual.eroded_nm:.2g} nm)")
-    return "; ".join(said) or "nothing"
+def lost(one: Prediction, paper: Prediction) -> str:
+    """Return in a sentence what a protocol loses against the paper's."""
+    ct, sims, usual, as_usual = one.ct, one.sims, paper.ct, paper.sims
+    nickel, paper_nickel = (o.counts["NCA"]["58Ni"] for o in (sims, as_usual))
+    reason = "are smaller than two pixels" if ct.pore_um <= 2 * ct.voxel_um else "are hidden by noise"
+    compared = [
+        (ct.pore_um / usual.pore_um, f"pores below {1e3 * ct.pore_um:.0f} nm {reason} ({1e3 * usual.pore_um:.0f} nm)"),
+        (ct.edge_um / usual.edge_um, f"edges are {1e3 * ct.edge_um:.0f} nm wide ({1e3 * usual.edge_um:.0f} nm)"),
+        (
+            usual.sampled_um / ct.sampled_um,
+            f"beyond {ct.sampled_um:.0f} um from the axis the views are too few and fine detail becomes streaks",
+        ),
+        (paper_nickel / nickel, f"a pixel of the map has {nickel:.2g} counts of Ni ({paper_nickel:.2g})"),
+        (sims.pixel_nm / as_usual.pixel_nm, f"its pixels are {sims.pixel_nm:.0f} nm wide ({as_usual.pixel_nm:.0f} nm)"),
+        (sims.beam_nm / as_usual.beam_nm, f"its beam is {sims.beam_nm:.0f} nm wide ({as_usual.beam_nm:.0f} nm)"),
+        (sims.eroded_nm / as_usual.eroded_nm, f"it erodes {sims.eroded_nm:.2g} nm ({as_usual.eroded_nm:.2g} nm)"),
+    ]
+    return "; ".join(text for ratio, text in compared if ratio > NOTICEABLE) or "nothing"
 
 
-def verdict(one: Outlook, paper: Outlook) -> str:
-    """How much faster, and what that costs; in brackets what the paper's protocol has."""
+def verdict(one: Prediction, paper: Prediction) -> str:
+    """Return how much faster a protocol is and what it loses; the paper's figures are in brackets."""
     return f"{one.protocol.name}: {paper.time_s / one.time_s:.2g} times as fast; lost: {lost(one, paper)}"
 
 
-def text(outlooks: Sequence[Outlook], settings: Settings) -> str:
-    """For the terminal; the first is the paper's."""
+def text(predictions: Sequence[Prediction], settings: Settings) -> str:
+    """Return the comparison for the terminal; the first prediction is the paper's."""
     labels = ["", *(label for label, _ in rows(settings))]
-    columns = [labels] + [[o.protocol.name, *(figure(o) for _, figure in rows(settings))] for o in outlooks]
+    columns = [labels] + [[o.protocol.name, *(figure(o) for _, figure in rows(settings))] for o in predictions]
     widths = [max(map(len, column)) for column in columns]
     lines = [
         "  ".join([cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
         for cells in zip(*columns, strict=True)
     ]
-    lines += ["", *(verdict(o, outlooks[0]) for o in outlooks[1:])]
+    lines += ["", *(verdict(o, predictions[0]) for o in predictions[1:])]
     return "\n".join(lines)
 
 
-def markdown(outlooks: Sequence[Outlook], settings: Settings, picture: str) -> str:
-    """The same as a page, with what to type for each protocol; ``picture`` is the name of the file beside it."""
+def markdown(predictions: Sequence[Prediction], settings: Settings, picture: str) -> str:
+    """Return the comparison as a page with the commands of each protocol; ``picture`` is the figure's file name."""
     planning = settings.planning
-    said = [
+    page = [
         "# Protocols side by side",
         "",
-        "| | " + " | ".join(o.protocol.name for o in outlooks) + " |",
-        "|---" * (len(outlooks) + 1) + "|",
-        *(f"| {label} | " + " | ".join(figure(o) for o in outlooks) + " |" for label, figure in rows(settings)),
+        "| | " + " | ".join(o.protocol.name for o in predictions) + " |",
+        "|---" * (len(predictions) + 1) + "|",
+        *(f"| {label} | " + " | ".join(figure(o) for o in predictions) + " |" for label, figure in rows(settings)),
         "",
-        *(f"- **{o.protocol.name}**: {verdict(o, outlooks[0]).split(': ', 1)[1]}" for o in outlooks[1:]),
+        *(f"- **{o.protocol.name}**: {verdict(o, predictions[0]).split(': ', 1)[1]}" for o in predictions[1:]),
         "",
         f"![smallest pore, edge width and noise against time]({picture})",
         "",
-        "Tomograms are by filtered back projection that undoes the blur of its interpolation: all the detail that the "
-        "data hold, and all the noise. Noise is the standard deviation of a voxel over the grey value of active "
+        "Tomograms are by filtered back projection that compensates the blur of its interpolation: all the detail of "
+        "the data, and all the noise. Noise is the standard deviation of a voxel over the grey value of active "
         "material; the edge width is the direct half-maximum width of the line spread; the smallest pore has "
-        f"{planning.visible_snr:g} times the noise of the matched filter that looks for it, and two pixels at least. "
+        f"{planning.visible_snr:g} times the noise of its matched filter, and at least two pixels. "
         "Counts of the map are per pixel, on a flat surface.",
         "",
-        "## What to type",
+        "## Commands",
         "",
     ]
-    for o in outlooks:
-        said += [f"{o.protocol.name}:", "", "```", *o.protocol.commands(settings), "```", ""]
-    return "\n".join(said)
+    for o in predictions:
+        page += [f"{o.protocol.name}:", "", "```", *o.protocol.commands(settings), "```", ""]
+    return "\n".join(page)
 
 
-def write(planner: Planner, outlooks: Sequence[Outlook], out: Path) -> list[Path]:
-    """The page under the name that is given, and its picture beside it."""
-    from xrm_sims.app.planner.picture import protocols_figure
+def write(planner: Planner, predictions: Sequence[Prediction], out: Path) -> list[Path]:
+    """Write the page to ``out`` and its figure beside it."""
+    from xrm_sims.app.planner.figure import protocols_figure
 
-    drawn = save(protocols_figure(planner, outlooks), out.with_suffix(".png"))
-    return [write_whole(out, markdown(outlooks, planner.settings, drawn.name)), drawn]
+    drawn = save(protocols_figure(planner, predictions), out.with_suffix(".png"))
+    return [write_whole(out, markdown(predictions, planner.settings, drawn.name)), drawn]

@@ -1,4 +1,4 @@
-"""What the twin's physics says of an instrument, as plain tables: the one place where the planner asks it."""
+"""Tables of X-ray counts and ion yields from the twin's physics; the planner uses the twin only here."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from xrm_sims.twin.spectrum import absorbed_fraction, detection_efficiency, pixe
 
 @dataclass(frozen=True, eq=False)
 class Beam:
-    """X-rays of one target as a pixel counts them, and the pillar as they meet it.
+    """X-ray counts of one target in a pixel, and the pillar's attenuation of them.
 
-    counts_per_s_na : (e,) in the open beam, per energy.
+    counts_per_s_na : (e,) in the open beam, for each energy.
     pillar_per_um, active_per_um : (e,) attenuation of the pillar on average and of its active material.
     paired : share of a pixel's counts that a given neighbour counts as well.
     """
@@ -35,12 +35,11 @@ class Beam:
         return float(self.counts_per_s_na.sum())
 
     def transmission(self, path_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the counts left behind so much of the pillar (...): Beer and Lambert over the spectrum."""
+        """Return the transmission of paths (...) through the pillar: Beer-Lambert over the spectrum."""
         return np.asarray(self._behind(path_um).sum(axis=-1) / self.open_per_s_na)
 
     def active_behind(self, path_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Attenuation in 1/um of a little more active material behind so much of the pillar (...): a beam that has
-        hardened is attenuated less."""
+        """Return the attenuation in 1/um of active material for a beam hardened by paths (...) through the pillar."""
         left = self._behind(path_um)
         return np.asarray(left @ self.active_per_um / left.sum(axis=-1))
 
@@ -49,7 +48,7 @@ class Beam:
 
 
 def beam_of(settings: Settings, target: str) -> Beam:
-    """The beam of a target at the settings' voltage and threshold; ValueError for one without a table."""
+    """Return the beam of a target at the settings' voltage and threshold; ValueError for an unknown target."""
     detector, shares = settings.detector, settings.specimen
     threshold_kev = detector.threshold_kev
     energies, rate = pixel_rate(settings, target, settings.electron.voltage_kv, 1.0)
@@ -68,7 +67,7 @@ def beam_of(settings: Settings, target: str) -> Beam:
 
 
 def counts_per_ion(settings: Settings) -> dict[str, dict[str, float]]:
-    """Material ("LCO", "NCA") -> channel -> counts per gallium ion on a flat surface that holds its gallium."""
+    """Return counts per gallium ion by material ("LCO", "NCA") and channel, on a flat gallium-saturated surface."""
     sector = settings.sector
     analyser = Analyser(sector.bias_v, sector.extraction_v, sector.field_t, collector_radii(sector.channels, settings))
     impact_kev = settings.ion.voltage_kv - 1e-3 * sector.bias_v

@@ -1,10 +1,11 @@
-"""What a protocol will give: time, counts, noise, resolution, smallest pore; ions per pixel, erosion."""
+"""Predict what a protocol gives: time, counts, noise, resolution and smallest pore; ions per pixel and erosion."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -20,16 +21,15 @@ RATIO = ("58Ni", "59Co")
 
 
 @dataclass(frozen=True)
-class CtOutlook:
-    """Of a tomogram by filtered back projection.
+class TomogramPrediction:
+    """A tomogram by filtered back projection.
 
-    projections_s : exposure of the views alone; time_s : with darks, flats, reference images and moves.
-    open_counts, dark_counts : per pixel and view, in the open beam and behind the pillar's middle, at the start.
+    projections_s : exposure of the views; time_s : with darks, flats, reference images and moves.
+    open_counts, dark_counts : per pixel and view at the start, in the open beam and behind the pillar's middle.
     noise : standard deviation of a voxel over the grey value of active material, mean over the pillar.
-    edge_um : direct half-maximum width of the line spread; pore_um : the smallest that stands out of the noise, and no
-        less than two pixels.
-    sampled_um : distance from the axis up to which the views lie close enough for that width.
-    drift_um : which the geometry correction has to find.
+    edge_um : direct half-maximum width of the line spread; pore_um : the smallest visible pore, at least two pixels.
+    sampled_um : distance from the axis up to which there are enough views for that width.
+    drift_um : expected drift during the scan.
     """
 
     projections_s: float
@@ -45,8 +45,8 @@ class CtOutlook:
 
 
 @dataclass(frozen=True)
-class SimsOutlook:
-    """Of a map: counts per pixel in all frames by material and channel, on a flat surface.
+class MapPrediction:
+    """A map: counts per pixel in all frames by material and channel, on a flat surface.
 
     beam_nm : full width at half maximum of the beam's core. ratio_error : relative standard error of Ni/Co in NCA over
     1 um^2.
@@ -61,10 +61,10 @@ class SimsOutlook:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Prediction:
     protocol: Protocol
-    ct: CtOutlook
-    sims: SimsOutlook
+    ct: TomogramPrediction
+    sims: MapPrediction
 
     @property
     def time_s(self) -> float:
@@ -72,39 +72,31 @@ class Outlook:
 
 
 class Planner:
-    """Looks ahead on one instrument, to volumes by :func:`recon.fdk` with a window.
+    """Predicts for one instrument, for volumes by :func:`recon.fdk` with a window.
 
-    By default it is the one that keeps all the detail that the pixels hold, and its noise; what regularises trades the
-    one for the other.
+    The default window keeps all detail that the pixels hold, and its noise; regularisation trades detail for noise.
     """
 
     def __init__(self, settings: Settings, *, window: str = "sharp") -> None:
         self.settings = settings
         self.window = window
-        self._beams: dict[str, Beam] = {}
-        self._variances_um2: dict[str, float] = {}
+        self.beam: Callable[[str], Beam] = cache(partial(beam_of, settings))
+        self._ray_variance_um2 = cache(lambda target: ray_variance(self.beam(target), settings.specimen.diameter_um))
 
-    def outlook(self, protocol: Protocol) -> Outlook:
-        return Outlook(protocol, self.tomogram(protocol), self.map(protocol.sims))
-
-    def beam(self, target: str) -> Beam:
-        if target not in self._beams:
-            self._beams[target] = beam_of(self.settings, target)
-            self._variances_um2[target] = ray_variance(self._beams[target], self.settings.specimen.diameter_um)
-        return self._beams[target]
+    def predict(self, protocol: Protocol) -> Prediction:
+        return Prediction(protocol, self.tomogram(protocol), self.map(protocol.sims))
 
     @cached_property
     def _per_ion(self) -> dict[str, dict[str, float]]:
         return counts_per_ion(self.settings)
 
     def open_counts(self, protocol: Protocol) -> float:
-        """Per pixel and view in the open beam: it grows with current, exposure and the pixel's area."""
+        """Return the counts per pixel and view in the open beam."""
         scan = protocol.scan
         return self.beam(scan.target).open_per_s_na * protocol.current_na * scan.exposure_s * scan.binning**2
 
     def blur(self, protocol: Protocol) -> Blur:
-        """Focal spot of the probe that this current makes, pixel, what the geometry correction leaves, and the drift
-        within one exposure."""
+        """Return the blur by focal spot (at this current), pixel, residual motion, and drift within one exposure."""
         settings, scan = self.settings, protocol.scan
         spot = FocalSpot.from_dict(settings.source.focal_spot_of(probe_at(settings, protocol.current_na)))
         pitch_um = settings.voxel_um * scan.binning
@@ -113,18 +105,16 @@ class Planner:
         return Blur(spot, pitch_um, 1e-3 * motion_nm, self.window)
 
     def noise(self, protocol: Protocol) -> Noise:
-        """Counts thin out as the beam decays from the scan's start: the variance grows by the mean of exp(k t)."""
+        """Return the noise; the variance grows by the mean of exp(k t) as the beam decays during the scan."""
         settings, scan = self.settings, protocol.scan
-        beam = self.beam(scan.target)
         decay = settings.electron.current_decay_per_h * scan.estimate(settings).time_s / 3600
-        variance_um2 = self._variances_um2[scan.target] / self.open_counts(protocol)
+        variance_um2 = self._ray_variance_um2(scan.target) / self.open_counts(protocol)
         if decay > 0:
             variance_um2 *= math.expm1(decay) / decay
-        return voxel_noise(
-            variance_um2, scan.num, settings.voxel_um * scan.binning, self.window, beam.paired / scan.binning
-        )
+        paired = self.beam(scan.target).paired / scan.binning
+        return voxel_noise(variance_um2, scan.num, settings.voxel_um * scan.binning, self.window, paired)
 
-    def tomogram(self, protocol: Protocol) -> CtOutlook:
+    def tomogram(self, protocol: Protocol) -> TomogramPrediction:
         settings, scan = self.settings, protocol.scan
         blur, noise, counts = self.blur(protocol), self.noise(protocol), self.open_counts(protocol)
         radius_um = 0.5 * settings.specimen.diameter_um
@@ -133,7 +123,7 @@ class Planner:
         hours = time_s / 3600
         through = float(self.beam(scan.target).transmission(np.array(2 * radius_um)))
         pore_um = smallest_pore_um(blur, noise, settings.planning.visible_snr)
-        return CtOutlook(
+        return TomogramPrediction(
             projections_s=scan.num * scan.exposure_s,
             time_s=time_s,
             open_counts=counts,
@@ -146,11 +136,11 @@ class Planner:
             drift_um=1e-3 * settings.motion.drift_nm_per_h * math.hypot(hours, math.sqrt(hours)),
         )
 
-    def ions_of(self, sims: SimsRaster, material: str, channel: str) -> float:
-        """Secondary ions that a collector meets per pixel, in all frames."""
+    def ions_per_pixel(self, sims: SimsRaster, material: str, channel: str) -> float:
+        """Return the secondary ions that reach a collector per pixel, in all frames."""
         return self._per_ion[material][channel] * sims.frames * sims.raster.ions_per_pixel(sims.current_pa)
 
-    def map(self, sims: SimsRaster) -> SimsOutlook:
+    def map(self, sims: SimsRaster) -> MapPrediction:
         settings, raster, estimate = self.settings, sims.raster, sims.estimate(self.settings)
         dwell_s = sims.frames * raster.dwell_ms * 1e-3
 
@@ -158,20 +148,22 @@ class Planner:
             rate_cps = arriving / dwell_s + settings.sector.dark_rate_cps
             return dwell_s * rate_cps / (1 + rate_cps * settings.sector.dead_time_ns * 1e-9)  # non-paralyzable counter
 
-        counts = {m: {c: counted(self.ions_of(sims, m, c)) for c in of} for m, of in self._per_ion.items()}
+        counts = {m: {c: counted(self.ions_per_pixel(sims, m, c)) for c in of} for m, of in self._per_ion.items()}
         per_um2 = [counts["NCA"][channel] / raster.pixel_um**2 for channel in RATIO]
         error = math.sqrt(sum(1 / number for number in per_um2))
         ion = settings.ion
         beam_nm = ion.core_fwhm_nm * (sims.current_pa / ion.core_current_pa) ** ion.core_growth
-        return SimsOutlook(estimate.time_s, counts, error, estimate.eroded_nm, 1e3 * raster.pixel_um, beam_nm)
+        return MapPrediction(estimate.time_s, counts, error, estimate.eroded_nm, 1e3 * raster.pixel_um, beam_nm)
 
 
 def views_for(edge_um: float, diameter_um: float) -> int:
-    """Over a full turn, so that detail of this size is sampled up to the rim: twice pi D / d, as rays half a turn apart
-    are the same (R. A. Crowther, D. J. DeRosier, A. Klug, Proc. R. Soc. A 317 (1970) 319)."""
+    """Return the views over a full turn that sample detail of this size up to the rim, 2 pi D / d.
+
+    The factor 2: rays half a turn apart are the same (Crowther, DeRosier and Klug, Proc. R. Soc. A 317 (1970) 319).
+    """
     return math.ceil(2 * math.pi * diameter_um / edge_um)
 
 
 def sampled_diameter_um(views: int, edge_um: float) -> float:
-    """The inverse of :func:`views_for`."""
+    """Return the diameter that so many views sample: the inverse of :func:`views_for`."""
     return views * edge_um / (2 * math.pi)
