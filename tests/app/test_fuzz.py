@@ -14,7 +14,7 @@ import plans
 from tests.app.conftest import make_data_root
 from xrm_sims.app.cli.main import app
 from xrm_sims.app.common.errors import in_one_line
-from xrm_sims.app.night.computations import NightBench
+from xrm_sims.app.night.computations import NightComputations
 from xrm_sims.app.night.sheet_file import SheetFile
 from xrm_sims.app.session.hardware import rehearsal
 
@@ -85,7 +85,7 @@ WORDS = ["", "0", "-1", "nan", "inf", "1e999", "many", "W", "\x00", "ü", "-", "
 def bench_and_scope(tmp_path_factory):
     data = make_data_root(tmp_path_factory.mktemp("fuzz") / "data")
     with rehearsal(data) as (scope, check_specimen):
-        yield NightBench(data, scope.settings, data / "nights"), scope, check_specimen
+        yield NightComputations(data, scope.settings, data / "nights"), scope, check_specimen
 
 
 def ask_for(path, bench, scope, check_specimen):

@@ -11,7 +11,7 @@ import pytest
 from plans import Aim, Computed
 from tests.app.conftest import is_safe, journal_starts
 from xrm_sims.app.common.signals import Interrupted
-from xrm_sims.app.night.computations import NightBench
+from xrm_sims.app.night.computations import NightComputations
 from xrm_sims.app.night.runner import night_plan
 from xrm_sims.app.session.session import open_session
 from xrm_sims.data import read_raster
@@ -51,12 +51,12 @@ def computed(monkeypatch):
             asked[name] += 1
             return Computed(value, name)
 
-        monkeypatch.setattr(NightBench, name, method)
+        monkeypatch.setattr(NightComputations, name, method)
 
     answer("reconstruct", "volume")
     answer("find_rois", AIM)
     answer("align", AIM)
-    monkeypatch.setattr(NightBench, "check", lambda self, do, arguments: None)
+    monkeypatch.setattr(NightComputations, "check", lambda self, do, arguments: None)
     return asked
 
 

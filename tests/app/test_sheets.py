@@ -56,13 +56,13 @@ def test_where_things_stand(where, line):
     ("text", "told"),
     [
         (b"title = ", "line 1: invalid value"),
-        (b"title = 'a'\ntitle = 'b'\n", "line 2: this key or table is there already"),
+        (b"title = 'a'\ntitle = 'b'\n", "line 2: this key or table exists already"),
         (b"title = 'a'\n\xff\n", "line 2: is not UTF-8 text"),
         (b"title = 'a'\n", "line 1: needs 'samples', which is not there"),
         (b"title = 'a'\n[[samples]]\nname = 'x'\n[[steps]]\ndo = 'tomography'\nretries = -1\n", "line 6: .*at least 0"),
         (b"[[samples]]\nname = 'x'\nspecimen = 'y'\nseed = 3\n", "line 4: samples.0..seed: there is no such entry"),
-        (b"samples = [\n" * 3000, "is nested deeper|line"),
-        (b"#" * (1 << 21), "is larger than any night sheet"),
+        (b"samples = [\n" * 3000, "are nested too deeply|line"),
+        (b"#" * (1 << 21), "is larger than 1 MiB"),
     ],
 )
 def test_what_is_no_sheet(tmp_path, text, told):

@@ -1,8 +1,8 @@
-"""What is computed between the steps of a night: reconstruct, find ROIs, align, register."""
+"""Computations between the steps of a night: reconstruct, find ROIs, align, register."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from xrm_sims.settings import Settings
 from xrm_sims.settings.section import validated
 
 _DEFAULT = Choices()
+_COUNTS = ("sweeps", "mill_passes")
+_LENGTHS = ("voxel_um", "relaxation", "fov_um", "least_diameter_um")
 
 
-class NightBench:
-    """The functions of a night over one data root; every result is kept there before the night goes on.
+class NightComputations:
+    """The computations of a night on one data root. Each result is stored there before the night continues.
 
-    ``pictures`` is the folder for pictures, a sub-folder for each tomogram; their paths are collected in ``drawn`` by
-    the uid of the run that they show.
+    ``pictures`` is the folder for pictures, with a sub-folder for each run. ``drawn`` collects their paths by the uid
+    of the run that they show.
     """
 
     def __init__(
@@ -41,16 +43,15 @@ class NightBench:
         self._analysis = Analysis(data, settings, self._choices)
 
     def check(self, do: str, arguments: Mapping[str, Any]) -> None:
-        """ValueError, beginning with the argument's name, when a computation cannot take these."""
-        calls: dict[str, Callable[..., Computed[Any]]] = {"reconstruct": self.reconstruct, "find_rois": self.find_rois}
-        settable(arguments, calls[do], do, ("tomography_uid", "tomogram"))
+        """Raise ValueError, beginning with the argument's name, if a computation cannot take these arguments."""
+        settable(arguments, getattr(self, do), do, ("tomography_uid", "tomogram"))
         if do == "find_rois":
             given = {name: value for name, value in arguments.items() if name in DefectRule.model_fields}
             validated(DefectRule, self._choices.analysis.rois.model_dump() | given)
-        whole = {name: value for name, value in arguments.items() if name in ("sweeps", "mill_passes")}
-        for name, value in whole.items():
-            count(1, **{name: value})
-        for name in ("voxel_um", "relaxation", "fov_um", "least_diameter_um"):
+        for name in _COUNTS:
+            if name in arguments:
+                count(1, **{name: arguments[name]})
+        for name in _LENGTHS:
             if arguments.get(name) is not None:
                 positive(**{name: arguments[name]})
 
@@ -64,7 +65,7 @@ class NightBench:
         correct: bool = True,
         sharpen: bool = False,
     ) -> Computed[Tomogram]:
-        """The volume, kept as the run's result, and its slices as a picture."""
+        """Reconstruct the volume, store it as the run's result, and draw its slices."""
         tomogram = reconstruct_tomogram(
             tomography_uid,
             self.data,
@@ -76,8 +77,8 @@ class NightBench:
         )
         self.drawn[tomogram.uid] = draw_tomogram(tomogram, self.pictures / tomogram.uid[:8])
         nz, ny, nx = tomogram.volume.shape
-        said = f"{nx} × {ny} × {nz} voxels of {tomogram.voxel_um:g} um"
-        return Computed(tomogram, said if tomogram.resolution is None else f"{said}, edge {tomogram.resolution}")
+        edge = "" if tomogram.resolution is None else f", edge {tomogram.resolution}"
+        return Computed(tomogram, f"{nx} × {ny} × {nz} voxels of {tomogram.voxel_um:g} um{edge}")
 
     def find_rois(
         self,
@@ -111,29 +112,28 @@ class NightBench:
             aim = self._analysis.choose(tomogram)
         except NoDefectError as nothing:
             return Computed(None, f"no ROI: {nothing}")
-        found, defect = aim.about, aim.about.defect
+        defect = aim.about.defect
         x, y, z = defect.centre_um
         return Computed(
             aim,
-            f"{len(found.defects)} found; chosen: {defect.kind} of {defect.diameter_um:.2f} um at "
+            f"{len(aim.about.defects)} found; chosen: {defect.kind} of {defect.diameter_um:.2f} um at "
             f"({x:.1f}, {y:.1f}, {z:.1f}) um, {defect.depth_um:.1f} um deep",
         )
 
     def align(self, aim: Aim[Findings], se_uid: str) -> Computed[Aim[Findings]]:
-        """Where the ion beam's scan frame has the ROI."""
+        """Locate the ROI in the ion beam's scan frame."""
         aligned = self._analysis.align(aim, se_uid)
         u, v = aligned.centre_um
         return Computed(aligned, f"ROI at ({u:.2f}, {v:.2f}) um of the ion beam's field")
 
     def verify(self, aim: Aim[Findings], se_uid: str) -> Computed[Aim[Findings]]:
-        """Where the milled plane is, and what is left to mill."""
+        """Locate the milled plane, and compute what remains to be milled."""
         further = self._analysis.verify(aim, se_uid)
-        found = further.about
-        above_nm = 1e3 * (found.surface.z_um - found.plane_z_um)
+        above_nm = 1e3 * (further.about.surface.z_um - further.about.plane_z_um)
         return Computed(further, f"plane {above_nm:+.0f} nm above the middle of the ROI")
 
     def register(self, result: Experiment) -> Computed[Registration]:
-        """Where the map lies in the volume; the overlay as a picture."""
+        """Register the map to the volume, and draw the overlay."""
         registration = self._analysis.register(result)
         result.registration = registration
         if {"se_before", "se_after"} <= result.uids.keys():

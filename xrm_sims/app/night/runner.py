@@ -1,4 +1,4 @@
-"""Running a night sheet: checked, its record kept on disk step by step, a summary in the morning."""
+"""Run a night sheet: check it, write its record to disk after each step and a summary at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import plans
 from plans import Night, Preflight, Unfinished
 from xrm_sims.app.common.errors import in_one_line
-from xrm_sims.app.night.computations import NightBench
+from xrm_sims.app.common.html import local_time
+from xrm_sims.app.night.computations import NightComputations
 from xrm_sims.app.night.sheet_file import SheetFile
 from xrm_sims.app.session.hardware import rehearsal
 from xrm_sims.app.session.night_record import Record, fingerprint, newest, night_of, pictures_of, runs_of
@@ -24,27 +25,27 @@ from xrm_sims.data.layout import Layout
 def run_night(
     path: Path, data: Path | None, *, anew: bool = False, announce: Callable[[str], object] = print, **options: Any
 ) -> bool:
-    """The command: refuse or run a night sheet, say where its summary is. False when a step failed.
+    """Run a night sheet and return whether it reached its end without a failed step.
 
-    ValueError names the sheet's line for anything that cannot be done, before anything moves.
+    Raises ValueError with the sheet's line, before anything moves, if a step is impossible.
     """
-    SheetFile(path)  # what is no sheet is refused without opening the instrument
+    SheetFile(path)  # refuses an invalid sheet before the instrument opens
     with open_session(data, **options) as session:
         night = session.run(night_plan(session, path, announce, anew))
     return night.state == "done" and not night.count("failed")
 
 
 def rehearse(file: SheetFile, data: Path | None) -> Preflight:
-    """What a sheet will take, checked beside the instrument, which another process may hold.
+    """Return the time, dose and disk space of a sheet; another process may hold the instrument.
 
-    ValueError names the line of what cannot be done.
+    Raises ValueError with the sheet's line if a step is impossible.
     """
     with rehearsal(data) as (scope, check_specimen):
-        bench = NightBench(Layout.of(data).root, scope.settings, Layout.of(data).nights)
-        weighed = file.asking(lambda: plans.check_sheet(scope, file.sheet, bench, check_specimen))
-    if not weighed.ok:
-        raise ValueError(f"night sheet {file.path}: {weighed.problems[0]}")
-    return weighed
+        bench = NightComputations(Layout.of(data).root, scope.settings, Layout.of(data).nights)
+        preflight = file.locate_errors(lambda: plans.check_sheet(scope, file.sheet, bench, check_specimen))
+    if not preflight.ok:
+        raise ValueError(f"night sheet {file.path}: {preflight.problems[0]}")
+    return preflight
 
 
 def night_plan(
@@ -53,20 +54,24 @@ def night_plan(
     announce: Callable[[str], object] = print,
     anew: bool = False,
 ) -> Generator[Any, Any, Night]:
-    """:func:`plans.night` with this project's computations, record and summary; the sheet is a file, or its table.
+    """Return :func:`plans.night` with this project's computations, record and summary.
 
-    If the last night of this data root was this sheet's and was interrupted or killed, it goes on where it stood, in
-    its own folder, unless it shall begin ``anew``. ValueError, naming the line where there is one, before anything
-    moves.
+    ``sheet`` is a file or its table. If the newest night of this data root has the same sheet and was interrupted or
+    killed, it continues in its own folder, unless ``anew`` is set. Raises ValueError, with the line if ``sheet`` is a
+    file, before anything moves.
     """
     layout = Layout(session.data)
-    read, text, asking = _read(sheet)
+    if isinstance(sheet, Path):
+        file = SheetFile(sheet)
+        read, text, locate_errors = file.sheet, file.text, file.locate_errors
+    else:
+        read, text, locate_errors = plans.read_sheet(sheet), json.dumps(dict(sheet), indent=2), lambda check: check()
     record = None if anew else _interrupted(layout, fingerprint(read))
     folder = _free_name(layout.nights) if record is None else Path(record["folder"])
-    bench = NightBench(session.data, session.settings, folder, session.analysis)
-    asking(lambda: plans.check_sheet(session.scope, read, bench, session.check_specimen))
+    bench = NightComputations(session.data, session.settings, folder, session.analysis)
+    locate_errors(lambda: plans.check_sheet(session.scope, read, bench, session.check_specimen))
     bench.drawn |= {} if record is None else pictures_of(record)
-    keep = Record(folder, {"sheet": fingerprint(read)}, bench.drawn, announce, text)
+    keep = Record(folder, fingerprint(read), bench.drawn, announce, text)
     return (
         yield from plans.night(
             session.scope,
@@ -80,32 +85,24 @@ def night_plan(
     )
 
 
-def _read(sheet: Path | Mapping[str, Any]) -> tuple[plans.Sheet, str, Callable[..., Any]]:
-    """The sheet, its text, and how to ask something whose refusal names the line."""
-    if isinstance(sheet, Path):
-        file = SheetFile(sheet)
-        return file.sheet, file.text, file.asking
-    return plans.read_sheet(sheet), json.dumps(dict(sheet), indent=2), lambda question: question()
-
-
 def _interrupted(layout: Layout, sheet: str) -> dict[str, Any] | None:
-    """The record of the newest night, if it is this sheet's and did not come to its end."""
+    """Return the record of the newest night if it has this sheet and did not reach its end."""
     record = newest(layout)
     return record if record and record.get("sheet") == sheet and not Night.from_dict(record).over else None
 
 
 def _unfinished(session: Session, record: Mapping[str, Any], keep: Record) -> Unfinished:
-    """That night, told to go on."""
+    """Return the interrupted night with what is needed to continue it."""
     runs = runs_of(record, Layout(session.data))
     night = night_of(record, runs)
-    keep.told(night)
-    keep.say(f"the night of {time.strftime('%Y-%m-%d %H:%M', time.localtime(night.began_s))} goes on")
+    keep.skip_logged(night)
+    keep.log(f"the night of {local_time(night.began_s)} continues")
     begun = {number: starts[-1].get("resumes_uid", starts[-1]["uid"]) for number, starts in runs.items()}
-    return Unfinished(night, begun, lambda run: finish_run(session.scope, run, session.data, keep.say))
+    return Unfinished(night, begun, lambda run: finish_run(session.scope, run, session.data, keep.log))
 
 
 def _free_name(nights: Path) -> Path:
-    """``2026-11-25T2130``, or the same with a number when there is one already."""
+    """Return a new folder named by the time, such as ``2026-11-25T2130``, with a number if that exists."""
     name = time.strftime("%Y-%m-%dT%H%M")
     folders = (nights / (f"{name}-{number}" if number > 1 else name) for number in itertools.count(1))
     return next(folder for folder in folders if not folder.exists())

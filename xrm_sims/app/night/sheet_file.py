@@ -1,4 +1,4 @@
-"""Night sheets as TOML files, and the line on which something stands that cannot be done."""
+"""Night sheets as TOML files, with the line number of each invalid entry."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from plans.sheet import Sheet, SheetError, Where, read_sheet
 
 T = TypeVar("T")
 Lines = dict[Where, int]
-MOST_BYTES = 1 << 20  # nobody writes a night longer than that; something else was named by mistake
+MAX_BYTES = 1 << 20  # a larger file is no night sheet
 
 
 class SheetFile:
-    """A night sheet on disk. ValueError naming file and line for what is no sheet."""
+    """A night sheet on disk. Raises ValueError with file and line if it is invalid."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"night sheet {path}: is larger than any night sheet; name another file")
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(
+                    f"night sheet {path}: is larger than 1 MiB, too large for a night sheet; name another file"
+                )
             self.text = path.read_bytes().decode()
             self.table = tomllib.loads(self.text)
         except OSError as error:
@@ -33,30 +35,29 @@ class SheetFile:
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"night sheet {path}{_syntax(str(error), self.text)}") from None
         except RecursionError:
-            raise ValueError(f"night sheet {path}: is nested deeper than any night sheet") from None
-        self.sheet: Sheet = self.asking(lambda: read_sheet(self.table))
+            raise ValueError(f"night sheet {path}: its tables are nested too deeply") from None
+        self.sheet: Sheet = self.locate_errors(lambda: read_sheet(self.table))
 
-    def asking(self, question: Callable[[], T]) -> T:
-        """The answer; what it refuses comes as a ValueError that names file and line."""
+    def locate_errors(self, check: Callable[[], T]) -> T:
+        """Return what ``check`` returns; its SheetError becomes a ValueError with file and line."""
         try:
-            return question()
+            return check()
         except SheetError as refused:
             line = line_of(refused.where, lines_of(self.text))
             raise ValueError(f"night sheet {self.path}, line {line}: {refused}") from None
 
 
 def line_of(where: Where, lines: Lines) -> int:
-    """The line of an entry, or of the nearest table around it."""
+    """Return the line of an entry, or of the nearest table around it."""
     while where and where not in lines:
         where = where[:-1]
     return lines.get(where, 1)
 
 
 def lines_of(text: str) -> Lines:
-    """Line numbers, from 1, of every table and key of a TOML text that can be parsed.
+    """Return the line number, from 1, of each table and key of a valid TOML text.
 
-    Each statement is found by adding lines until TOML's own parser takes them, so that strings, arrays and comments
-    are what TOML says they are.
+    Lines are added to a statement until tomllib can parse it, so strings, arrays and comments are handled correctly.
     """
     lines: Lines = {}
     table: Where = ()
@@ -80,7 +81,7 @@ def lines_of(text: str) -> Lines:
 
 
 def _header(statement: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """The names of a table header, and whether it is one of an array of tables."""
+    """Return the names in a table header, and whether it belongs to an array of tables."""
     path: list[str] = []
     rest: Any = statement
     while isinstance(rest, Mapping) and rest:
@@ -90,7 +91,7 @@ def _header(statement: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
 
 
 def _counted(path: tuple[str, ...], count: dict[Where, int], repeated: bool) -> Where:
-    """The way to a table: names, and the number of the last entry of every array of tables that it leads through."""
+    """Return the path of a table: names, and for each array of tables on it the number of its last entry."""
     way: Where = ()
     for depth, name in enumerate(path, 1):
         way = (*way, name)
@@ -102,7 +103,7 @@ def _counted(path: tuple[str, ...], count: dict[Where, int], repeated: bool) -> 
 
 
 def _note(value: Any, way: Where, line: int, lines: Lines) -> None:
-    """Everything inside a statement stands where the statement begins."""
+    """Give every entry inside a statement the line where the statement begins."""
     if way:
         lines.setdefault(way, line)
     if isinstance(value, Mapping):
@@ -114,15 +115,15 @@ def _note(value: Any, way: Where, line: int, lines: Lines) -> None:
 
 
 _IN_WORDS = {
-    "cannot overwrite a value": "this key or table is there already",
+    "cannot overwrite a value": "this key or table exists already",
     "invalid statement": "needs a table such as [[steps]] or a line such as num = 3",
     "expected '=' after a key in a key/value pair": "needs a line such as num = 3",
-    "illegal character '\\n'": "a text that begins here needs its closing quote on the same line",
+    "illegal character '\\n'": "a string that begins here needs its closing quote on the same line",
 }
 
 
 def _syntax(said: str, text: str) -> str:
-    """tomllib's complaint, the line first."""
+    """Return tomllib's message with the line first."""
     found = re.match(r"(.*) \(at line (\d+), column \d+\)$", said, re.DOTALL)
     line = found[2] if found else max(1, len(text.splitlines()))
     what = found[1] if found else said.removesuffix(" (at end of document)")

@@ -1,7 +1,7 @@
-"""A page that shows from elsewhere how far the night is: read only, on the loopback interface.
+"""A read-only web page with the state of the instrument, its last run and its night, on the loopback interface.
 
-It reads journal, night records and frame files of a data root and asks nothing of the process that measures, so that
-it cannot disturb it.
+It reads journal, night records and frame files of a data root. It does not contact the process that measures, so it
+cannot disturb it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _HOSTS = ("127.0.0.1", "localhost")
 
 
 def status_of(data: Path | None = None) -> dict[str, Any]:
-    """Everything the page says, as plain values: ``state``, ``holder``, ``run``, ``night``.
+    """Return the content of the page as plain values: ``state``, ``holder``, ``run``, ``night``.
 
-    ``state`` is "idle", "measuring", or "lost": a run that never ended and nobody holds the instrument any more.
+    ``state`` is "idle", "measuring", or "lost" if a run never ended and no process holds the instrument.
     """
     layout = Layout.of(data)
     holder = holder_of(layout)
@@ -50,8 +50,10 @@ def status_of(data: Path | None = None) -> dict[str, Any]:
 
 
 def holder_of(layout: Layout) -> str | None:
-    """Who drives the instrument, as its lock says; None when nobody of this computer does. The lock itself is left
-    alone: to try it would be in the way of whoever opens the instrument at that moment."""
+    """Return the process that holds the instrument, as its lock file names it; None if no process does.
+
+    The lock is not tried, because that would make another process fail that opens the instrument at the same time.
+    """
     try:
         said = (layout.root / "twin" / "lock").read_text().strip()
     except OSError:
@@ -70,7 +72,7 @@ def holder_of(layout: Layout) -> str | None:
 
 
 def _run(layout: Layout) -> dict[str, Any] | None:
-    """The newest run."""
+    """Return the newest run."""
     paths = journal_paths(layout.journal)
     if not paths:
         return None
@@ -94,7 +96,7 @@ def _run(layout: Layout) -> dict[str, Any] | None:
 
 
 def picture_of(data: Path | None = None) -> bytes | None:
-    """The newest frame of the newest run that has one, as a PNG."""
+    """Return the last frame of the newest run with frames, as a PNG."""
     for path in reversed(journal_paths(Layout.of(data).journal)):
         glance = LastFrame(read_journal(path)).look()
         if glance is not None:
@@ -116,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
     data: Path | None = None
 
     def do_GET(self) -> None:
-        if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in _HOSTS:  # a foreign page's name for this computer
+        if (self.headers.get("Host") or "").rsplit(":", 1)[
+            0
+        ] not in _HOSTS:  # DNS rebinding: a foreign name for this computer
             return self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"only for this computer\n")
         path = self.path.partition("?")[0]
         try:
@@ -127,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif path == "/picture.png" and (picture := picture_of(self.data)) is not None:
                 self._answer(HTTPStatus.OK, "image/png", picture)
             else:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is /, /status.json and /picture.png\n")
+                self._answer(
+                    HTTPStatus.NOT_FOUND, "text/plain", b"not found; available are /, /status.json and /picture.png\n"
+                )
         except (ValueError, OSError) as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{in_one_line(error)}\n".encode())
 
@@ -147,7 +153,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def make_server(data: Path | None, port: int) -> ThreadingHTTPServer:
-    """Bound, not yet serving; port 0 takes a free one. RuntimeError when the port cannot be used."""
+    """Return a server that listens but does not serve yet; port 0 chooses a free one.
+
+    Raises RuntimeError if the port cannot be used.
+    """
     try:
         return ThreadingHTTPServer((HOST, port), type("Handler", (_Handler,), {"data": data}))
     except (OSError, OverflowError) as error:
@@ -155,7 +164,7 @@ def make_server(data: Path | None, port: int) -> ThreadingHTTPServer:
 
 
 def serve_status(data: Path | None, port: int, announce: Callable[[str], object]) -> None:
-    """Until Ctrl-C."""
+    """Serve the page until Ctrl-C."""
     with make_server(data, port) as server:
         announce(f"Watch {Layout.of(data).root} at http://{HOST}:{server.server_port}/ (Ctrl-C stops)")
         server.serve_forever()
