@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 import pytest
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV3
+from event_model import compose_run
 
-from xrm_sims.data import documents, open_catalog, open_experiment, read_counts, results
+from xrm_sims.data import documents, find_run, list_runs, open_catalog, open_experiment, read_counts, results
 from xrm_sims.data.catalog import disconnect, running_server
 from xrm_sims.data.frames import read_block
 from xrm_sims.data.journal import journal_path, read_journal
 from xrm_sims.data.layout import Layout
-from xrm_sims.data.recorder import Recorder, replay
+from xrm_sims.data.recorder import Recorder, record_whole, replay
 from xrm_sims.data.server import TiledServer
 
 KEY = "camera_image"
@@ -258,3 +259,14 @@ def test_the_server_record_of_a_dead_server_is_ignored(data):
     layout.server_record.write_text(json.dumps({"uri": "http://127.0.0.1:9/api/v1", "port": 9, "pid": gone.pid}))
     assert running_server(layout) is None
     assert len(open_catalog(data)) == 0
+
+
+def test_the_newest_run_is_the_one_that_started_last_not_the_one_that_came_last_into_the_catalogue(data):
+    uids = {}
+    for time in (1.7e9, 1.9e9, 1.8e9):
+        run = compose_run(metadata={}, time=time)
+        uids[time] = record_whole(data, [("start", run.start_doc), ("stop", run.compose_stop())])
+    assert open_experiment(data=data).uid == uids[1.9e9]
+    assert list(list_runs(data).index) == [uids[time][:8] for time in sorted(uids)]
+    with pytest.raises(ValueError, match=f"latest is {uids[1.9e9]}"):
+        find_run("there is no such run", data)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xrm_sims.data import arrays
-from xrm_sims.data.catalog import as_catalog, find_run, is_address, open_catalog, results_beside, tiled_parts_of
+from xrm_sims.data.catalog import (
+    as_catalog,
+    by_time,
+    find_run,
+    is_address,
+    open_catalog,
+    results_beside,
+    tiled_parts_of,
+)
 from xrm_sims.scan_type import ScanType
 
 if TYPE_CHECKING:
@@ -101,7 +109,7 @@ def list_runs(data: Any = None, *, api_key: str | None = None) -> pandas.DataFra
 
     Errors as for :func:`open_experiment`.
     """
-    return _table(_catalog(data, api_key).values())
+    return _table(by_time(_catalog(data, api_key)).values())
 
 
 def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | None = None) -> Experiment:
@@ -130,7 +138,7 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
     if uid is None:
         if not len(catalog):
             raise ValueError("the catalogue is empty: measure something, or name another data root")
-        uid = str(catalog[-1].metadata["start"]["uid"])
+        uid = str(by_time(catalog)[-1].metadata["start"]["uid"])
     uid = _whole_uid(catalog, uid)
     runs = list(catalog.search(Eq("start.experiment_uid", uid)).values())
     if not runs:

@@ -14,6 +14,7 @@ from xrm_sims.app.night.status_page import holder_of, status_of
 from xrm_sims.app.session.recovery import beams_on
 from xrm_sims.app.session.session import Session
 from xrm_sims.data import documents, find_run, open_results
+from xrm_sims.data.catalog import by_time
 from xrm_sims.data.journal import journal_paths
 from xrm_sims.data.layout import Layout
 
@@ -50,7 +51,7 @@ class Words:
 
         >>> last().data("sector_counts")  # (frame, channel, row, column)
         """
-        runs = self._session.catalog
+        runs = by_time(self._session.catalog)
         self._session.recorder.flush()
         if not 1 <= number <= len(runs):
             raise ValueError(f"last: there are {len(runs)} runs, got {number}")

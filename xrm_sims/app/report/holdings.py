@@ -27,7 +27,7 @@ from xrm_sims.correlate.volume.defects import Defect
 from xrm_sims.correlate.volume.ranking import Roi
 from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.data import Experiment, open_experiment, read_counts, read_raster, results
-from xrm_sims.data.catalog import as_catalog
+from xrm_sims.data.catalog import as_catalog, by_time
 from xrm_sims.data.layout import Layout
 from xrm_sims.scan_type import ScanType
 
@@ -202,7 +202,7 @@ def open_holdings(experiment: str, data: Path | None) -> Holdings:
     catalog = as_catalog(data)
     if not len(catalog):
         raise ValueError(f"data root {layout.root} has no runs in its catalogue; measure something first")
-    uid = catalog[-1].metadata["start"]["uid"] if experiment == LATEST else experiment
+    uid = by_time(catalog)[-1].metadata["start"]["uid"] if experiment == LATEST else experiment
     found = open_experiment(uid, data)
     runs = [read_run(run.metadata["start"], run.metadata.get("stop"), layout.journal) for run in found.runs]
     if not found.results and not any(run.kind in (ScanType.SIMS_RASTER, ScanType.SE_IMAGE) for run in runs):
