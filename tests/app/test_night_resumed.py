@@ -159,7 +159,7 @@ def test_a_killed_night_goes_on_and_has_its_summary(data, tmp_path, launch, comm
     assert record["state"] == "running"  # it could not say more
 
     recovered = command("recover", "--data", data)
-    assert f"night closed as interrupted, the same sheet goes on with it: {folder}" in recovered.out
+    assert f"night closed as interrupted, the same sheet continues it: {folder}" in recovered.out
     assert "The night was interrupted: its process was killed. Steps: 1 done, 1 interrupted." in (
         (folder / "summary.md").read_text()
     )

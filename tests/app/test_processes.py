@@ -63,9 +63,9 @@ def test_a_kill_leaves_everything_as_it_stood_and_recover_puts_it_in_order(kille
     ended = command("recover", "--data", data)
     assert ended.code == 0
     assert "electron beam: was on, now blanked" in ended.out
-    assert f"run closed as interrupted, what it took is kept: tomography {uid}" in ended.out
+    assert f"run closed as interrupted, its data are kept: tomography {uid}" in ended.out
     assert "target: stood at x = -400 um, now parked at x = -8000 um" in ended.out
-    assert "1 runs brought in from the journal" in ended.out
+    assert "1 runs written from the journal" in ended.out
     assert is_safe(data)
 
     now = last_journal(data)

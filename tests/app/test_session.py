@@ -34,7 +34,7 @@ def test_what_the_run_engine_knows_outlives_the_session(data):
 def test_metadata_that_is_damaged_is_named(tmp_path):
     path = tmp_path / "run_engine.json"
     path.write_text('{"scan_id": ')
-    with pytest.raises(ValueError, match="is no JSON table; mend it or move it away"):
+    with pytest.raises(ValueError, match="is not a JSON table; correct it or move it away"):
         KeptMetadata(path)
 
 

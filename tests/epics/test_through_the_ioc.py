@@ -160,7 +160,7 @@ def test_a_session_drives_the_hardware_it_is_told(ioc, tmp_path):
             session.scope.beam.blanked.put(False)
         with open_session(tmp_path / "data", hardware="epics:LAB:") as session:  # what was left on is put in order
             assert session.scope.beam.blanked.get() is True
-        with pytest.raises(ValueError, match="seed: belongs to the twin, and this session drives epics:LAB:"):
+        with pytest.raises(ValueError, match="seed: is for the twin, and this session controls epics:LAB:"):
             open_session(tmp_path / "data", seed=1, hardware="epics:LAB:")
     with pytest.raises(ValueError, match="hardware: needs twin or epics:PREFIX"):
         open_session(tmp_path / "data", hardware="tango:LAB")

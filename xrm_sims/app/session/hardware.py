@@ -1,6 +1,6 @@
 """Choose the hardware behind the devices: the digital twin of a data root, or an IOC over EPICS.
 
-Here, and nowhere else, the twin is opened.
+This is the only module that opens the twin for measurements.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from devices import Instrument
 from devices.drivers import Drivers
 from xrm_sims.data.layout import Layout
 from xrm_sims.settings import Settings
 from xrm_sims.settings.section import read_toml, validated
+
+CheckSpecimen = Callable[[str], object]  # raises ValueError for a specimen that cannot be mounted
 
 TWIN = "twin"
 HARDWARE = "XRM_SIMS_HARDWARE"
@@ -27,29 +28,43 @@ _LOOPBACK = {
     "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
     "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
 }
-DEFAULT_SAMPLE = "cathode_pillar"
 
 
-def open_twin(
+def open_hardware(
     root: Path,
     settings: Settings,
+    hardware: str | None = None,
     *,
     seed: int | None = None,
     sample: str | None = None,
     clock: str | float = "fast",
     fresh: bool = False,
-) -> tuple[Any, Callable[[str], object]]:
-    """The twin of a data root, and the check of a specimen's name. Raises as :func:`open_session`."""
-    from xrm_sims.twin import Microscope, check_sample
+) -> tuple[Drivers, CheckSpecimen]:
+    """Return the drivers of the chosen hardware, and the check of a specimen's name. Arguments and errors as for
+    :func:`~xrm_sims.app.session.session.open_session`."""
+    if hardware is None:
+        hardware = os.environ.get(HARDWARE, TWIN)
+    if hardware == TWIN:
+        from xrm_sims.twin import Microscope, check_sample
 
-    pace = clock_pace(clock)
-    return Microscope(root / TWIN, settings=settings, seed=seed, clock=pace, sample=sample, reset=fresh), check_sample
+        twin = Microscope(
+            root / TWIN, settings=settings, seed=seed, clock=_clock_pace(clock), sample=sample, reset=fresh
+        )
+        return twin, check_sample
+    options = {"seed": seed is not None, "sample": sample is not None, "fresh": fresh, "clock": clock != "fast"}
+    if given := [name for name, is_given in options.items() if is_given]:
+        raise ValueError(
+            f"{', '.join(given)}: is for the twin, and this session controls {hardware}; give it to xrm-sims ioc"
+        )
+    drivers = _open_epics(hardware)
+    root.mkdir(parents=True, exist_ok=True)
+    return drivers, lambda specimen: None
 
 
-def open_epics(hardware: str) -> Drivers:
-    """Drivers over Channel Access from "epics:PREFIX"; on the loopback interface unless the environment says more.
+def _open_epics(hardware: str) -> Drivers:
+    """Return drivers over Channel Access for "epics:PREFIX".
 
-    Raises ValueError for another word, RuntimeError when nobody serves the prefix or pyepics is missing.
+    Raises ValueError for other text, and RuntimeError when no server has the prefix or pyepics is not installed.
     """
     kind, _, prefix = hardware.partition(":")
     if kind != "epics" or not prefix:
@@ -64,15 +79,17 @@ def open_epics(hardware: str) -> Drivers:
 
 
 def loopback_by_default() -> None:
-    """Channel Access stays on this machine, whichever side of it we are, unless EPICS' own variables say otherwise."""
+    """Restrict Channel Access to this machine, unless EPICS' own environment variables are set."""
     for name, value in _LOOPBACK.items():
         os.environ.setdefault(name, value)
 
 
 @contextmanager
-def rehearsal(data: Path | str | None = None) -> Iterator[tuple[Instrument, Callable[[str], object]]]:
-    """An instrument with the data root's settings on a twin of its own, to ask what the real one would refuse while
-    another process holds it; and the check of a specimen's name. Nothing of it stays."""
+def rehearsal(data: Path | str | None = None) -> Iterator[tuple[Instrument, CheckSpecimen]]:
+    """Open a temporary twin with the data root's settings, and the check of a specimen's name.
+
+    Plans can be checked on it while another process uses the real instrument.
+    """
     from xrm_sims.twin import Microscope, check_sample
 
     layout = Layout.of(data)
@@ -102,8 +119,8 @@ def session_settings(root: Path) -> Settings:
     return validated(Settings, own, f"settings file {path}")
 
 
-def clock_pace(text: str | float) -> str | float:
-    """ "fast", "real" or a factor; ValueError for anything else."""
+def _clock_pace(text: str | float) -> str | float:
+    """Return "fast", "real" or a factor. ValueError for anything else."""
     if text in ("fast", "real"):
         return text
     try:

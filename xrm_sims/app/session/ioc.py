@@ -1,4 +1,4 @@
-"""``xrm-sims ioc``: the twin behind a Channel Access server, as a real instrument stands behind its own."""
+"""``xrm-sims ioc``: serve the twin over Channel Access, as a real instrument is served by its own IOC."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from devices import Instrument
-from xrm_sims.app.session.hardware import loopback_by_default, open_twin, session_settings
+from xrm_sims.app.session.hardware import TWIN, loopback_by_default, open_hardware, session_settings
 from xrm_sims.data.layout import Layout
 
 
 def serve_twin(data: Path | None, *, prefix: str, announce: Callable[[str], object], **twin_options: Any) -> None:
-    """Serve until stopped; what moves then stops, and the twin stays as it is, beams and all.
+    """Serve until interrupted. Then all moves stop; beams and positions stay as they are.
 
-    Raises what :func:`~xrm_sims.app.session.session.open_session` raises for a twin, and RuntimeError without caproto.
+    Raises the errors of ``open_session`` for a twin, and RuntimeError when caproto is not installed.
     """
     loopback_by_default()
     try:
@@ -24,7 +24,7 @@ def serve_twin(data: Path | None, *, prefix: str, announce: Callable[[str], obje
 
     layout = Layout.of(data)
     settings = session_settings(layout.root)
-    twin, _ = open_twin(layout.root, settings, **twin_options)
+    twin, _ = open_hardware(layout.root, settings, TWIN, **twin_options)
     scope = Instrument(twin, settings, layout.frames)
 
     def ready(variables: int) -> None:
@@ -33,6 +33,6 @@ def serve_twin(data: Path | None, *, prefix: str, announce: Callable[[str], obje
     try:
         serve(scope, prefix, ready=ready)
     finally:
-        scope.stop()  # nobody is there any more to end a move or a frame
+        scope.stop()  # no client can stop a move or a frame any more
         scope.close()
         twin.close()

@@ -1,4 +1,4 @@
-"""What the RunEngine remembers from one session to the next: ``RE.md``, with the scan number in it."""
+"""Metadata ``RE.md`` that is kept from one session to the next, with the scan number."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xrm_sims.atomic_write import write_whole
 
 
 class KeptMetadata(UserDict[str, Any]):
-    """A dict in a JSON file that is replaced as a whole with every change, so that a kill leaves the old or the new.
+    """A dict in a JSON file, which is replaced as a whole at every change: a killed process leaves the old or the new.
 
-    bluesky's PersistentDict deletes a key's file before it writes the new one, and writes once more when it is
-    collected, by then perhaps over another session's. What is changed inside a value is kept by :meth:`flush`.
+    bluesky's PersistentDict deletes a key's file before it writes the new one, and writes again at garbage collection,
+    perhaps over the file of a later session. Call :meth:`flush` after a change inside a value.
 
-    Raises ValueError for a file that holds no JSON table, and RuntimeError when it cannot be written.
+    Raises ValueError for a file without a JSON table, and RuntimeError when the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class KeptMetadata(UserDict[str, Any]):
             try:
                 self.data.update(json.loads(path.read_text()))
             except ValueError as error:
-                raise ValueError(f"metadata file {path}: is no JSON table; mend it or move it away") from error
+                raise ValueError(f"metadata file {path}: is not a JSON table; correct it or move it away") from error
 
     def __setitem__(self, key: str, item: Any) -> None:
         super().__setitem__(key, item)
@@ -39,7 +39,7 @@ class KeptMetadata(UserDict[str, Any]):
         self.flush()
 
     def flush(self) -> None:
-        """Returns when everything is on disk."""
+        """Write everything to disk."""
         try:
             write_whole(self.path, json.dumps(sanitize_doc(self.data), indent=2))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a crash leaves behind, how to see it and how to put it in order."""
+"""Detect what a crash has left behind, and recover from it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def lost_run(path: Path) -> LostRun:
 
 
 def beams_on(scope: Instrument) -> list[str]:
-    """Names of the beams that are not blanked."""
+    """Return the names of the beams that are not blanked."""
     beams = {"electron beam": scope.beam.blanked, "ion beam": scope.fib.blanked}
     return [name for name, blanked in beams.items() if not blanked.get()]
 
 
 def found(scope: Instrument, recorder: Recorder) -> str:
-    """What somebody has to put in order, in one line; empty when there is nothing."""
+    """Describe in one line what needs recovery; empty when nothing does."""
     journal = recorder.layout.journal
     lost = [path.stem for path in interrupted_runs(journal)]
     runs = [f"run {lost[0]} never ended" if len(lost) == 1 else f"{len(lost)} runs never ended"] if lost else []
@@ -57,28 +57,30 @@ def found(scope: Instrument, recorder: Recorder) -> str:
 
 
 def recover(scope: Instrument, recorder: Recorder, run_plan: Callable[[Plan[None]], None]) -> list[str]:
-    """Blank both beams, park the target, close interrupted runs and nights, complete the catalogue; a line for each
-    thing done."""
+    """Blank both beams, park the target, close interrupted runs and nights, complete the catalogue.
+
+    Returns a line for each thing done.
+    """
     lost = [lost_run(path) for path in interrupted_runs(recorder.layout.journal)]
     on, at_um = beams_on(scope), scope.target.x_um.get()
     scope.make_safe()
     run_plan(make_safe(scope))
     done = [f"{name}: was on, now blanked" for name in on] or ["beams: both were blanked"]
     if lost and "instrument_time_s" in lost[-1].last:
-        done.append(_since(scope, lost[-1]))
+        done.append(_elapsed(scope, lost[-1]))
     parked_um = scope.target.x_um.get()
-    stood = "was" if at_um == parked_um else f"stood at x = {at_um:g} um, now"
-    done.append(f"target: {stood} parked at x = {parked_um:g} um")
-    brought = recorder.replay(scope.read())
-    done += [f"run closed as interrupted, what it took is kept: {run}" for run in lost]
+    before = "was" if at_um == parked_um else f"stood at x = {at_um:g} um, now"
+    done.append(f"target: {before} parked at x = {parked_um:g} um")
+    written = recorder.replay(scope.read())
+    done += [f"run closed as interrupted, its data are kept: {run}" for run in lost]
     if night := close_lost_night(recorder.layout, safe=not beams_on(scope)):
-        done.append(f"night closed as interrupted, the same sheet goes on with it: {night}")
-    done.append(f"catalogue: {len(brought)} runs brought in from the journal" if brought else "catalogue: complete")
+        done.append(f"night closed as interrupted, the same sheet continues it: {night}")
+    done.append(f"catalogue: {len(written)} runs written from the journal" if written else "catalogue: complete")
     return done
 
 
-def _since(scope: Instrument, run: LostRun) -> str:
-    """Time and gallium between the last that a run knew and now."""
+def _elapsed(scope: Instrument, run: LostRun) -> str:
+    """Describe the time and the gallium dose since the last document of a run."""
     passed_s = scope.time_s.get() - run.last["instrument_time_s"]
     text = f"since the last document of run {run.uid[:8]}: {passed_s:.1f} s of instrument time"
     if "fib_dose_nc" in run.last:

@@ -1,13 +1,9 @@
-"""The composition root: a data folder, the instrument, a RunEngine and the catalogue, wired together once.
-
-Here, and nowhere else, the hardware behind the devices is chosen: the digital twin, or an IOC over EPICS.
-"""
+"""A session: the data root, the instrument, a RunEngine and the catalogue, connected in one place."""
 
 from __future__ import annotations
 
 import getpass
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Callable, Generator
@@ -17,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import bluesky.preprocessors as bpp
 from bluesky import RunEngine
-from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
+from bluesky.utils import Msg, RunEngineInterrupted, TransitionError  # type: ignore[attr-defined]
 
 from devices import Instrument
 from devices.drivers import Drivers
 from xrm_sims.app.common.progress import RunProgress
 from xrm_sims.app.common.signals import Interrupted, pausing_at_once
 from xrm_sims.app.session import recovery
-from xrm_sims.app.session.hardware import HARDWARE, TWIN, open_epics, open_twin, session_settings
+from xrm_sims.app.session.hardware import CheckSpecimen, open_hardware, session_settings
 from xrm_sims.app.session.metadata import KeptMetadata
 from xrm_sims.app.session.suspender import ConditionSuspender
 from xrm_sims.data.layout import Layout
@@ -39,9 +35,9 @@ _VERSIONS = ("bluesky", "ophyd", "tiled", "databroker", "event-model", "numpy", 
 
 
 class Session:
-    """One person at one instrument: ``RE``, ``scope``, ``recorder``, and the catalogue behind ``catalog`` and ``db``.
+    """One operator at one instrument: ``RE``, ``scope``, ``recorder``, and the catalogue as ``catalog`` and ``db``.
 
-    Use it as a context manager: leaving it waits until the catalogue has everything and lets go of the instrument.
+    Use it as a context manager. On exit it waits until the catalogue is complete, and closes the instrument.
     """
 
     def __init__(
@@ -51,7 +47,7 @@ class Session:
         settings: Settings,
         *,
         operator: str = "",
-        check_specimen: Callable[[str], object] = lambda name: None,
+        check_specimen: CheckSpecimen = lambda name: None,
         analysis: AnalysisSettings | None = None,
     ) -> None:
         self.data = data
@@ -65,7 +61,7 @@ class Session:
         self.recorder = Recorder(data)
         self.RE.subscribe(self.recorder)
         self.RE.subscribe(RunProgress())
-        self.RE.preprocessors.append(self._as_said)
+        self.RE.preprocessors.append(self._apply_run_metadata)
         self.suspender = ConditionSuspender(self.scope)
         self.RE.install_suspender(self.suspender)
         self._closed = False
@@ -81,33 +77,34 @@ class Session:
 
     @property
     def catalog(self) -> Any:
-        """Tiled client of all runs."""
+        """Return the Tiled client of all runs."""
         from xrm_sims.data import open_catalog
 
         return open_catalog(self.data)
 
     @property
     def db(self) -> Any:
-        """databroker's Broker over the same runs; a client of its own, as both views keep state in theirs."""
+        """Return databroker's Broker of the same runs. It has its own client because both views keep state."""
         from xrm_sims.data import open_catalog
 
         return open_catalog(self.data).v1
 
     def run(self, plan: Generator[Any, Any, T], *callbacks: Callable[..., Any]) -> T:
-        """Run a plan to its end; its return value.
+        """Run a plan to its end and return its value; ``callbacks`` receive its documents.
 
-        One Ctrl-C (SIGTERM, SIGHUP) stops it where it stands, makes the instrument safe, raises :class:`Interrupted`.
+        One Ctrl-C (or SIGTERM, SIGHUP) stops the plan at once, makes the instrument safe and raises
+        :class:`Interrupted`.
         """
         subscriptions = [self.RE.subscribe(callback) for callback in callbacks]
         returned: list[T] = []
 
-        def whole() -> Generator[Any, Any, None]:
+        def with_value() -> Generator[Any, Any, None]:
             returned.append((yield from plan))
 
         try:
             with pausing_at_once(self.RE):
                 try:
-                    self.RE(whole())
+                    self.RE(with_value())
                 except RunEngineInterrupted:
                     raise Interrupted(self._abort("stopped by the user")) from None
         finally:
@@ -116,39 +113,42 @@ class Session:
             self.recorder.flush()
         return returned[0]
 
-    def _as_said(self, plan: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        """What ``RE.md`` says of specimen and operator takes the place of what a plan says by default."""
+    def _apply_run_metadata(self, plan: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """Replace a plan's default ``sample_name`` and ``operator`` by those in ``RE.md``."""
 
-        def say(msg: Msg) -> Msg:
+        def replace_defaults(msg: Msg) -> Msg:
             if msg.command != "open_run":
                 return msg
-            by_default = {"sample_name": self.scope.specimen.get(), "operator": getpass.getuser()}
-            said = {key: self.RE.md[key] for key in by_default if key in self.RE.md}
-            mine = {key: value for key, value in said.items() if msg.kwargs.get(key) in (None, by_default[key])}
-            return msg._replace(kwargs=msg.kwargs | mine)
+            defaults = {"sample_name": self.scope.specimen.get(), "operator": getpass.getuser()}
+            chosen = {
+                key: self.RE.md[key]
+                for key, default in defaults.items()
+                if key in self.RE.md and msg.kwargs.get(key) in (None, default)
+            }
+            return msg._replace(kwargs=msg.kwargs | chosen)
 
-        return bpp.msg_mutator(plan, say)
+        return bpp.msg_mutator(plan, replace_defaults)  # type: ignore[no-any-return]
 
     def abort_all(self, reason: str = "emergency stop") -> list[str]:
-        """Emergency stop, from any thread: everything stops, both beams are blanked, the target is parked and the plan
-        under way is aborted. Returns what was done, and when it is done.
+        """Stop everything at once, from any thread; return a line for each thing done.
 
-        The hardware comes first and last: whatever the plan still does between the two is undone.
+        Moves stop, both beams are blanked, the target is parked and the running plan is aborted. The hardware is
+        stopped before and after the abort, because the plan may still act in between.
         """
         done = self.scope.emergency_stop()
         if not self.RE.state.is_idle:
-            with suppress(TransitionError):  # it has just ended
+            with suppress(TransitionError):  # the plan has just ended
                 self.RE.abort(reason)
                 done.append("plan: aborted")
             done += self.scope.emergency_stop()
         return done
 
     def recover(self) -> list[str]:
-        """Make the instrument safe and bring what a crash left in the journal into the catalogue; what was done."""
+        """Make the instrument safe and complete the catalogue from the journal; return a line for each thing done."""
         return recovery.recover(self.scope, self.recorder, self.run)
 
     def close(self) -> None:
-        """Wait for the catalogue and let go of the instrument; a second call does nothing."""
+        """Wait for the catalogue and close the instrument; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -160,7 +160,7 @@ class Session:
         self.drivers.close()
 
     def _abort(self, reason: str) -> str:
-        """End a paused plan; what to tell the user."""
+        """Abort a paused plan and return a message for the user."""
         uids = self.RE.abort(reason) if self.RE.state == "paused" else ()
         kept = f" in run {uids[-1]}" if uids else ""
         return f"stopped: beams blanked, target parked, what was acquired is kept{kept}"
@@ -185,33 +185,26 @@ def open_session(
     recover: bool = True,
     hardware: str | None = None,
 ) -> Session:
-    """A session on the digital twin whose memory lies under the data root, or on other hardware.
+    """Open a session on the digital twin of a data root, or on other hardware.
 
-    ``seed`` and ``sample`` choose the specimen when none is mounted yet; None takes what is mounted. ``fresh`` mounts
-    a new one and forgets the old. ``settings`` and ``analysis`` default to ``settings.toml`` in the data root. What a
-    crash left (a beam that is on, runs that never ended) is put in order and said on stderr unless ``recover`` is
-    False. ``hardware`` is "twin", or "epics:PREFIX" for what ``xrm-sims ioc`` serves; None takes XRM_SIMS_HARDWARE from
-    the environment, else the twin.
+    Parameters
+    ----------
+    seed, sample : specimen to mount when none is mounted yet; None takes the mounted one.
+    clock : time of the twin: "fast", "real" or a factor.
+    fresh : mount a new specimen and delete the old one.
+    settings, analysis : default: ``settings.toml`` in the data root, else the built-in values.
+    recover : after a crash (a beam left on, runs that never ended), recover and print a line on stderr.
+    hardware : "twin", or "epics:PREFIX" for an instrument that ``xrm-sims ioc`` serves; None: the environment
+        variable XRM_SIMS_HARDWARE, else the twin.
 
-    Raises ValueError for an unknown sample or another specimen than the mounted one, and RuntimeError naming the
-    holder when another process drives this instrument, or when nobody serves the prefix.
+    Raises ValueError for an unknown sample or for another specimen than the mounted one, and RuntimeError when another
+    process uses the instrument (it is named) or when no server has the prefix.
     """
     root = Layout.of(data).root
     settings = settings or session_settings(root)
-    drivers: Drivers
-    if hardware is None:
-        hardware = os.environ.get(HARDWARE, TWIN)
-    if hardware == TWIN:
-        drivers, check_specimen = open_twin(root, settings, seed=seed, sample=sample, clock=clock, fresh=fresh)
-    else:
-        given = {"seed": seed is not None, "sample": sample is not None, "fresh": fresh, "clock": clock != "fast"}
-        if any(given.values()):
-            asked = ", ".join(name for name, there in given.items() if there)
-            raise ValueError(
-                f"{asked}: belongs to the twin, and this session drives {hardware}; say it to xrm-sims ioc"
-            )
-        drivers, check_specimen = open_epics(hardware), lambda specimen: None
-        root.mkdir(parents=True, exist_ok=True)
+    drivers, check_specimen = open_hardware(
+        root, settings, hardware, seed=seed, sample=sample, clock=clock, fresh=fresh
+    )
     try:
         session = Session(root, drivers, settings, operator=operator, check_specimen=check_specimen, analysis=analysis)
         if recover and (found := recovery.found(session.scope, session.recorder)):
@@ -224,10 +217,10 @@ def open_session(
 
 
 def run_metadata(operator: str = "") -> dict[str, Any]:
-    """What every run says about where it was made: operator, host, versions."""
+    """Return the metadata of every run: operator, host, versions."""
     return {
         "operator": operator or getpass.getuser(),
         "host": platform.node(),
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
-        | {"python": ".".join(str(part) for part in sys.version_info[:3])},
+        | {"python": platform.python_version()},
     }

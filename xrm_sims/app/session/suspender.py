@@ -1,8 +1,8 @@
-"""Suspends the plan under way while beam current, vacuum or detector temperature are out of bounds.
+"""Suspend the running plan while beam current, vacuum or detector temperature are out of bounds.
 
-The RunEngine stops what moves, the instrument blanks its beams, and once everything has been right again for a while
-the plan goes on from its last checkpoint: the frame under way is taken again. All waiting is done in the instrument's
-own time, which on a fast clock costs none.
+The RunEngine stops all moves and the instrument blanks its beams. When all conditions have been good for a while, the
+plan resumes from its last checkpoint, and the interrupted frame is measured again. All waiting is in the instrument's
+own time, which takes no real time on a fast clock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STREAM = "suspensions"
 
 
 class Suspension(Device):
-    """What the stream ``suspensions`` says of one: why, and from when to when on the instrument's clock."""
+    """One entry of the stream ``suspensions``: the reason, and begin and end on the instrument's clock."""
 
     reason = Component(Signal, value="")
     began_s = Component(Signal, value=0.0)
@@ -36,14 +36,14 @@ class Suspension(Device):
 
 
 class ConditionSuspender(SuspenderBase):
-    """A bluesky suspender over ``scope.conditions``.
+    """A bluesky suspender for ``scope.conditions``.
 
-    They are looked at after every frame and milling pass, before the frame counts, and every ``poll_s`` of wall time
-    in between. A plan that has no checkpoint yet is aborted by the RunEngine.
+    The conditions are checked after every frame and milling pass, before the frame is accepted, and every ``poll_s`` of
+    wall time in between. The RunEngine aborts a plan that has no checkpoint yet.
     """
 
     def __init__(self, scope: Instrument) -> None:
-        super().__init__(scope.chamber_pressure_pa)
+        super().__init__(scope.chamber_pressure_pa)  # type: ignore[no-untyped-call]
         self.scope = scope
         self.limits = scope.settings.suspension
         self._note = Suspension(name="suspension")
@@ -73,9 +73,9 @@ class ConditionSuspender(SuspenderBase):
         return bool(self.scope.conditions.complaint())
 
     def get_futures(self) -> tuple[list[Callable[[], Awaitable[None]]], str]:
-        """What the RunEngine waits for before it begins a plan."""
+        """Return what the RunEngine has to wait for before it starts a plan."""
         complaint = self.scope.conditions.complaint()
-        return ([self._settled], complaint) if complaint else ([], "")
+        return ([self._wait_until_good], complaint) if complaint else ([], "")
 
     def _should_suspend(self, value: Any) -> bool:
         return self.tripped
@@ -97,30 +97,30 @@ class ConditionSuspender(SuspenderBase):
         return self.RE is not None and self.RE.state.is_running
 
     def _trip(self, complaint: str) -> bool:
-        """Called in any thread; True when the plan under way is suspended, or about to be."""
+        """Suspend the running plan; return whether it is suspended or soon will be. Called from any thread."""
         with self._guard:
             if self.RE is None or not self._running:
                 return False
             if not self._suspended:
                 self._suspended = True
-                with contextlib.redirect_stdout(io.StringIO()):  # it says the same in four lines
-                    self.RE.request_suspend(_at_once, pre_plan=self._wait(complaint))
+                with contextlib.redirect_stdout(io.StringIO()):  # bluesky prints the same in four lines
+                    self.RE.request_suspend(_no_wait, pre_plan=self._wait(complaint))
             return True
 
     def _wait(self, complaint: str) -> Generator[Any, Any, None]:
-        """Until all is well, also when somebody pauses and resumes meanwhile; then a note in the run."""
+        """Wait until all conditions are good, also across a pause and resume; then record it in the run."""
         began_s = float(self.scope.time_s.get())
-        logger.warning("suspended: %s; beams blanked, waiting until all is well", complaint)
+        logger.warning("suspended: %s; beams blanked, waiting until all conditions are good", complaint)
         try:
             while True:
-                yield from bps.wait_for([self._settled])
+                yield from bps.wait_for([self._wait_until_good])
                 ended_s = float(self.scope.time_s.get())
                 now = self.scope.conditions.complaint()
                 if not now:
                     break
                 if ended_s - began_s >= self.limits.give_up_s:
                     raise RuntimeError(
-                        f"suspended for {(ended_s - began_s) / 3600:.3g} h and still {now}; the plan was given up"
+                        f"suspended for {(ended_s - began_s) / 3600:.3g} h and still {now}; the plan was aborted"
                     )
             logger.warning("resumed after %.0f s of instrument time: %s", ended_s - began_s, complaint)
             if self._run_open:
@@ -129,27 +129,27 @@ class ConditionSuspender(SuspenderBase):
                 yield from bps.create(STREAM)
                 yield from bps.read(self._note)
                 yield from bps.save()
-                yield from bps.checkpoint()  # this event is not to be rewound
+                yield from bps.checkpoint()  # so that this event is not repeated
         finally:
             self._suspended = False
 
-    async def _settled(self) -> None:
-        """Wait in instrument time, in a thread of its own; a pause or abort ends it."""
-        await asyncio.get_running_loop().run_in_executor(self._waiter, self._let_pass_until_well)
+    async def _wait_until_good(self) -> None:
+        """Wait in instrument time, in a separate thread; a pause or abort ends it."""
+        await asyncio.get_running_loop().run_in_executor(self._waiter, self._let_time_pass)
 
-    def _let_pass_until_well(self) -> None:
+    def _let_time_pass(self) -> None:
         began_s = now_s = float(self.scope.time_s.get())
-        well_since_s = None
+        good_since_s = None
         while self._running and now_s - began_s < self.limits.give_up_s:
             if self.scope.conditions.complaint():
-                well_since_s = None
-            elif well_since_s is None:
-                well_since_s = now_s
-            elif now_s - well_since_s >= self.limits.settle_s:
+                good_since_s = None
+            elif good_since_s is None:
+                good_since_s = now_s
+            elif now_s - good_since_s >= self.limits.settle_s:
                 return
             self.scope.let_pass(self.limits.poll_s).wait()
             now_s = float(self.scope.time_s.get())
 
 
-async def _at_once() -> None:
-    """The waiting is a plan of its own; this is what the RunEngine waits for after it."""
+async def _no_wait() -> None:
+    """Return at once: ``_wait``, the plan that runs before it, does the waiting."""
