@@ -21,8 +21,8 @@ _ROOMS = {
     "recon.live": "run_follower>following arrivals growing_volume>growing shift_prediction>tracking",
     "recon.quality": "edge_resolution>resolution fourier_shell",
     "xrm_sims.correlate.volume": "segment defects ranking",
-    "xrm_sims.correlate.registration": "align affine_fit active_material_image>appearance information register "
-    "global_search>anywhere volume_fit",
+    "xrm_sims.correlate.registration": "pillar_outline>align affine_fit active_material>appearance "
+    "mutual_information>information register global_search>anywhere volume_fit",
     "xrm_sims.correlate.maps": "counting drift isotopes depth",
     "xrm_sims.correlate.phases": "profiles particles phase_statistics interference chemistry elements two_target",
     "xrm_sims.correlate.figures": "drawing phase_figures picture tomogram_figures two_target_figure",

@@ -26,7 +26,7 @@ from xrm_sims.app.maps.sims_maps import make_maps
 from xrm_sims.app.report.holdings import open_holdings
 from xrm_sims.app.session.session import open_session
 from xrm_sims.app.tomography.tomogram import Tomogram, keep
-from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import disconnect

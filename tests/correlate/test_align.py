@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from xrm_sims.correlate.registration.align import locate_pillar, pillar_affine
+from xrm_sims.correlate.registration.pillar_outline import locate_pillar, pillar_affine
 from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.geometry import apply_affine
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.correlate.test_register import VOXEL_UM, corners, mode_change, sims_of
-from xrm_sims.correlate.registration.active_material_image import sims_active
+from xrm_sims.correlate.registration.active_material import sims_active
 from xrm_sims.correlate.registration.global_search import AnywhereSettings, coarse_places, register_anywhere
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from xrm_sims.correlate.figures.elements_figure import elements_figure
 from xrm_sims.correlate.phases.elements import NICKEL_OF_NCA, in_field, verdicts
 from xrm_sims.correlate.phases.particles import Particle
-from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from xrm_sims.correlate.figures import drawing, map_figures, tomogram_figures
-from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.defects import find_defects
 from xrm_sims.correlate.volume.segment import segment

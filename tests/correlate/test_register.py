@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from xrm_sims.correlate.registration.active_material_image import sims_active
-from xrm_sims.correlate.registration.information import mutual_information
+from xrm_sims.correlate.registration.active_material import sims_active
+from xrm_sims.correlate.registration.mutual_information import mutual_information
 from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct, together
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster

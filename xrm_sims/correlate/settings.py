@@ -10,8 +10,8 @@ from xrm_sims.correlate.phases.particles import ParticleSettings
 from xrm_sims.correlate.phases.phases import PhaseSettings
 from xrm_sims.correlate.phases.profiles import BoundarySettings
 from xrm_sims.correlate.phases.two_target import TwoTargetSettings
-from xrm_sims.correlate.registration.align import OutlineSettings
 from xrm_sims.correlate.registration.global_search import AnywhereSettings
+from xrm_sims.correlate.registration.pillar_outline import OutlineSettings
 from xrm_sims.correlate.registration.register import RegisterSettings
 from xrm_sims.correlate.registration.volume_fit import VolumeFitSettings
 from xrm_sims.correlate.volume.defects import DefectSettings

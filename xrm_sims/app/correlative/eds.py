@@ -23,7 +23,7 @@ from xrm_sims.correlate.figures.drawing import save
 from xrm_sims.correlate.figures.elements_figure import elements_figure
 from xrm_sims.correlate.phases.elements import NAMING, Verdict, in_field, verdicts
 from xrm_sims.correlate.phases.phases import tells_phases
-from xrm_sims.correlate.registration.active_material_image import se_active
+from xrm_sims.correlate.registration.active_material import se_active
 from xrm_sims.correlate.registration.register import Registration, register_to_ct
 from xrm_sims.correlate.settings import AnalysisSettings
 from xrm_sims.data import find_run, read_counts, results

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plans import Correlative
 from xrm_sims.app.tomography.tomogram import Tomogram
-from xrm_sims.correlate.registration.align import OutlineSettings, locate_pillar, pillar_affine
+from xrm_sims.correlate.registration.pillar_outline import OutlineSettings, locate_pillar, pillar_affine
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.settings import AnalysisSettings
 from xrm_sims.correlate.volume.defects import Defect

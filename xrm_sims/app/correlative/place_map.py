@@ -22,7 +22,7 @@ from xrm_sims.app.tomography.selection import ct_parts
 from xrm_sims.app.tomography.tomogram import kept_volume
 from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.maps.drift import DriftSettings
-from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
+from xrm_sims.correlate.registration.active_material import se_active, sims_active
 from xrm_sims.correlate.registration.global_search import register_anywhere
 from xrm_sims.correlate.registration.register import Registration, register_to_ct
 from xrm_sims.correlate.settings import load_analysis_settings

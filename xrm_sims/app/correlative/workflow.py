@@ -21,7 +21,7 @@ from xrm_sims.app.maps.phases import tell_phases
 from xrm_sims.app.maps.sims_maps import keep, make_maps
 from xrm_sims.app.planner import Planner, find_map
 from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
-from xrm_sims.correlate.registration.active_material_image import se_active, sims_active
+from xrm_sims.correlate.registration.active_material import se_active, sims_active
 from xrm_sims.correlate.registration.register import Registration, register_to_ct, together
 from xrm_sims.correlate.volume.defects import find_defects
 from xrm_sims.correlate.volume.ranking import COLUMNS, Roi, best_roi, rank_rois

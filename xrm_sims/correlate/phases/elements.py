@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from xrm_sims.correlate.phases.particles import Particle
-from xrm_sims.correlate.registration.active_material_image import chain, pixel_to_scan
+from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.geometry import invert_affine
 from xrm_sims.patterns import Raster

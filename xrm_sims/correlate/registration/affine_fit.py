@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from xrm_sims.correlate.registration.active_material_image import ActiveStack
+from xrm_sims.correlate.registration.active_material import ActiveStack
 from xrm_sims.geometry import apply_affine
 
 GEOMETRY = 6  # offset x, y; rotation; scale; two stretches

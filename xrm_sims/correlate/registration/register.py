@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
-from xrm_sims.correlate.registration.active_material_image import ActiveStack, active_stack, chain, pixel_to_scan
+from xrm_sims.correlate.registration.active_material import ActiveStack, active_stack, chain, pixel_to_scan
 from xrm_sims.correlate.registration.affine_fit import GEOMETRY, FitResult, deform, fit_affine
-from xrm_sims.correlate.registration.information import TILES, Asked, ask, find_height, refine
+from xrm_sims.correlate.registration.mutual_information import TILES, Asked, ask, find_height, refine
 from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 from skimage import feature, filters, segmentation
 
+from xrm_sims.correlate.volume.outline import Outline, fit_outline, largest_body, sample_rays
 from xrm_sims.settings.section import Length, Section
 
 Volume = NDArray[np.float32]
@@ -101,35 +102,6 @@ def gather(volume: Volume, voxel_um: float, least_um: float) -> tuple[Volume, fl
     return ndimage.affine_transform(mean, [step] * 3, offset, shape, order=1, mode="nearest"), voxel_um * step
 
 
-@dataclass(frozen=True)
-class Outline:
-    """r(phi) = radius (1 + stretch_0 cos 2 phi + stretch_1 sin 2 phi) about (u, v): a circle slightly drawn out."""
-
-    u: float
-    v: float
-    radius: float
-    stretch: tuple[float, float]
-
-    def outside(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far (n, 2) points lie outside (negative: inside)."""
-        du, dv = points[:, 0] - self.u, points[:, 1] - self.v
-        phi = 2 * np.arctan2(dv, du)
-        swell = 1 + self.stretch[0] * np.cos(phi) + self.stretch[1] * np.sin(phi)
-        return np.asarray(np.hypot(du, dv) - self.radius * swell, dtype=np.float64)
-
-
-def fit_outline(points: NDArray[np.float64], scatter: float) -> Outline:
-    """The outline through (n, 2) points; those off by many ``scatter`` hardly count (soft L1)."""
-
-    def outline(p: NDArray[np.float64]) -> Outline:
-        return Outline(float(p[0]), float(p[1]), float(p[2]), (float(p[3]), float(p[4])))
-
-    middle = points.mean(axis=0)
-    start = [*middle, np.hypot(*(points - middle).T).mean(), 0.0, 0.0]
-    fit = optimize.least_squares(lambda p: outline(p).outside(points), start, loss="soft_l1", f_scale=scatter)
-    return outline(fit.x)
-
-
 def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tuple[Volume, float]:
     """The volume over the active material's local level, and that level at the axis.
 
@@ -148,45 +120,29 @@ def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tupl
 
 
 def fit_pillar(normalised: Volume, voxel_um: float) -> PillarFit:
-    """Cylinder around the active material of a normalised volume.
+    """Return the cylinder around the active material of a normalised volume.
 
-    The side face is FIB-cut: whatever reaches it ends on one circle, what does not lies inside. So the outline is
-    where the shadow along z falls to one half, and points that lie inside the circle are dropped in turn.
-    Raises ValueError when there is no round outline.
+    Particles that reach the side face, which is cut by FIB, end on one circle; the others end inside it. So the outline
+    is where the shadow along z falls to one half, and points inside the circle are dropped in turn. Raises ValueError
+    when there is no round outline.
     """
-    shadow = np.quantile(normalised, 0.9, axis=0)
-    solid = ndimage.binary_fill_holes(shadow > 0.5)
-    labels, count = ndimage.label(solid)
-    if not count:
-        raise ValueError("volume: no active material found, so there is no pillar to fit")
-    sizes = np.bincount(labels.ravel())[1:]
-    body = labels == 1 + int(np.argmax(sizes))
-    mid = np.array(ndimage.center_of_mass(body))
-    angles = np.linspace(0, 2 * np.pi, OUTLINE_BINS, endpoint=False)
+    body = largest_body(ndimage.binary_fill_holes(np.quantile(normalised, 0.9, axis=0) > 0.5))
+    if not body.any():
+        raise ValueError("volume: contains no active material, so no pillar can be fitted")
+    row, column = ndimage.center_of_mass(body)
     reach = np.arange(0, min(body.shape) * 0.75, 0.25)
-    rows = mid[0] + np.sin(angles)[:, None] * reach
-    columns = mid[1] + np.cos(angles)[:, None] * reach
-    profile = ndimage.map_coordinates(normalised.max(axis=0) * body, [rows, columns], order=1)
-    outer = np.array([_last_crossing(line, reach, 0.5) for line in profile])
-    points = np.column_stack([mid[1] + np.cos(angles) * outer, mid[0] + np.sin(angles) * outer])
-    points = points[np.isfinite(outer)]
+    rays, _, _, phi = sample_rays(normalised.max(axis=0) * body, (row, column), reach, OUTLINE_BINS, "constant")
+    outer = np.array([_last_crossing(line, reach, 0.5) for line in rays])
+    points = np.column_stack([column + np.cos(phi) * outer, row + np.sin(phi) * outer])[np.isfinite(outer)]
     if len(points) < OUTLINE_BINS // 2:
-        raise ValueError("volume: the active material has no closed outline, so there is no pillar to fit")
-    kept = points
-    for _ in range(8):
-        outline = fit_outline(kept, scatter=0.5)
-        inside = -outline.outside(points)
-        on_face = (inside < 0.75) & (inside > -2)
-        kept = points[on_face] if on_face.sum() > 12 else kept
-    y, x, radius = outline.v, outline.u, outline.radius
-    if radius * voxel_um < LEAST_RADIUS_UM:
-        raise ValueError(
-            f"volume: the outline found has a radius of {radius * voxel_um:.2f} um, too small for a pillar"
-        )
-    centre = voxel_to_um(np.array([0.0, y, x]), normalised.shape, voxel_um)
-    return PillarFit(
-        (float(centre[0]), float(centre[1])), radius * voxel_um, _top_um(normalised, (y, x, radius), voxel_um)
-    )
+        raise ValueError("volume: the active material has no closed outline, so no pillar can be fitted")
+    # voxels: a particle that ends inside the face lies further in than its roughness
+    outline, _ = fit_outline(points, 0.5, lambda distance: (distance > -0.75) & (distance < 2), least=13, rounds=8)
+    radius_um = outline.radius * voxel_um
+    if radius_um < LEAST_RADIUS_UM:
+        raise ValueError(f"volume: the outline has a radius of {radius_um:.2f} um, which is too small for a pillar")
+    centre = voxel_to_um(np.array([0.0, outline.v, outline.u]), normalised.shape, voxel_um)
+    return PillarFit((float(centre[0]), float(centre[1])), radius_um, _top_um(normalised, outline, voxel_um))
 
 
 def _last_crossing(line: NDArray[np.float64], reach: NDArray[np.float64], level: float) -> float:
@@ -197,11 +153,10 @@ def _last_crossing(line: NDArray[np.float64], reach: NDArray[np.float64], level:
     return float(reach[n] + (line[n] - level) / (line[n] - line[n + 1]) * (reach[n + 1] - reach[n]))
 
 
-def _top_um(normalised: Volume, circle: tuple[float, float, float], voxel_um: float) -> float:
-    """Where the share of active material inside the circle falls to half of what it is below."""
-    y, x, radius = circle
+def _top_um(normalised: Volume, outline: Outline, voxel_um: float) -> float:
+    """Return the height at which the share of active material inside the outline falls to half of its plateau."""
     yy, xx = np.indices(normalised.shape[1:])
-    share = normalised[:, np.hypot(yy - y, xx - x) < radius - 1].mean(axis=1)
+    share = normalised[:, np.hypot(yy - outline.v, xx - outline.u) < outline.radius - 1].mean(axis=1)
     plateau = np.median(share[share > 0.5 * share.max()])
     index = _last_crossing(share, np.arange(share.size, dtype=float), 0.5 * plateau)
     z = coordinates_um(normalised.shape, voxel_um)[0]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from xrm_sims.correlate.registration.active_material_image import ActiveStack
+from xrm_sims.correlate.registration.active_material import ActiveStack
 from xrm_sims.correlate.registration.affine_fit import GEOMETRY, deform
 from xrm_sims.geometry import apply_affine
 

@@ -1,7 +1,7 @@
-"""Where the round pillar stands in a scan: the first link from a scan's own frame to the specimen's.
+"""The outline of the round pillar in an SE image, and the first scan → specimen affine that follows from it.
 
-Laying the pillar's outline in an SE image on the one in CT tells offset, scale and how the scan is drawn out; what is
-left for the registration of the maps is the rotation.
+Both outlines, in the SE image and in the CT volume, give offset, scale and stretch of the scan. The registration of the
+maps adds the rotation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage import filters
 
-from xrm_sims.correlate.volume.segment import PillarFit, fit_outline
+from xrm_sims.correlate.volume.outline import fit_outline, largest_body, sample_rays
+from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.settings.section import Length, Section, Share
 
 Affine = NDArray[np.float64]
@@ -21,6 +22,7 @@ Affine = NDArray[np.float64]
 
 EDGE_BLUR_PX = 1.2  # of the image, and along each direction, before the steepest step is looked for
 ANGLES = 360  # directions in which the edge is measured
+LEAST_POINTS = 8  # of an outline, which has five parameters
 LEAST_CONTRAST = 1.5  # step between inside and outside over their spread
 
 
@@ -35,10 +37,10 @@ class OutlineSettings(Section):
 
 @dataclass(frozen=True)
 class PillarOutline:
-    """Near-circle in scan coordinates, ``stretch`` as in ``segment.Outline``.
+    """Outline in scan coordinates, with ``stretch`` as in ``volume.outline.Outline``.
 
-    ``scatter_um`` is the outline's rms distance from it, ``sigma_um`` the standard error of the centre, ``seen`` the
-    share of the outline that was used.
+    ``scatter_um`` is the rms distance of the edge points, ``sigma_um`` the standard error of the centre, ``seen`` the
+    share of all directions whose edge points were used.
     """
 
     centre_um: tuple[float, float]
@@ -55,41 +57,34 @@ def locate_pillar(
     centre_um: tuple[float, float] = (0.0, 0.0),
     settings: OutlineSettings = OutlineSettings(),
 ) -> PillarOutline:
-    """Circle through the pillar's outline in an SE image (rows, columns) that shows all of it.
+    """Return the pillar's outline in an SE image (row, column) that shows most of it.
 
     ``fov_um`` is the width of the image, ``centre_um`` the scan coordinates (u, v) of its middle; row r, column c lies
-    at u = (c - (C - 1) / 2) * pixel + centre_u, v likewise with r. Raises ValueError when no round outline is seen.
+    at u = (c - (C - 1) / 2) * pixel + centre_u, v likewise with r. Raises ValueError when there is no round outline.
     """
     image = np.asarray(se_image, dtype=float)
     if image.ndim != 2 or min(image.shape) < 32:
         raise ValueError(f"se_image: got shape {image.shape}, needs (rows, columns) of at least 32 pixels each")
     if not np.isfinite(image).all() or np.ptp(image) == 0:
-        raise ValueError("se_image: is blank or not finite, so no pillar can be seen in it")
+        raise ValueError("se_image: is blank or not finite, so it shows no pillar")
     pixel_um = fov_um / image.shape[1]
     row, column, radius = _first_circle(image, settings.smooth_um / pixel_um)
     seen = 0.0
     for _ in range(3):
         points = _edge_points(image, (row, column, radius), settings)
-        if len(points) < 8:
+        if len(points) < LEAST_POINTS:
             break
-        kept = points
-        for _ in range(4):
-            outline = fit_outline(kept, scatter=0.7)
-            off = outline.outside(points)
-            spread = max(1.4826 * float(np.median(np.abs(off))), 0.3)
-            if (np.abs(off) < 3 * spread).sum() < 8:
-                break
-            kept = points[np.abs(off) < 3 * spread]
+        outline, kept = fit_outline(points, 0.7, _within_scatter, LEAST_POINTS, rounds=4)
         seen = len(kept) / ANGLES
         row, column, radius = outline.v, outline.u, outline.radius
     if seen < settings.least_share:
         raise ValueError(
-            f"se_image: only {seen:.0%} of a round outline is seen, at least {settings.least_share:.0%} is needed; "
+            f"se_image: shows only {seen:.0%} of a round outline, at least {settings.least_share:.0%} is needed; "
             f"widen the field ({fov_um:g} um) or centre it on the pillar"
         )
-    scatter_um = float(np.std(outline.outside(kept))) * pixel_um
+    scatter_um = float(np.std(outline.distance(kept))) * pixel_um
     if scatter_um > settings.largest_scatter_um:
-        raise ValueError(f"se_image: the outline found is not round, it scatters by {scatter_um:.2f} um about a circle")
+        raise ValueError(f"se_image: the outline is not round, it scatters by {scatter_um:.2f} um about a circle")
     middle = (np.array(image.shape) - 1) / 2
     return PillarOutline(
         centre_um=(
@@ -104,18 +99,23 @@ def locate_pillar(
     )
 
 
+def _within_scatter(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Accept edge points within three robust standard deviations, of at least 0.3 pixels each."""
+    off = np.abs(distance)
+    return np.asarray(off < 3 * max(1.4826 * float(np.median(off)), 0.3))
+
+
 def _first_circle(image: NDArray[np.float64], sigma: float) -> tuple[float, float, float]:
-    """The largest round blob that is brighter (or darker) than what surrounds it."""
+    """Return row, column and radius of the largest blob that is brighter, or darker, than its surroundings."""
     smooth = ndimage.gaussian_filter(image, sigma)
     bright = smooth > filters.threshold_otsu(smooth)
     if np.mean(np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])) > 0.5:
         bright = ~bright
-    labels, count = ndimage.label(ndimage.binary_fill_holes(bright))
-    if not count:
-        raise ValueError("se_image: nothing stands out from the background, so no pillar can be seen in it")
-    body = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    body = largest_body(ndimage.binary_fill_holes(bright))
     inside, outside = smooth[body], smooth[~ndimage.binary_dilation(body, iterations=max(1, round(2 * sigma)))]
-    if not outside.size or abs(inside.mean() - outside.mean()) < LEAST_CONTRAST * np.hypot(inside.std(), outside.std()):
+    if not (inside.size and outside.size) or (
+        abs(inside.mean() - outside.mean()) < LEAST_CONTRAST * np.hypot(inside.std(), outside.std())
+    ):
         raise ValueError("se_image: no pillar stands out from the background of the image")
     row, column = ndimage.center_of_mass(body)
     return float(row), float(column), float(np.sqrt(body.sum() / np.pi))
@@ -124,25 +124,19 @@ def _first_circle(image: NDArray[np.float64], sigma: float) -> tuple[float, floa
 def _edge_points(
     image: NDArray[np.float64], circle: tuple[float, float, float], settings: OutlineSettings
 ) -> NDArray[np.float64]:
-    """(column, row) of the steepest step outwards along each direction, to a fraction of a pixel."""
+    """Return (column, row) of the steepest step outwards along each direction, to a fraction of a pixel."""
     row, column, radius = circle
-    angles = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-    reach = radius * settings.search_share
-    step = 0.25
+    reach, step = radius * settings.search_share, 0.25
     r = np.arange(max(radius - reach, 1.0), radius + reach, step)
-    rows = row + np.sin(angles)[:, None] * r
-    columns = column + np.cos(angles)[:, None] * r
-    seen = (rows > 0) & (rows < image.shape[0] - 1) & (columns > 0) & (columns < image.shape[1] - 1)
     smooth = ndimage.gaussian_filter(image, EDGE_BLUR_PX)
-    profile = ndimage.map_coordinates(smooth, [rows, columns], order=1, mode="nearest")
-    slope = ndimage.gaussian_filter1d(profile, EDGE_BLUR_PX / step, axis=1, order=1)
-    slope[~seen] = 0.0
+    rays, rows, columns, angles = sample_rays(smooth, (row, column), r, ANGLES, "nearest")
+    slope = ndimage.gaussian_filter1d(rays, EDGE_BLUR_PX / step, axis=1, order=1)
+    slope[(rows <= 0) | (rows >= image.shape[0] - 1) | (columns <= 0) | (columns >= image.shape[1] - 1)] = 0.0
     quarter = len(r) // 4
-    falls = profile[:, :quarter].mean() > profile[:, -quarter:].mean()
+    falls = rays[:, :quarter].mean() > rays[:, -quarter:].mean()
     steep = -slope if falls else slope
     best = steep[:, 1:-1].argmax(axis=1) + 1
-    line = np.arange(len(angles))
-    left, mid, right = steep[line, best - 1], steep[line, best], steep[line, best + 1]
+    left, mid, right = np.moveaxis(np.take_along_axis(steep, best[:, None] + [-1, 0, 1], axis=1), 1, 0)
     bend = left - 2 * mid + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, 1.0), 0.0)
     distance = r[best] + np.clip(shift, -1, 1) * step
@@ -153,13 +147,13 @@ def _edge_points(
 
 
 def pillar_affine(outline: PillarOutline, pillar: PillarFit) -> Affine:
-    """First scan → specimen affine (2 x 3, um to um) that lays the two outlines on each other, without rotation."""
+    """Return the scan → specimen affine (2 x 3, um) that maps one outline to the other, without rotation."""
     scale = pillar.radius_um / outline.radius_um
     linear = scale * _stretching(pillar.stretch) @ np.linalg.inv(_stretching(outline.stretch))
     return np.column_stack([linear, np.array(pillar.centre_um) - linear @ np.array(outline.centre_um)])
 
 
 def _stretching(stretch: tuple[float, float]) -> NDArray[np.float64]:
-    """The symmetric matrix that draws a circle out to r (1 + a cos 2 phi + b sin 2 phi), to first order."""
+    """Return the symmetric matrix that stretches a circle to r (1 + a cos 2 phi + b sin 2 phi), to first order."""
     a, b = stretch
     return np.array([[1 + a, b], [b, 1 - a]])
