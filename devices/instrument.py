@@ -13,7 +13,7 @@ from devices.conditions import Conditions
 from devices.detectors import EDSDetector, SecondaryElectronDetector, WidePIX
 from devices.drivers import Drivers
 from devices.frames import FrameDevice
-from devices.interlocks import Interlocks
+from devices.interlocks import STATE_FIELDS, Interlocks
 from devices.quantity import Channel, DriverDevice, Quantity, Worker, quantity, readback
 from devices.sector import MagneticSector
 from devices.stages import RotationStage, SampleStage
@@ -66,24 +66,8 @@ class Instrument(Device):
         self.channel = Channel(drivers.instrument, self.worker)
         self._on_before_pause: list[Quantity] = []
         super().__init__(name=name)
-        self.interlocks.watch(
-            {
-                "mode": self.mode,
-                "beam_blanked": self.beam.blanked,
-                "fib_blanked": self.fib.blanked,
-                "target_x_um": self.target.x_um,
-                "target_y_um": self.target.y_um,
-                "target_z_um": self.target.z_um,
-                "target_material": self.target.material,
-                "stage_x_um": self.specimen_stage.x_um,
-                "stage_y_um": self.specimen_stage.y_um,
-                "stage_z_um": self.specimen_stage.z_um,
-                "stage_tilt_deg": self.specimen_stage.tilt_deg,
-                "stage_bias_v": self.specimen_stage.bias_v,
-                "rotation_angle_deg": self.rotation.angle_deg,
-                "specimen": self.specimen,
-            }
-        )
+        signals = {signal.item.name: signal.item for signal in self.walk_signals()}
+        self.interlocks.watch({name: signals[name] for name in STATE_FIELDS})
 
     @property
     def stage(self) -> SampleStage:

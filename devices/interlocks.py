@@ -8,7 +8,7 @@ every state has a way back to a safe one. ``devices.state_graph`` tests all stat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from devices.clearance import Point, check_parking, gaps_um, height_over_disk_um
@@ -22,7 +22,8 @@ class InterlockError(ValueError):
 
 @dataclass(frozen=True)
 class State:
-    """The state that rules check; ``action`` is about to start ("raster", "milling pass", "deposition pass")."""
+    """The state that rules check. Its fields have the names of the signals; ``action`` is about to start ("raster",
+    "milling pass", "deposition pass")."""
 
     mode: str
     beam_blanked: bool
@@ -48,6 +49,9 @@ class State:
             self.target_y_um - self.stage_y_um,
             self.target_z_um - self.stage_z_um,
         )
+
+
+STATE_FIELDS = tuple(field.name for field in fields(State) if field.name != "action")
 
 
 def parked(state: State, settings: Settings) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import bluesky.preprocessors as bpp
@@ -62,9 +63,7 @@ class Bench(Protocol):
         """Volume, arguments -> the Aim of the best ROI, or None when no ROI is good enough."""
 
     def align(self, aim: AnyAim, se_uid: str) -> Computed[AnyAim]: ...
-
     def verify(self, aim: AnyAim, se_uid: str) -> Computed[AnyAim]: ...
-
     def register(self, result: AnyCorrelative) -> Computed[Any]: ...
 
 
@@ -141,14 +140,14 @@ def _measuring(
 
 def _reconstruct(task: Task) -> Plan[str]:
     uid = task.so_far.uids["tomography"]
-    computed: Computed[Any] = yield from in_background(_call, task.bench.reconstruct, task.arguments, uid)
+    computed: Computed[Any] = yield from in_background(partial(task.bench.reconstruct, uid, **task.arguments))
     task.so_far.volume = computed.value
     return computed.said
 
 
 def _find_rois(task: Task) -> Plan[str]:
     volume = task.so_far.volume
-    computed: Computed[Any] = yield from in_background(_call, task.bench.find_rois, task.arguments, volume)
+    computed: Computed[Any] = yield from in_background(partial(task.bench.find_rois, volume, **task.arguments))
     task.so_far.aim = computed.value
     return computed.said
 
@@ -197,10 +196,6 @@ def _correlative(task: Task) -> Plan[str]:
     )
     vars(task.so_far).update(vars(result))
     return "; ".join(said)
-
-
-def _call(function: Callable[..., Any], arguments: Arguments, *first: Any) -> Any:
-    return function(*first, **arguments)
 
 
 def _field(step: Step, aim: AnyAim | None) -> Arguments:

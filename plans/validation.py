@@ -12,6 +12,11 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+_NEEDED = {  # by the first word of pydantic's error types
+    **{"int": "a whole number", "float": "a number", "bool": "true or false"},
+    **dict.fromkeys(("tuple", "list"), "a list"),
+    **dict.fromkeys(("model", "dict"), "a table"),
+}
 
 
 def finite(**values: float) -> None:
@@ -75,25 +80,14 @@ def in_words(found: Mapping[str, Any]) -> str:
         "string_too_long": f"at most {limits.get('max_length')} letters",
         "string_pattern_mismatch": "one line of text",
         "string_type": "text",
-        "int_type": "a whole number",
-        "int_parsing": "a whole number",
-        "int_from_float": "a whole number",
-        "float_type": "a number",
-        "float_parsing": "a number",
-        "bool_type": "true or false",
-        "bool_parsing": "true or false",
         "less_than_equal": f"at most {limits.get('le')}",
         "greater_than_equal": f"at least {limits.get('ge')}",
         "literal_error": f"one of {limits.get('expected')}",
         "too_short": f"at least {limits.get('min_length')} entries",
         "too_long": f"at most {limits.get('max_length')} entries",
         "missing": "more entries",
-        "tuple_type": "a list",
-        "list_type": "a list",
         "is_instance_of": "a list",
-        "model_type": "a table",
-        "dict_type": "a table",
-    }.get(found["type"], str(found["msg"]))
+    }.get(found["type"], _NEEDED.get(found["type"].partition("_")[0], str(found["msg"])))
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> None:
