@@ -6,8 +6,8 @@ They are read from any thread while other driver calls run, so drivers must retu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from devices.drivers import Drivers
 from xrm_sims.settings import Settings
 
 ANY_TIME = {
@@ -24,7 +24,7 @@ class Conditions:
     plan is suspended and will take the current frame again.
     """
 
-    def __init__(self, drivers: Any, settings: Settings) -> None:
+    def __init__(self, drivers: Drivers, settings: Settings) -> None:
         self._drivers = drivers
         self._limits = settings.suspension
         self.on_trip: Callable[[str], bool] | None = None

@@ -7,9 +7,10 @@ every state has a way back to a safe one. ``devices.state_graph`` tests all stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+
+from ophyd import Signal
 
 from devices.clearance import Point, check_parking, gaps_um, height_over_disk_um
 from devices.drivers import Value
@@ -219,6 +220,10 @@ def blanks(changes: dict[str, Value]) -> bool:
     return changes in ({"beam_blanked": True}, {"fib_blanked": True})
 
 
+def changed(state: State, changes: Mapping[str, Value]) -> State:
+    return replace(state, **changes)  # type: ignore[arg-type]
+
+
 def never_refused(before: State, changes: dict[str, Value]) -> bool:
     """Return True for the three commands that lead from any state to blanked beams and a parked target."""
     if blanks(changes):
@@ -230,7 +235,7 @@ def refusal(before: State, changes: dict[str, Value], settings: Settings) -> str
     """Return the sentence of the first rule that refuses a change, or None."""
     if never_refused(before, changes):
         return None
-    after = replace(before, **changes)  # type: ignore[arg-type]
+    after = changed(before, changes)
     for rule in RULES:
         if after.action in rule.actions or any(name in changes for name in rule.watches):
             sentence = rule.refuses(before, after, settings)
@@ -251,23 +256,23 @@ class Interlocks:
     def __init__(self, settings: Settings) -> None:
         check_parking(settings)
         self.settings = settings
-        self._signals: dict[str, Any] = {}
-        self._fields: dict[Any, str] = {}
+        self._signals: dict[str, Signal] = {}
+        self._fields: dict[Signal, str] = {}
 
-    def watch(self, signals: dict[str, Any]) -> None:
+    def watch(self, signals: dict[str, Signal]) -> None:
         self._signals = signals
         self._fields = {signal: name for name, signal in signals.items()}
 
     def state(self) -> State:
         return State(**{name: signal.get() for name, signal in self._signals.items()})
 
-    def check_change(self, signal: Any, value: Value) -> None:
+    def check_change(self, signal: Signal, value: Value) -> None:
         """InterlockError when a rule refuses setting ``signal`` to ``value``."""
         name = self._fields.get(signal)
         if name is not None:
             self._check(f"{signal.name} = {value}", {name: value})
 
-    def blanks(self, signal: Any, value: Value) -> bool:
+    def blanks(self, signal: Signal, value: Value) -> bool:
         """Return True when setting ``signal`` to ``value`` blanks a beam."""
         return blanks({self._fields.get(signal, ""): value})
 

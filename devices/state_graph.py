@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from devices.drivers import Value
-from devices.interlocks import RULES, State, objections, parked, refusal
+from devices.interlocks import RULES, State, changed, objections, parked, refusal
 from xrm_sims.settings import Settings
 
 Command = tuple[str, Value]
@@ -68,7 +68,7 @@ class StateGraph:
         reachable, queue = {states[0]}, deque(states[:1])
         while queue:
             state = queue.popleft()
-            for following in (replace(state, **{name: value}) for name, value in accepted[state]):  # type: ignore[arg-type]
+            for following in (changed(state, {name: value}) for name, value in accepted[state]):
                 if following not in reachable:
                     reachable.add(following)
                     queue.append(following)
@@ -81,7 +81,7 @@ class StateGraph:
         for name, value in (("beam_blanked", True), ("fib_blanked", True), ("target_x_um", park_um)):
             if (name, value) not in self.accepted[state]:
                 return
-            state = replace(state, **{name: value})  # type: ignore[arg-type]
+            state = changed(state, {name: value})
             yield state
 
     def situations(self) -> dict[str, set[str]]:
@@ -91,7 +91,7 @@ class StateGraph:
             if state not in self.reachable:
                 continue
             here = situation(state, self.settings)
-            followers = {replace(state, **{name: value}) for name, value in self.accepted[state]}  # type: ignore[arg-type]
+            followers = {changed(state, {name: value}) for name, value in self.accepted[state]}
             seen.setdefault(here, set()).update(situation(after, self.settings) for after in followers)
         return {here: there - {here} for here, there in seen.items()}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import plans
+from devices import Instrument
 from plans.stubs import NothingLeftError, Plan
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part, find_parts
@@ -17,7 +17,7 @@ SCAN_DOSE = "fib_scan_dose_nc"
 DOSE_TOLERANCE = 1e-6  # of a frame's dose: rounding errors of summed doses
 
 
-def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str]:
+def resume_run(scope: Instrument, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str]:
     """Return a plan for the missing views of a tomography, frames of a raster, or dose of a milling.
 
     Parameters
@@ -42,7 +42,7 @@ def resume_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     return _RESUMES[kind](scope, parts, announce)
 
 
-def finish_run(scope: Any, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str | None]:
+def finish_run(scope: Instrument, run: str, data: Path | None, announce: Callable[[str], object]) -> Plan[str | None]:
     """Complete a measurement of an interrupted night, whatever part of it is already there.
 
     Returns the uid of its first part; None for an incomplete measurement that cannot be resumed. Raises ValueError as
@@ -59,14 +59,14 @@ def finish_run(scope: Any, run: str, data: Path | None, announce: Callable[[str]
     return first.uid
 
 
-def _tomography(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+def _tomography(scope: Instrument, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
     start = parts[0].start
     done = {part.start["view_indices"][number - 1] for part in parts for number in part.taken}
     announce(f"tomography {parts[0].uid[:8]}: {len(done)} of {start['num_projections']} views were measured")
     return plans.resume_tomography(scope, start, done)
 
 
-def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+def _raster(scope: Instrument, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
     start = parts[0].start
     done, lost = set(), set()
     for part in parts:
@@ -82,7 +82,7 @@ def _raster(scope: Any, parts: list[Part], announce: Callable[[str], object]) ->
     return plans.resume_sims_raster(scope, start, done, lost)
 
 
-def _milling(scope: Any, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
+def _milling(scope: Instrument, parts: list[Part], announce: Callable[[str], object]) -> Plan[str]:
     start, done_nc = parts[0].start, sum(_scan_dose_nc(scope, part) for part in parts)
     announce(f"{start['scan_type']} {parts[0].uid[:8]}: {done_nc:.4g} nC of the pattern were drawn")
     plan = plans.resume_deposit if start["scan_type"] == ScanType.DEPOSITION else plans.resume_mill
@@ -97,7 +97,7 @@ _RESUMES: dict[str, Callable[..., Plan[str]]] = {
 }
 
 
-def _scan_dose_nc(scope: Any, part: Part) -> float:
+def _scan_dose_nc(scope: Instrument, part: Part) -> float:
     """Return the ion dose of a run's scans; a run without a final reading was the last that scanned."""
     if not part.before:
         return 0.0  # no scan starts before the first reading
