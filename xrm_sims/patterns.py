@@ -21,7 +21,7 @@ from xrm_sims.settings import Settings
 
 E_CHARGE_C = 1.602176634e-19
 Point = tuple[float, float]
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Shape(ABC):
         return 1.0
 
     @abstractmethod
-    def depth_share(self, u_um: Array, v_um: Array) -> Array:
+    def depth_share(self, u_um: Floats, v_um: Floats) -> Floats:
         """Return the depth at points of the scan frame, relative to the full depth; 0 outside the pattern."""
 
 
@@ -70,7 +70,7 @@ class _Box(Shape):
     def area_um2(self) -> float:
         return math.prod(self.size_um)
 
-    def depth_share(self, u_um: Array, v_um: Array) -> Array:
+    def depth_share(self, u_um: Floats, v_um: Floats) -> Floats:
         (u0, v0), (u1, v1) = self.extent_um
         return ((u_um >= u0) & (u_um <= u1) & (v_um >= v0) & (v_um <= v1)).astype(float)
 
@@ -196,7 +196,7 @@ class Polygon(Milled):
         """Shoelace formula."""
         return abs(0.5 * sum(u0 * v1 - u1 * v0 for (u0, v0), (u1, v1) in _edges(self.vertices_um)))
 
-    def depth_share(self, u_um: Array, v_um: Array) -> Array:
+    def depth_share(self, u_um: Floats, v_um: Floats) -> Floats:
         """Even-odd rule: from a point inside, a line along u crosses an odd number of edges."""
         inside = np.zeros(np.broadcast(u_um, v_um).shape, bool)
         for (u0, v0), (u1, v1) in _edges(self.vertices_um):
@@ -235,7 +235,7 @@ class Annulus(Milled):
     def area_um2(self) -> float:
         return math.pi * (self.outer_radius_um**2 - self.inner_radius_um**2)
 
-    def depth_share(self, u_um: Array, v_um: Array) -> Array:
+    def depth_share(self, u_um: Floats, v_um: Floats) -> Floats:
         radius2 = (u_um - self.centre_um[0]) ** 2 + (v_um - self.centre_um[1]) ** 2
         return ((radius2 >= self.inner_radius_um**2) & (radius2 <= self.outer_radius_um**2)).astype(float)
 
@@ -272,7 +272,7 @@ class CrossSection(_Box, Milled):
     def mean_depth_share(self) -> float:
         return 0.5 * (1.0 + 1.0 / self.steps)
 
-    def depth_share(self, u_um: Array, v_um: Array) -> Array:
+    def depth_share(self, u_um: Floats, v_um: Floats) -> Floats:
         axis = 0 if self.face.endswith("u") else 1
         along = ((u_um, v_um)[axis] - self.centre_um[axis]) / self.size_um[axis]
         towards = 0.5 + (along if self.face.startswith("+") else -along)  # 0 at the shallow end, 1 at the face

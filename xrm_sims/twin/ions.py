@@ -20,7 +20,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
-from xrm_sims.patterns import E_CHARGE_C, Raster
+from xrm_sims.patterns import E_CHARGE_C, Floats, Raster
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.lithium_enrichment import enriched_between_um3, is_enriched
 from xrm_sims.specimen.materials import Material, atomic_fractions
@@ -72,7 +72,7 @@ class Scan:
         """Ions (or electrons) per pixel."""
         return self.raster.ions_per_pixel(self.current_pa)
 
-    def at_mid_frame(self) -> NDArray[np.float64]:
+    def at_mid_frame(self) -> Floats:
         """Return ``to_specimen`` in the middle of a frame."""
         drift_um = 0.5 * self.raster.frame_s * np.asarray(self.drift_um_per_s)
         return np.asarray(self.to_specimen, dtype=float) + np.outer(drift_um, (0.0, 0.0, 1.0))
@@ -95,7 +95,7 @@ def useful_yield(element: str, settings: Settings) -> float:
     return s.useful_yield_li * float(np.exp(-(IONISATION_EV[element] - IONISATION_EV["Li"]) / s.useful_yield_scale_ev))
 
 
-def pixel_points(scan: Scan, jitter: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def pixel_points(scan: Scan, jitter: Floats | None = None) -> Floats:
     """Return the pixels' centres in specimen coordinates (rows, columns, 2) in um, each at its time in the frame.
 
     ``jitter`` (rows, columns, 2) displaces them by fractions of a pixel along (u, v).
@@ -117,7 +117,7 @@ def ion_sensitivity(
     settings: Settings,
     impact_energy_kev: float | None = None,
     lithium: Mapping[str, float] = NATURAL_LITHIUM,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Floats, Floats, Floats]:
     """Return counts per incident ion on a flat surface with its steady-state gallium, before dead time.
 
     Every isotope also forms hydride and dioxide ions, and binder emits organic molecules; the slits determine their
@@ -137,7 +137,7 @@ def ion_sensitivity(
         accepted_fraction, voltage_v=voltage_v, field_t=analyser.field_t, sector=sector, slit_mm=analyser.slit_mm
     )
 
-    def passed(mass_u: float) -> NDArray[np.float64]:
+    def passed(mass_u: float) -> Floats:
         return collected * np.array([accepted(mass_u, radius_mm) for radius_mm in radii_mm])
 
     per_atom = {element: np.zeros(len(radii_mm)) for element in IONISATION_EV}
@@ -170,7 +170,7 @@ def expected_counts(
     *,
     settings: Settings,
     rng: np.random.Generator,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Return mean secondary ions per pixel (channel, row, column) behind the slits, before the counters.
 
     Each pixel is sampled at jittered points, then the maps are blurred by the beam's core and tail.
@@ -204,15 +204,13 @@ def expected_counts(
     return blur_by_beam(seen, scan, settings)
 
 
-def _enriched_sensitivity(
-    analyser: Analyser, settings: Settings, impact_energy_kev: float | None
-) -> NDArray[np.float64]:
+def _enriched_sensitivity(analyser: Analyser, settings: Settings, impact_energy_kev: float | None) -> Floats:
     """Return counts per incident ion (materials, channels) where lithium is enriched in 6Li."""
     share = settings.specimen.enriched_6li_share
     return ion_sensitivity(analyser, settings, impact_energy_kev, {"6Li": share, "7Li": 1.0 - share})[0]
 
 
-def _binder_aluminium(specimen: Specimen, view: View) -> NDArray[np.float64]:
+def _binder_aluminium(specimen: Specimen, view: View) -> Floats:
     """Return the atomic fraction of aluminium in binder (n,); ``NO_BINDER`` in other materials."""
     aluminium = np.full(len(view.codes), NO_BINDER)
     binder = np.flatnonzero(view.codes == Material.BINDER)
@@ -220,7 +218,7 @@ def _binder_aluminium(specimen: Specimen, view: View) -> NDArray[np.float64]:
     return aluminium
 
 
-def _relative_emission(view: View, scan: Scan, settings: Settings) -> NDArray[np.float64]:
+def _relative_emission(view: View, scan: Scan, settings: Settings) -> Floats:
     """Return ions (n,) relative to a flat surface in the steady state.
 
     Tilted facets sputter faster, and fresh ones hold less gallium.
@@ -233,7 +231,7 @@ def _relative_emission(view: View, scan: Scan, settings: Settings) -> NDArray[np
     return faster * implantation_gain(view.eroded_um, lost_um, yields, settings)
 
 
-def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
+def spread(maps: Floats, sigma_px: float) -> Floats:
     """Blur maps (channel, row, column) by an approximate Gaussian; ions that leave the maps are lost.
 
     It is a sequence of three running means, whose cost does not depend on the width (Wells, IEEE Trans. PAMI 8 (1986)
@@ -241,7 +239,7 @@ def spread(maps: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
     """
     width = 2 * max(0, round(0.5 * (np.sqrt(4.0 * sigma_px**2 + 1.0) - 1.0))) + 1
 
-    def spread_one(one: NDArray[np.float64]) -> NDArray[np.float64]:
+    def spread_one(one: Floats) -> Floats:
         for axis in (0, 1):
             for _ in range(3):
                 one = uniform_filter1d(one, width, axis=axis, mode="constant")
@@ -274,13 +272,8 @@ def raster_frame(
 
 
 def _available_share(
-    ions: NDArray[np.float64],
-    removed_um3: NDArray[np.float64],
-    rich_um3: float,
-    scan: Scan,
-    analyser: Analyser,
-    settings: Settings,
-) -> NDArray[np.float64]:
+    ions: Floats, removed_um3: Floats, rich_um3: float, scan: Scan, analyser: Analyser, settings: Settings
+) -> Floats:
     """Return the share of the expected ions for which there were atoms (channels,).
 
     It is 1 unless the beam mills through the top material within the frame; then the removed volume limits the ions.
@@ -307,22 +300,20 @@ def dose_field(specimen: Specimen, surface: Surface, scan: Scan, *, seconds: flo
     return dose_nc
 
 
-def blur_by_beam(maps: NDArray[np.float64], scan: Scan, settings: Settings) -> NDArray[np.float64]:
+def blur_by_beam(maps: Floats, scan: Scan, settings: Settings) -> Floats:
     """Blur maps (channel, row, column) by a beam with a Gaussian core and a weak, wide Gaussian tail."""
     share = settings.ion.tail_fraction
     core_px = core_sigma_um(scan.current_pa, settings, scan.impact_energy_kev) / scan.raster.pixel_um
     tail_px = settings.ion.tail_sigma_nm * 1e-3 / scan.raster.pixel_um
 
-    def blur_one(one: NDArray[np.float64]) -> NDArray[np.float64]:
+    def blur_one(one: Floats) -> Floats:
         core = gaussian_filter(one, core_px, mode="nearest")
         return (1.0 - share) * core + share * gaussian_filter(one, tail_px, mode="nearest")
 
     return _each_channel(blur_one, maps)
 
 
-def _each_channel(
-    blur: Callable[[NDArray[np.float64]], NDArray[np.float64]], maps: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _each_channel(blur: Callable[[Floats], Floats], maps: Floats) -> Floats:
     """Apply a filter to each channel of (channel, row, column), in threads (scipy's filters release the GIL)."""
     with ThreadPoolExecutor() as threads:
         return np.stack(list(threads.map(blur, maps)))

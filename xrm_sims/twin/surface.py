@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from xrm_sims.geometry import apply_affine, invert_affine
-from xrm_sims.patterns import Shape
+from xrm_sims.patterns import Floats, Shape
 from xrm_sims.settings import Settings
 from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import Solids
@@ -26,10 +26,7 @@ from xrm_sims.twin.surface_kernels import facets, look_down, lower_block
 
 Beam = tuple[tuple[float, float], ...]  # Gaussians: share, standard deviation in um
 UNTOUCHED = -1.0
-FULL_SHARE, LEAST_SHARE = (
-    0.99,
-    1e-3,
-)  # of the dose: plane above, untouched below, flank between
+FULL_SHARE, LEAST_SHARE = (0.99, 1e-3)  # of the dose: plane above, untouched below, flank between
 BEAM_REACH = 4.0  # standard deviations
 BEYOND = 64  # sampling points per side of a field that leaves the map
 
@@ -40,11 +37,11 @@ class Specimen(Protocol):
     @property
     def solids(self) -> Solids: ...
 
-    def material_at(self, points_um: NDArray[np.float64]) -> NDArray[np.uint8]: ...
+    def material_at(self, points_um: Floats) -> NDArray[np.uint8]: ...
 
-    def binder_al_fraction(self, points_um: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def binder_al_fraction(self, points_um: Floats) -> Floats: ...
 
-    def grain_id(self, points_um: NDArray[np.float64]) -> NDArray[np.uint32]: ...
+    def grain_id(self, points_um: Floats) -> NDArray[np.uint32]: ...
 
 
 class View(NamedTuple):
@@ -58,7 +55,7 @@ class View(NamedTuple):
     """
 
     codes: NDArray[np.uint8]
-    points_um: NDArray[np.float64]
+    points_um: Floats
     sky: NDArray[np.float32]
     cos_tilt: NDArray[np.float32]
     cos_facet: NDArray[np.float32]
@@ -86,7 +83,7 @@ class Surface:
     deposit_um: NDArray[np.float32]
     eroded_um: NDArray[np.float32]
     pitch_um: float
-    removed_um3: NDArray[np.float64]
+    removed_um3: Floats
     probe_depth_um: float
     horizon_um: tuple[float, ...]
     deposited_um3: float = 0.0
@@ -143,7 +140,7 @@ class Surface:
         cells = np.clip(cells, 0, len(self.heights_um) - 1)
         return self.heights_um[cells[..., 1], cells[..., 0]]
 
-    def look(self, specimen: Specimen, xy_um: NDArray[np.float64]) -> View:
+    def look(self, specimen: Specimen, xy_um: Floats) -> View:
         """Return the :class:`View` of a beam from above at (n, 2) points.
 
         The sky is the cosine-weighted share of directions that no wall blocks, mean over 8 azimuths of cos^2 of the
@@ -163,7 +160,7 @@ class Surface:
         settings: Settings,
         impact_energy_kev: float | None = None,
         beam: Beam = (),
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """Spread a dose over a pattern of the scan frame in proportion to its depth; return (materials,) um^3 removed.
 
         Each material has its own rate, and tilted facets erode faster. A pattern smaller than a cell erodes the nearest
@@ -204,7 +201,7 @@ class Surface:
         z_um: float,
         settings: Settings,
         beam: Beam = (),
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """Remove everything above ``z_um`` in a pattern of the scan frame; return (materials,) um^3.
 
         The flanks that the beam makes around it sink by their share of the dose.
@@ -218,10 +215,10 @@ class Surface:
         specimen: Specimen,
         rows: slice,
         columns: slice,
-        dose_nc_per_um2: NDArray[np.float64],
-        floor_um: float | NDArray[np.float64],
-        rates_um3_per_nc: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+        dose_nc_per_um2: Floats,
+        floor_um: float | Floats,
+        rates_um3_per_nc: Floats,
+    ) -> Floats:
         """Erode each cell of a block with a dose per area, but not below ``floor_um``.
 
         Cells with a negative dose (``UNTOUCHED``) do not change; all others drop through free space.
@@ -243,9 +240,7 @@ class Surface:
         self.removed_um3 += volume
         return volume
 
-    def cells(
-        self, scan_to_specimen: ArrayLike, pattern: Shape, beam: Beam = ()
-    ) -> tuple[slice, slice, NDArray[np.float64]]:
+    def cells(self, scan_to_specimen: ArrayLike, pattern: Shape, beam: Beam = ()) -> tuple[slice, slice, Floats]:
         """Return rows and columns of the block around a pattern of the scan frame, and the relative depth of its cells.
 
         The depth is that at the cell's centre, blurred by the beam.
@@ -262,7 +257,7 @@ class Surface:
             share = sum(part * gaussian_filter(share, s / self.pitch_um, truncate=BEAM_REACH) for part, s in beam)
         return rows, columns, np.asarray(share)
 
-    def block(self, low_um: NDArray[np.float64], high_um: NDArray[np.float64]) -> tuple[slice, slice]:
+    def block(self, low_um: Floats, high_um: Floats) -> tuple[slice, slice]:
         """Return rows and columns of the cells between two points (x, y), cut at the rim of the map."""
         low = np.floor((low_um - self.first_um) / self.pitch_um).astype(int)
         high = np.ceil((high_um - self.first_um) / self.pitch_um).astype(int) + 1
@@ -277,8 +272,8 @@ class Surface:
         return (slice(r, r + 1), slice(c, c + 1)) if inside else (slice(0, 0), slice(0, 0))
 
     def _remove_outside(
-        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, depth_um: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+        self, specimen: Specimen, scan_to_specimen: ArrayLike, pattern: Shape, depth_um: Floats
+    ) -> Floats:
         """Count the volume removed outside the map, (materials,) um^3: ``depth_um`` of each material."""
         low, high = np.asarray(pattern.extent_um)
         steps = (np.arange(BEYOND) + 0.5) / BEYOND
@@ -294,9 +289,7 @@ class Surface:
         return np.asarray(volume)
 
 
-def flanks(
-    heights_um: NDArray[np.float32], share: NDArray[np.float64], plane_um: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def flanks(heights_um: NDArray[np.float32], share: Floats, plane_um: float) -> tuple[Floats, Floats]:
     """Return the doses (infinite where it mills) and the floor of each cell for planar milling of a block.
 
     Cells with the full dose end at the plane. On the flanks a cell sinks by its share of the step from the highest
