@@ -296,10 +296,7 @@ Geometry = ConeGeometry | ParallelGeometry
 
 
 def geometry_from_dict(table: dict[str, Any]) -> Geometry:
-    """Return the geometry of a start document: parallel where it holds ``pixel_um``, else cone beam.
-
-    Raises ValueError naming the field that is missing, unknown or impossible.
-    """
+    """Return the geometry of a start document, parallel if it has ``pixel_um``; ValueError names a wrong field."""
     return ParallelGeometry.from_dict(table) if "pixel_um" in table else ConeGeometry.from_dict(table)
 
 

@@ -7,6 +7,7 @@ from xrm_sims.settings import Settings
 from xrm_sims.specimen import CathodePillar, tracing
 from xrm_sims.specimen.materials import Material
 from xrm_sims.specimen.tracing import Solids
+from xrm_sims.twin import Microscope
 
 DEFAULTS = Settings()
 
@@ -18,6 +19,12 @@ def small(**sections):
     )
     surface = DEFAULTS.surface.model_copy(update={"pitch_um": 0.2})
     return DEFAULTS.model_copy(update={"detector": detector, "surface": surface} | sections)
+
+
+def for_xrays(scope, exposure_s=90.0):
+    scope.target.put("x_um", -400.0)
+    scope.widepix.put("exposure_s", exposure_s)
+    scope.beam.put("blanked", False)
 
 
 def for_sims(scope, side=32, fov_um=10.0):
@@ -70,3 +77,9 @@ def slab_of():
 @pytest.fixture(scope="module")
 def pillar():
     return CathodePillar(seed=1)
+
+
+@pytest.fixture
+def scope(tmp_path, pillar):
+    with Microscope(tmp_path, settings=small(), specimen=pillar) as microscope:
+        yield microscope

@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.twin.conftest import DEFAULTS, small
+from tests.twin.conftest import DEFAULTS, for_xrays, small
 from xrm_sims.twin import Microscope
 from xrm_sims.twin.motion import SourceDrift
 
 STEADY = {"motion": DEFAULTS.motion.model_copy(update={"drift_nm_per_h": 0.0, "thermal_drift_um": 0.0})}
-
-
-@pytest.fixture
-def scope(tmp_path, pillar):
-    with Microscope(tmp_path, settings=small(), specimen=pillar) as microscope:
-        yield microscope
-
-
-def for_xrays(scope, exposure_s=90.0):
-    scope.target.put("x_um", -400.0)
-    scope.widepix.put("exposure_s", exposure_s)
-    scope.beam.put("blanked", False)
 
 
 def test_a_threshold_above_the_spectrum_is_refused(scope):

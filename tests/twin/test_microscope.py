@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.twin.conftest import DEFAULTS, for_sims, small
+from tests.twin.conftest import DEFAULTS, for_sims, for_xrays, small
 from xrm_sims.geometry import apply_affine
 from xrm_sims.twin import Microscope
 from xrm_sims.twin.driver import Quantity
@@ -14,18 +14,6 @@ STEADY = small(
     motion=DEFAULTS.motion.model_copy(update={"drift_nm_per_h": 0.0, "thermal_drift_um": 0.0}),
     electron=DEFAULTS.electron.model_copy(update={"current_decay_per_h": 0.0}),
 )
-
-
-@pytest.fixture
-def scope(tmp_path, pillar):
-    with Microscope(tmp_path, settings=small(), specimen=pillar) as microscope:
-        yield microscope
-
-
-def for_xrays(scope, exposure_s=90.0):
-    scope.target.put("x_um", -400.0)
-    scope.widepix.put("exposure_s", exposure_s)
-    scope.beam.put("blanked", False)
 
 
 QUANTITIES = {

@@ -27,10 +27,7 @@ _APART = 1.2  # least distance between pores, and to cracks, as a multiple of th
 
 
 def draw_pores(particles: NDArray[np.void], settings: Specimen, rng: np.random.Generator) -> NDArray[np.void]:
-    """Draw closed pores (structured ``PORE``), each wholly inside one particle, separate and centred in the pillar.
-
-    Their number is proportional to the particle's volume.
-    """
+    """Draw closed pores (structured ``PORE``), each wholly inside one particle, in proportion to its volume."""
     pores: list[tuple[NDArray[np.float64], float, int, int]] = []
     for index, particle in enumerate(particles):
         nca = particle["phase"] == Material.NCA

@@ -24,26 +24,16 @@ class Material(IntEnum):
     PILLAR_AVERAGE = 8  # the pillar below its detailed part
 
 
-# Atoms per formula unit. Binder: carbon black and PVDF, C6 + C2H2F2 = 2 (C4HF).
-_FORMULA: dict[Material, dict[str, float]] = {
-    Material.VACUUM: {},
-    Material.LCO: {"Li": 1, "Co": 1, "O": 2},
-    Material.NCA: {"Li": 1, "Ni": 0.8, "Co": 0.15, "Al": 0.05, "O": 2},
-    Material.NCA_BOUNDARY: {"Li": 1, "Ni": 0.63, "Co": 0.12, "Al": 0.25, "O": 2},
-    Material.BINDER: {"C": 4, "H": 1, "F": 1},
-    Material.DEPOSIT: {"Pt": 20, "C": 80},
-    Material.STEEL: {"Fe": 1},
-    Material.CARBON: {"C": 1},
-}
-_DENSITY_G_CM3: dict[Material, float] = {
-    Material.VACUUM: 0.0,
-    Material.LCO: 5.05,
-    Material.NCA: 4.75,
-    Material.NCA_BOUNDARY: 4.4,
-    Material.BINDER: 1.2,
-    Material.DEPOSIT: 4.5,
-    Material.STEEL: 7.87,
-    Material.CARBON: 1.8,
+# Density in g/cm^3, and atoms per formula unit. Binder: carbon black and PVDF, C6 + C2H2F2 = 2 (C4HF).
+_PURE: dict[Material, tuple[float, dict[str, float]]] = {
+    Material.VACUUM: (0.0, {}),
+    Material.LCO: (5.05, {"Li": 1, "Co": 1, "O": 2}),
+    Material.NCA: (4.75, {"Li": 1, "Ni": 0.8, "Co": 0.15, "Al": 0.05, "O": 2}),
+    Material.NCA_BOUNDARY: (4.4, {"Li": 1, "Ni": 0.63, "Co": 0.12, "Al": 0.25, "O": 2}),
+    Material.BINDER: (1.2, {"C": 4, "H": 1, "F": 1}),
+    Material.DEPOSIT: (4.5, {"Pt": 20, "C": 80}),
+    Material.STEEL: (7.87, {"Fe": 1}),
+    Material.CARBON: (1.8, {"C": 1}),
 }
 _AS_PUBLISHED = Specimen()
 
@@ -51,8 +41,8 @@ _AS_PUBLISHED = Specimen()
 def density_g_cm3(material: Material, settings: Specimen = _AS_PUBLISHED) -> float:
     """Return the mass density; that of ``PILLAR_AVERAGE`` follows from the volume fractions in ``settings``."""
     if material is Material.PILLAR_AVERAGE:
-        return sum(share * _DENSITY_G_CM3[part] for part, share in _volume_fractions(settings).items())
-    return _DENSITY_G_CM3[material]
+        return sum(share * _PURE[part][0] for part, share in _volume_fractions(settings).items())
+    return _PURE[material][0]
 
 
 def atomic_fractions(material: Material, settings: Specimen = _AS_PUBLISHED) -> dict[str, float]:
@@ -67,9 +57,9 @@ def mass_fractions(material: Material, settings: Specimen = _AS_PUBLISHED) -> di
         total: dict[str, float] = {}
         for part, share in _volume_fractions(settings).items():
             for element, fraction in mass_fractions(part).items():
-                total[element] = total.get(element, 0.0) + share * _DENSITY_G_CM3[part] * fraction
+                total[element] = total.get(element, 0.0) + share * _PURE[part][0] * fraction
     else:
-        total = {element: n * _atomic_weight(element) for element, n in _FORMULA[material].items()}
+        total = {element: n * _atomic_weight(element) for element, n in _PURE[material][1].items()}
     return {element: mass / sum(total.values()) for element, mass in total.items()}
 
 

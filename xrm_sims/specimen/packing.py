@@ -84,10 +84,7 @@ def _draw_particles(
 
 @njit(cache=True)
 def _relax(centre, reach, whiten, size, sweeps):  # type: ignore[no-untyped-def]
-    """Push overlapping particles apart in a periodic box.
-
-    Two particles touch when their radii along the line of centres add up to the distance, exact for spheres.
-    """
+    """Push overlapping particles apart in a periodic box; contact along the line of centres, exact for spheres."""
     n = len(centre)
     step = np.empty(3)
     for _ in range(sweeps):

@@ -87,10 +87,7 @@ class CathodePillar:
         )
 
     def binder_al_fraction(self, points_um: ArrayLike) -> NDArray[np.float64]:
-        """Return the atomic fraction of aluminium in binder at (n, 3) points; 0 outside binder.
-
-        It decays as exp(-d / length) with the distance d to the nearest NCA particle.
-        """
+        """Return the Al fraction in binder at (n, 3) points, which decays with the distance from NCA; 0 elsewhere."""
         points = _points(points_um)
         nca = np.flatnonzero(self.particles["phase"] == Material.NCA)
         fraction = np.zeros(len(points))

@@ -151,20 +151,14 @@ class Driver:
     def wait(
         self, seconds: float, when_stopped: Callable[[float], None] = lambda share: None, *, fib_parked: bool = True
     ) -> None:
-        """Let twin time pass.
-
-        When stopped, call ``when_stopped`` with the share of the time that passed, then raise RuntimeError.
-        """
+        """Let twin time pass; when stopped, call ``when_stopped`` with the share that passed and raise RuntimeError."""
         passed = self._simulator.let_pass(seconds, self._halt, fib_parked=fib_parked)
         if passed < seconds:
             when_stopped(passed / seconds)
             raise RuntimeError(f"{self.name}: stopped after {passed:.4g} s of {seconds:.4g} s")
 
     def require(self, mode: str, what: str) -> None:
-        """Raise ValueError in another mode, and with the stage tilted (the twin's beams run along -z, X-rays along x).
-
-        ``what`` names the command in the message.
-        """
+        """Raise ValueError in another mode, and with a tilted stage (beams run along -z, X-rays along x)."""
         values = self._simulator.state.values
         now, tilt_deg = values["instrument"]["mode"], values["stage"]["tilt_deg"]
         if now != mode:
@@ -175,10 +169,7 @@ class Driver:
     def draw_frame(
         self, command: str, raster: Raster, count: Callable[[Scan], NDArray[np.uint32]], *, ions: bool
     ) -> Frame:
-        """Draw one frame with the ion or the electron beam; ``count`` returns its counts (and erodes under ions).
-
-        A frame with ions that is stopped leaves the dose of the time that passed.
-        """
+        """Draw one frame; ``count`` returns its counts. A stopped frame leaves the ion dose until then."""
         simulator = self._simulator
         with self.command(), simulator.scanning(self.name, command):
             started_s = simulator.state.time_s

@@ -219,10 +219,7 @@ def _binder_aluminium(specimen: Specimen, view: View) -> Floats:
 
 
 def _relative_emission(view: View, scan: Scan, settings: Settings) -> Floats:
-    """Return ions (n,) relative to a flat surface in the steady state.
-
-    Tilted facets sputter faster, and fresh ones hold less gallium.
-    """
+    """Return ions (n,) relative to a flat surface in the steady state: more on tilted facets, less without gallium."""
     faster = tilt_gain(view.cos_facet, settings)
     energy_kev, raster = scan.impact_energy_kev, scan.raster
     dose_nc_per_um2 = scan.current_pa * 1e-3 * raster.frame_s / raster.area_um2 / area_scale(scan.to_specimen)

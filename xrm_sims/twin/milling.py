@@ -107,10 +107,7 @@ def dose_spot(
     settings: Settings,
     impact_energy_kev: float | None = None,
 ) -> float:
-    """Mill with a parked beam at a point of the specimen frame; return the dose in nC.
-
-    The profile of the hole is that of the beam's core and tail, but no finer than a cell of the height map.
-    """
+    """Mill with a parked beam at a point of the specimen frame; return the dose in nC."""
     dose_nc = current_pa * 1e-3 * seconds
     beam = [
         (share, float(np.hypot(sigma_um, 0.5 * surface.pitch_um)))

@@ -82,10 +82,7 @@ def _equilibrium(settings: Motion, seed: int, number: int) -> NDArray[np.float64
 
 
 class RunOut:
-    """Displacement of the rotation stage as a smooth periodic function of its angle.
-
-    A sum of harmonics whose amplitudes fall as 1/k; each of x, y and z has the same root mean square over a turn.
-    """
+    """Run-out of the rotation stage: harmonics whose amplitudes fall as 1/k, with the same rms along x, y and z."""
 
     def __init__(self, settings: Motion, seed: int) -> None:
         draws = np.random.default_rng([seed, 3]).normal(size=(2, 3, _HARMONICS)) / np.arange(1, _HARMONICS + 1)

@@ -80,10 +80,7 @@ class PixelDetector:
         return bin_pixels(self._dark_cps * np.float32(exposure_s), binning)
 
     def bad_pixels(self, binning: int) -> NDArray[np.bool_]:
-        """Return the mask (rows, columns) of binned pixels with a hot pixel, or with at least half of them dead.
-
-        Fewer dead pixels only lower the gain, which the flat image corrects.
-        """
+        """Return the mask (rows, columns) of binned pixels with a hot pixel, or with at least half of them dead."""
         binned_shape(self._settings.rows, self._settings.columns, binning)
         dead = bin_pixels(self._dead.astype(np.int64), binning)
         return np.asarray((2 * dead >= binning**2) | (bin_pixels(self._hot.astype(np.int64), binning) > 0))

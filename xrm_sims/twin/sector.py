@@ -61,10 +61,7 @@ MOLECULES_U = {"C2H3": 27.023475, "CHN": 27.010899, "C3H7O": 59.049690}  # of 12
 
 
 def radius_for(mass_u: float, voltage_v: float, field_t: float) -> float:
-    """Return the radius in mm of a singly charged mass: 41.77 mm for 7Li at 3 kV and 0.5 T.
-
-    Raises ValueError for a mass, voltage or field that is not positive.
-    """
+    """Return the radius in mm of a singly charged mass: 41.77 for 7Li at 3 kV and 0.5 T; ValueError for 0 or less."""
     require_positive(mass_u=mass_u, voltage_v=voltage_v, field_t=field_t)
     return 1e3 * math.sqrt(2.0 * mass_u * ATOMIC_MASS_KG * voltage_v / E_CHARGE_C) / field_t
 
@@ -116,10 +113,7 @@ def bias_transmission(bias_v: float, sector: Sector) -> float:
 
 
 def collector_radii(channels: Sequence[str], settings: Settings) -> list[float]:
-    """Return radii in mm for isotopes ("7Li", "59Co") at the settings' voltages and field.
-
-    Raises ValueError naming an isotope that is not in the table.
-    """
+    """Return radii in mm for isotopes ("7Li") at the settings' voltages and field; ValueError names an unknown one."""
     for channel in channels:
         if channel not in ISOTOPES:
             raise ValueError(f"channels: {channel!r} is not in the isotope table; known are {', '.join(ISOTOPES)}")

@@ -46,10 +46,7 @@ class Disturbance:
 
 
 class Simulator:
-    """One instrument with its specimen, shared by all drivers.
-
-    ``specimen``, ``surface``, ``xray`` and ``detector`` are computed at first use.
-    """
+    """One instrument with its specimen, shared by all drivers; large parts are computed at first use."""
 
     def __init__(self, store: StateStore, state: State, clock: Clock, settings: Settings, specimen: Any = None):
         self.store = store

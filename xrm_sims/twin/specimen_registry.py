@@ -26,10 +26,7 @@ def check_sample(name: str) -> None:
 
 @lru_cache(maxsize=4)
 def make_specimen(name: str, seed: int, settings: Specimen) -> Any:
-    """Return the specimen ``name``, drawn from ``seed`` unless the name contains a seed.
-
-    Beams change only the surface, never this object, so instruments of one process may share it.
-    """
+    """Return the specimen ``name``, drawn from ``seed`` unless the name contains one. Beams never change it."""
     check_sample(name)
     kind, _, own_seed = name.partition(":")
     return SAMPLES[kind](int(own_seed or seed), settings)

@@ -67,10 +67,7 @@ def emission(
 
 
 def pixel_rate(settings: Settings, target: str, voltage_kv: float, current_na: float) -> tuple[Any, Any]:
-    """Return energies (n,) in keV and photons per second (n,) at one detector pixel on the axis.
-
-    The sum is 22.8 photons/s for W, 30 kV and 400 nA at 440 mm, and falls with the square of the distance.
-    """
+    """Return energies (n,) in keV and photons/s (n,) at one pixel on the axis, 22.8/s in all for the defaults."""
     energies, fluence = emission(target, voltage_kv, settings.source.take_off_deg)
     area_cm2 = (0.1 * settings.detector.pixel_mm) ** 2
     distance_m = settings.xray.source_detector_mm * 1e-3

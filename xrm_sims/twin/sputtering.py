@@ -59,10 +59,7 @@ def removal_rates(settings: Settings, impact_energy_kev: float | None = None) ->
 
 
 def energy_gain(settings: Settings, impact_energy_kev: float | None = None) -> NDArray[np.float64]:
-    """Return yields (materials,) relative to those at the reference energy; None stands for that energy.
-
-    Raises ValueError for an energy that is not positive.
-    """
+    """Return yields (materials,) relative to the reference energy (None); ValueError for an energy of 0 or less."""
     if impact_energy_kev is None:
         return np.ones(NUM_MATERIALS)
     if not (math.isfinite(impact_energy_kev) and impact_energy_kev > 0):

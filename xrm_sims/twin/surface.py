@@ -241,10 +241,7 @@ class Surface:
         return volume
 
     def cells(self, scan_to_specimen: ArrayLike, pattern: Shape, beam: Beam = ()) -> tuple[slice, slice, Floats]:
-        """Return rows and columns of the block around a pattern of the scan frame, and the relative depth of its cells.
-
-        The depth is that at the cell's centre, blurred by the beam.
-        """
+        """Return rows and columns of a pattern's block, and the relative depth of its cells, blurred by the beam."""
         (u0, v0), (u1, v1) = pattern.extent_um
         corners = apply_affine(scan_to_specimen, [[u0, v0], [u0, v1], [u1, v0], [u1, v1]])
         reach_um = BEAM_REACH * max((sigma_um for _, sigma_um in beam), default=0.0)

@@ -32,10 +32,7 @@ def _intervals_to(solids, x, y, z, plane):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed):  # type: ignore[no-untyped-def]
-    """Return the height of one column after a dose (nC per um^2) that stops at ``plane``, and its eroded depth.
-
-    Adds the removed lengths to ``removed``.
-    """
+    """Return height and eroded depth of a column after a dose (nC per um^2) down to ``plane``; adds to ``removed``."""
     low = max(z - dose * fastest, plane)
     inside = material_between(solids, x, y, low, z) if low > -np.inf else -1
     if inside > 0:  # the usual case: all within one material
@@ -71,10 +68,7 @@ def _lower_column(solids, x, y, z, eroded, dose, plane, rates, fastest, removed)
 def lower_block(  # type: ignore[no-untyped-def]
     solids, heights, deposit, eroded, first_y, first_x, pitch, dose, floor, rates
 ):
-    """Lower a block of the height map in place, deposit first, but not below ``floor`` (rows, columns).
-
-    Returns the removed lengths (rows, materials) in um.
-    """
+    """Lower a block in place, deposit first, down to ``floor``; return removed lengths (rows, materials) in um."""
     rows, columns = heights.shape
     removed = np.zeros((rows, len(rates)))
     fastest = rates.max()
