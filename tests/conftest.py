@@ -1,5 +1,5 @@
-"""What the whole suite shares: Channel Access (libca reads its environment when ophyd is imported, and only then), and
-data that others measured."""
+"""Settings of the whole suite: Channel Access (libca reads its environment only when ophyd is imported), and measured
+data from others."""
 
 import os
 import socket
@@ -25,11 +25,9 @@ os.environ.update(
 
 @pytest.fixture
 def tooth():
-    """A synchrotron's scan of a tooth, in DataExchange. Everything it shows is also tested on synthetic scans."""
+    """A synchrotron scan of a tooth, in DataExchange. All its features are also tested on synthetic scans."""
     path = os.environ.get("XRM_SIMS_TOOTH_H5")
     if not path:
-        pytest.skip(
-            "needs TomoPy's tooth.h5, data of others that are not kept here: XRM_SIMS_TOOTH_H5=path/to/tooth.h5"
-        )
+        pytest.skip("needs TomoPy's tooth.h5, which is not part of the repository: XRM_SIMS_TOOTH_H5=path/to/tooth.h5")
     assert Path(path).is_file(), f"XRM_SIMS_TOOTH_H5: there is no {path}"
     return Path(path)

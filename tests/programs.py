@@ -1,4 +1,4 @@
-"""Programs of the system that a test cannot do without."""
+"""System programs that tests need."""
 
 import os
 import shutil
@@ -7,12 +7,14 @@ import pytest
 
 
 def installed(package, *names, folders=""):
-    """Where one of these programs is, on the PATH or in these folders. Without any the test is skipped, with Debian's
-    package that has it; in CI, which installs them all, it fails."""
+    """Return the path of one of these programs, from the PATH or ``folders``.
+
+    Without any the test is skipped with the name of the Debian package; in CI, which installs them all, it fails.
+    """
     for name in names or (package,):
         if path := shutil.which(name) or shutil.which(name, path=folders):
             return path
-    told = f"needs {package} (Debian: apt-get install {package})"
+    needed = f"needs {package} (Debian: apt-get install {package})"
     if os.environ.get("CI"):
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(needed)
+    pytest.skip(needed)

@@ -28,7 +28,7 @@ ALL = [
 
 
 def covered_um2(pattern, n=2000):
-    """Area weighted by the relative depth, on a grid of n x n places over the extent."""
+    """Return the area weighted by the relative depth, from n x n points over the extent."""
     (u0, v0), (u1, v1) = pattern.extent_um
     at = (np.arange(n) + 0.5) / n
     share = pattern.depth_share(u0 + (u1 - u0) * at, (v0 + (v1 - v0) * at)[:, None])
@@ -57,7 +57,7 @@ def test_any_convex_polygon_has_the_area_it_covers(phase, radius, centre):
     vertices = tuple((centre[0] + radius * np.cos(a), centre[1] + radius * np.sin(a)) for a in corners)
     pattern = Polygon(vertices, 1.0)
     (u0, v0), (u1, v1) = pattern.extent_um
-    edge = 2.0 * (u1 - u0 + v1 - v0) * max(u1 - u0, v1 - v0) / 400  # as much as one grid step all around
+    edge = 2.0 * (u1 - u0 + v1 - v0) * max(u1 - u0, v1 - v0) / 400  # one grid step around the outline
     assert covered_um2(pattern, 400) == pytest.approx(pattern.area_um2, abs=edge)
 
 

@@ -1,4 +1,4 @@
-"""Starts nights, kills them, starts them again, and looks at what they left: from the files alone."""
+"""Start nights, kill them, restart them, and check the files that they left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xrm_sims.data.parts import find_parts
 from xrm_sims.settings import Settings
 from xrm_sims.twin.state_store import StateStore
 
-SILENT_S = 300.0  # a process that tells nothing for so long hangs
+SILENT_S = 300.0  # a process without messages for this time hangs
 ROUNDING = 1e-9
 forking = multiprocessing.get_context("forkserver")
 forking.set_forkserver_preload(["tests.safety.night"])
@@ -35,7 +35,7 @@ forking.set_forkserver_preload(["tests.safety.night"])
 
 @dataclass
 class Told:
-    """What one process of a night told before it ended."""
+    """Messages of one process of a night."""
 
     words: list[list[Any]]
     exit_code: int
@@ -44,7 +44,7 @@ class Told:
         return [words[1:] for words in self.words if words[0] == what]
 
     def counted(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Steps to the disk and words of each phase."""
+        """Return the numbers of disk steps and of messages in each phase."""
         phase, words = "", Counter[str]()
         for what, *rest in self.words:
             phase = rest[0] if what == "phase" else phase
@@ -53,12 +53,12 @@ class Told:
 
     @property
     def sentence(self) -> str:
-        """What a person would have read at the end."""
+        """The error sentence at the end."""
         return "".join(sentence for (sentence,) in self.of("sentence"))
 
     @property
     def phase(self) -> str:
-        """The last one it reached."""
+        """The last phase."""
         return [phase for (phase,) in self.of("phase")][-1]
 
     @property
@@ -68,12 +68,12 @@ class Told:
 
 @dataclass
 class Left:
-    """The instrument's memory after a kill."""
+    """The instrument's stored state after a kill."""
 
     dose_nc: float = 0.0
     scan_dose_nc: float = 0.0
     electrons_c: float = 0.0
-    drawing_nc: float = 0.0  # what the scan under way brings, once it is finished
+    drawing_nc: float = 0.0  # dose of an unfinished scan once it is finished
     ions_on: bool = False
     electrons_on: bool = False
     wall_s: float = 0.0
@@ -81,7 +81,7 @@ class Left:
 
 @dataclass
 class Night:
-    """One data root and what happened in it."""
+    """One data root, with the messages and kills of its processes."""
 
     data: Path
     told: list[Told] = field(default_factory=list)
@@ -99,13 +99,13 @@ class Night:
         trap: Callable[[str], None] | None = None,
         code: int = -signal.SIGKILL,
     ) -> Told:
-        """One process of it, to the end or until it is ended at a moment.
+        """Run one process, to the end or until it is killed at a moment.
 
         Parameters
         ----------
-        signals : it is sent, one after the other, when the moment is one after words.
-        trap : called in the process with each phase that it reaches, in place of a moment.
-        code : exit code expected when it does not come to its end.
+        signals : signals to send one after the other, when the moment is a number of messages.
+        trap : called in the process with each phase, instead of a moment.
+        code : expected exit code when the process does not reach the end.
         """
         before = self.left()
         reading, writing = os.pipe()
@@ -135,7 +135,7 @@ class Night:
                 if isinstance(moment, AfterWords) and due[moment.phase] > moment.words:
                     due_s, moment = time.monotonic() + moment.seconds, None
         process.join()
-        assert not hangs, f"nothing was heard for {SILENT_S:g} s after {words[-3:]}"
+        assert not hangs, f"no message for {SILENT_S:g} s after {words[-3:]}"
         told = Told(words, process.exitcode)
         self.told.append(told)
         self._check_recovery(before, told)
@@ -146,13 +146,13 @@ class Night:
         return told
 
     def finish(self) -> None:
-        """Run to the end without a kill, then look at everything."""
+        """Run to the end without a kill, then check everything."""
         while not self.run().done:
             pass
         self.check()
 
     def where(self) -> str:
-        """What was going on at the kill, by the newest journal."""
+        """Return the activity at the kill, from the newest journal."""
         paths = journal_paths(self.data / "journal") if (self.data / "journal").is_dir() else []
         if not paths:
             return "before the first run"
@@ -193,7 +193,7 @@ class Night:
         )
 
     def _check_recovery(self, before: Left, told: Told) -> None:
-        """Both beams are blanked, and from the kill on the specimen got what an open beam gave, and nothing else."""
+        """Both beams are blanked, and after the kill the specimen got only the dose of an open beam."""
         for when_s, state in told.of("recovered"):
             assert state["beams blanked"]
             if before.ions_on or before.electrons_on:
@@ -209,14 +209,14 @@ class Night:
             assert 0 <= electrons_c <= most_c + 1e-18
 
     def check(self) -> None:
-        """Nothing lost, nothing doubled; see each."""
+        """Check that nothing was lost or done twice."""
         self._check_documents()
         self._check_frames()
         self._check_views()
         self._check_dose()
 
     def _check_documents(self) -> None:
-        """Each document that was acknowledged is in a journal, and each run has ended."""
+        """Each acknowledged document is in a journal, and each run has ended."""
         kept: Counter[int] = Counter()
         for path in journal_paths(self.data / "journal"):
             docs = list(read_journal(path))
@@ -227,7 +227,7 @@ class Night:
         assert acknowledged <= kept, f"{(acknowledged - kept).total()} acknowledged documents are not in the journals"
 
     def _check_frames(self) -> None:
-        """Each frame that a document names is, byte for byte, one that a detector handed over."""
+        """Each frame that a document names is identical to one from a detector."""
         handed_over = {key: set() for key in ("widepix_image", "sector_counts")}
         for told in self.told:
             for key, number in told.of("frame"):
@@ -244,7 +244,7 @@ class Night:
             assert all(count_frames(resource) for resource in resources.values() if _announced(path, resource))
 
     def _check_views(self) -> None:
-        """Every view is there once, in the parts and in what a reconstruction makes of them."""
+        """Every view exists exactly once, in the parts and in the merged scan of a reconstruction."""
         parts = find_parts(self.data / "journal", self._first("tomography"))
         views = [part.start["view_indices"][number - 1] for part in parts for number in part.taken]
         assert sorted(views) == list(range(VIEWS))
@@ -263,8 +263,10 @@ class Night:
         assert sum(len(scan.projections) for scan in scans) == VIEWS
 
     def _check_dose(self) -> None:
-        """The specimen has got each pass and each frame of the plans once; frames without a file are said to be lost,
-        one at most for each process that ended meanwhile, and no frame that is there was lost."""
+        """The specimen got each pass and each frame of the plans once.
+
+        Frames without a file are recorded as lost, at most one for each killed process; no existing frame is.
+        """
         parts = find_parts(self.data / "journal", self._first("sims_raster"))
         taken = [part.start["frame_indices"][number - 1] for part in parts for number in part.taken]
         lost = {frame for part in parts for frame in part.start.get("lost_indices", [])}
@@ -275,7 +277,7 @@ class Night:
         drawn = sum((part.after["fib_scan_dose_nc"] - part.before["fib_scan_dose_nc"]) for part in parts if part.before)
         assert abs(drawn - FRAMES * frame_nc) < 1e-6 * frame_nc
         assert len(taken) == len(set(taken))
-        untold = set(range(FRAMES)) - set(taken) - lost  # the last frame may be lost without a part that says so
+        untold = set(range(FRAMES)) - set(taken) - lost  # the last frame may be lost without a part that records it
         assert len(lost) + len(untold) <= sum(n for where, n in self.kills.items() if where.startswith("sims"))
         assert not lost & set(taken)
         assert not left.ions_on

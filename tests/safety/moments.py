@@ -1,4 +1,4 @@
-"""When to kill a process: at one of its own steps to the disk, or some time after it has told so and so much."""
+"""Moments to kill a process: at one of its steps to the disk, or some time after a number of messages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ SIDES = ("before", "after", "torn")
 
 @dataclass(frozen=True)
 class AtStep:
-    """Step ``number`` (from 0) to the disk within a phase: ``side`` "before" it, "after" it, or "torn": a journal's
-    last line then lacks its end, as if the process had been killed while writing it."""
+    """Step ``number`` (from 0) to the disk within a phase; ``side`` is "before", "after" or "torn".
+
+    "torn" cuts the end of a journal's last line, as if the process had been killed while writing it.
+    """
 
     phase: str
     number: int
@@ -27,7 +29,7 @@ class AtStep:
 
 @dataclass(frozen=True)
 class AfterWords:
-    """``seconds`` after the witness has heard ``words`` words of a phase."""
+    """``seconds`` after ``words`` messages of a phase."""
 
     phase: str
     words: int
@@ -38,7 +40,7 @@ Moment = AtStep | AfterWords
 
 
 class Trap:
-    """Set in the process that is to be killed; it is told of each phase and counts the steps of it."""
+    """Kills its own process at a moment; it gets the name of each phase and counts the steps in it."""
 
     def __init__(self, moment: AtStep | None, tell: Callable[[str, str, int], None]) -> None:
         self._moment = moment

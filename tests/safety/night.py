@@ -1,7 +1,7 @@
-"""A shortened night, as a process that may be killed at any moment and is started again until it is done.
+"""A short night in a process that can be killed at any moment and is restarted until the night is done.
 
-It tells a witness, over a pipe that outlives it, what it was told itself: each frame that a detector handed over, each
-document that the recorder acknowledged, and the state in which the session gave it the instrument.
+Over a pipe that survives the process it reports each frame from a detector, each document that the recorder
+acknowledged, and the state of the instrument after the session opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from bluesky.preprocessors import inject_md_wrapper
 
 import plans
-import xrm_sims.data.server  # slow to import, and once for all processes that are forked from here
+import xrm_sims.data.server  # slow to import: once for all forked processes
 from tests.safety.moments import Trap
 from xrm_sims.app.common.errors import root_cause, sentence
 from xrm_sims.app.common.signals import Interrupted, on_stop_signals, stop_here
@@ -58,8 +58,10 @@ PHASES = ("opening", *STEPS, "closing")
 
 
 def process(data: Path, pipe: Any, trap: Any) -> None:
-    """What is forked: a night with a trap in it, that ends as a command does; ``pipe`` is a descriptor on its way
-    between processes, ``trap`` a moment at which to be killed or something else to be called with the phase."""
+    """Run a night in a forked process, with the exit codes of a command.
+
+    ``pipe`` is a duplicated descriptor; ``trap`` is a moment for the kill, or a function to call with each phase.
+    """
     witness = Witness(pipe.detach())
     said = os.open(data / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
@@ -79,12 +81,12 @@ def process(data: Path, pipe: Any, trap: Any) -> None:
 
 
 def serve(data: Path) -> None:
-    """Another process that is forked: the Tiled server of a data root."""
+    """Run the Tiled server of a data root in a forked process."""
     xrm_sims.data.server.TiledServer(data).run()
 
 
 class Witness:
-    """The writing end of the pipe; a line is shorter than what a pipe takes in one piece."""
+    """Writes messages to the pipe; each line is short enough to be written atomically."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -98,7 +100,7 @@ def checksum(array: Any) -> int:
 
 
 def night(data: Path, witness: Witness, reached: Callable[[str], None]) -> None:
-    """Do what is left of the steps, then compare catalogue and journals. ``reached`` hears of each of the PHASES."""
+    """Do the remaining steps, then compare catalogue and journals; call ``reached`` with each of the PHASES."""
 
     def now(phase: str) -> None:
         reached(phase)
@@ -121,7 +123,7 @@ def night(data: Path, witness: Witness, reached: Callable[[str], None]) -> None:
 
 
 def state_of(session: Session) -> dict[str, Any]:
-    """What the instrument says."""
+    """Return beams, target position and doses of the instrument."""
     drivers = session.drivers
     return {
         "beams blanked": drivers.beam.get("blanked") is True and drivers.fib.get("blanked") is True,
@@ -161,7 +163,7 @@ def _overhear(driver: Any, command: str, tell: Callable[[Any], None]) -> None:
 
 
 def _compare(session: Session) -> None:
-    """Every run of the journal is in the catalogue with the same events and frames."""
+    """Check that each run in the journal is in the catalogue with the same events and frames."""
     paths = journal_paths(session.data / "journal")
     catalog = session.catalog
     assert sorted(catalog) == sorted(path.stem for path in paths)
@@ -171,7 +173,7 @@ def _compare(session: Session) -> None:
 
 
 def comparable(docs: Any) -> dict[str, Any]:
-    """What survives the catalogue: start and stop, events by stream and number, which frame belongs to which number."""
+    """Return start, stop, events by stream and number, and the frame of each number, for comparison."""
     streams: dict[str, str] = {}
     found: dict[str, Any] = {"events": {}, "frames": {}}
     for name, doc in docs:

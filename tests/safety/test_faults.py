@@ -1,4 +1,4 @@
-"""Disks that are full, writes that fail, servers that go, people who stop it: each ends in a state that is known."""
+"""Full disks, failing writes, killed servers and interruptions: each ends in a known state."""
 
 import os
 import resource
@@ -41,7 +41,7 @@ def is_safe(night):
 
 @pytest.mark.parametrize(("how", "phase"), each_phase(ONE_OF_EACH))
 def test_stopped_by_a_person(tmp_path, how, phase):
-    """Safe and told so, the run ended as aborted; what is missing is taken by the next process, and only that."""
+    """The instrument is safe, the run is aborted, and the next process acquires only what is missing."""
     night = Night(tmp_path / "data")
     told = night.run(AfterWords(phase, 3, 0.0), signals=CTRL_C[how], code=130)
     assert told.sentence.startswith("stopped: beams blanked, target parked, what was acquired is kept in run ")
@@ -50,8 +50,8 @@ def test_stopped_by_a_person(tmp_path, how, phase):
     night.finish()
 
 
-LIMIT_BYTES = 1_150_000  # of a file: more than journal, databases and surface take, less than the frames
-LARGE = Raster((256, 256), nights.RASTER.fov_um, nights.RASTER.dwell_ms)  # so that its frames take a megabyte each
+LIMIT_BYTES = 1_150_000  # of a file: larger than journal, databases and surface, smaller than the frames
+LARGE = Raster((256, 256), nights.RASTER.fov_um, nights.RASTER.dwell_ms)  # frames of a megabyte each
 
 
 def _no_file_beyond(phase, reached):
@@ -62,7 +62,7 @@ def _no_file_beyond(phase, reached):
 
 @pytest.mark.parametrize("phase", ["tomography", pytest.param("sims_raster", marks=pytest.mark.soak)])
 def test_a_frame_that_cannot_be_written(tmp_path, phase):
-    """The plan ends with the file's name, the run as failed; frames before it are kept."""
+    """The error names the file, the run has failed, and earlier frames are kept."""
     night = Night(tmp_path / "data")
     told = night.run(trap=partial(_no_file_beyond, phase), code=1)
     assert "no room for frame" in told.sentence
@@ -81,7 +81,7 @@ def small_disk(tmp_path):
         ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"cannot mount a file system: {mounted.stderr.decode().strip()}")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
 
@@ -103,7 +103,7 @@ def _fill(ballast, leave_bytes, phase, reached):
     ],
 )
 def test_a_full_disk(small_disk, phase, leave_bytes):
-    """The beams are blanked all the same, one sentence says what is full; with room again the night goes on."""
+    """The beams are blanked, one sentence names the full disk, and with free space the night continues."""
     night, ballast = Night(small_disk / "data"), small_disk / "ballast"
     told = night.run(trap=partial(_fill, ballast, leave_bytes, phase), code=1)
     assert "No space left on device" in told.sentence or "no room" in told.sentence
@@ -131,7 +131,7 @@ def served(tmp_path):
 
 
 def test_a_server_that_is_killed_and_comes_back(served):
-    """Acquisition does not notice; the catalogue gets what it missed while the run still goes on."""
+    """Acquisition continues, and the catalogue gets the missing documents before the run ends."""
     data, start = served
     seen = []
 

@@ -1,4 +1,4 @@
-"""A shortened night whose process is killed again and again: nothing acquired is lost, nothing is done twice."""
+"""A short night whose process is killed repeatedly: nothing acquired is lost, nothing is done twice."""
 
 from collections import Counter
 from itertools import islice
@@ -9,7 +9,7 @@ from tests.safety.harness import Night
 from tests.safety.moments import moments
 from tests.safety.night import STEPS
 
-STEPS_TO_DISK = {"tomography": 150, "milling": 30, "sims_raster": 60}  # about as many as there are
+STEPS_TO_DISK = {"tomography": 150, "milling": 30, "sims_raster": 60}  # approximate numbers
 WORDS = {"tomography": 50, "milling": 14, "sims_raster": 24}
 KILLS = 100
 

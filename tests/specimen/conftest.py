@@ -11,7 +11,7 @@ def pillar(request):
 
 @pytest.fixture(scope="session")
 def points_in():
-    """Uniform random points in the detailed part of a pillar."""
+    """Return uniform points in the detailed part of a pillar."""
 
     def draw(pillar, n, seed=0):
         rng = np.random.default_rng(seed)

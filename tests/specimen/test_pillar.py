@@ -25,7 +25,7 @@ def test_same_seed_same_specimen(points_in):
 
 
 def test_particle_sizes(pillar):
-    """As asked for, but for the few per cent by which the packing is scaled to its volume fractions."""
+    """Sizes agree with the settings within the few per cent of the scaling to the volume fractions."""
     lco = pillar.particles[pillar.particles["phase"] == Material.LCO]
     nca = pillar.particles[pillar.particles["phase"] == Material.NCA]
     assert lco["diameter_um"].min() > 3.8

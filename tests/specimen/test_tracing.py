@@ -5,7 +5,7 @@ from xrm_sims.specimen import Material, tracing
 
 
 def _random_line(rng):
-    """A line through the window, roughly along x."""
+    """Return a line through the window, roughly along x."""
     direction = np.array([1.0, *rng.uniform(-0.08, 0.08, 2)])
     return np.array([-60.0, *rng.uniform(-20, 20, 1), rng.uniform(-10, 4)]), direction / np.linalg.norm(direction)
 
@@ -47,8 +47,8 @@ def test_path_lengths_agree_with_sampling(pillar):
 
 
 def test_intervals_and_gaps_fill_the_cylinder(pillar):
-    """Level lines: what is not solid between the first and last crossing of the cylinder is void, and nothing sticks
-    out of the chord."""
+    """Level lines: free space between the first and last crossing of the cylinder is void, and no interval exceeds the
+    chord."""
     for y in (-19.0, -7.5, 0.0, 12.3):
         half = np.sqrt(20.0**2 - y**2)
         origin, along = np.array([-50.0, y, 0.5]), np.array([1.0, 0.0, 0.0])

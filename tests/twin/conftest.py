@@ -1,4 +1,4 @@
-"""A small instrument, and tiny specimens: one cylinder of one material, with spherical holes if asked for."""
+"""A small instrument, and simple specimens: one cylinder of one material, with optional spherical holes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ DEFAULTS = Settings()
 
 
 def small(**sections):
-    """A detector of 32 x 160 pixels without faults and a coarse height map; further sections as given."""
+    """Return settings with a perfect detector of 32 x 160 pixels, a coarse height map and the given sections."""
     detector = DEFAULTS.detector.model_copy(
         update={"rows": 32, "columns": 160, "chip_columns": 32, "pixel_mm": 0.44, "bad_pixel_fraction": 0.0}
     )
@@ -36,7 +36,7 @@ def for_sims(scope, side=32, fov_um=10.0):
 
 
 class Slab:
-    """A cylinder from z = 4.5 um down to -40 um on nothing, with the pillar's interface.
+    """A cylinder from z = 4.5 um to -40 um in free space, with the pillar's interface.
 
     ``spheres`` are (x, y, z, radius, material).
     """
@@ -54,7 +54,7 @@ class Slab:
             start=np.array([0, len(balls)]),
             items=np.arange(len(balls), dtype=np.int32),
             grains=np.array([0.5, 0.02, 0.04, 0.0]),
-            nca=255,  # no Voronoi grains: every material is what it was declared
+            nca=255,  # no Voronoi grains: every material stays as declared
             nca_boundary=255,
         )
 
@@ -70,7 +70,7 @@ class Slab:
 
 @pytest.fixture(scope="session")
 def slab_of():
-    """The class :class:`Slab`, to make specimens with."""
+    """The class :class:`Slab`."""
     return Slab
 
 

@@ -13,7 +13,7 @@ def _with(sigma_um, noise_kev=0.29):
 
 
 def _photons(energy_kev, sigma_um, noise_kev, number, seed):
-    """Which pixels of 3 x 3 count each of so many photons in the middle one, (3, 3, number), one by one."""
+    """Simulate single photons in the middle of 3 x 3 pixels; return which pixels count each, (3, 3, number)."""
     rng = np.random.default_rng(seed)
     place_um = rng.uniform(-0.5 * PITCH_UM, 0.5 * PITCH_UM, (2, number))
     borders_um = (np.arange(4) - 1.5)[:, None, None] * PITCH_UM
@@ -36,8 +36,8 @@ def test_as_many_counts_as_when_photons_are_followed_one_by_one(energy_kev, sigm
 
 
 def test_a_threshold_of_half_the_energy_counts_each_photon_once_but_for_the_corners():
-    """What one side of a border collects less, the other collects more. Around a corner nobody gets half within the
-    area between the curves where the product of two normal distributions is one half."""
+    """At a border one of the two pixels collects more than half. Around a corner no pixel does in the area between the
+    curves where the product of two normal distributions is one half."""
     x = (np.arange(80_000) + 0.5) * 1e-4
     corner = 4 * ndtri(0.5 / ndtr(x)).sum() * 1e-4
     for energy_kev in (8.0, 12.0):
@@ -47,8 +47,7 @@ def test_a_threshold_of_half_the_energy_counts_each_photon_once_but_for_the_corn
 
 
 def test_a_pixel_grows_or_shrinks_by_the_distance_at_which_its_share_meets_the_threshold():
-    """Along a border, away from corners: a strip sigma * z(T / E) wide. A cloud small against the pixel leaves
-    corners of the order of sigma squared."""
+    """The strip along a border is sigma * z(T / E) wide; corners of a small cloud are of the order sigma squared."""
     sigma_um = 1.0
     for energy_kev in (5.0, 6.0, 10.0, 15.0):
         strip_um = -sigma_um * ndtri(4.0 / energy_kev)

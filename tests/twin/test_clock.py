@@ -6,7 +6,7 @@ from xrm_sims.twin.clock import Clock
 
 
 class Wall:
-    """A wall clock that runs only while somebody waits."""
+    """A wall clock that runs only during waits."""
 
     def __init__(self, now=1000.0):
         self.now = now

@@ -1,4 +1,4 @@
-"""Platinum as the ion beam puts it down: what every beam from above finds of it, and that its volume adds up."""
+"""Platinum deposited by the ion beam: signals of every beam from above, and conservation of volume."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def draw(act, surface, pattern, *specimen):
 
 @pytest.fixture
 def coated():
-    """Binder with a square of platinum, 8 um wide and 0.5 um high, in its middle: specimen and surface."""
+    """Binder with a square of platinum, 8 um wide and 0.5 um high, in its middle; specimen and surface."""
     slab = Slab(Material.BINDER)
     surface = Surface.fresh(slab, SETTINGS)
     draw(deposit_pass, surface, Rectangle((8.0, 8.0), 0.5, passes=1))
@@ -66,7 +66,7 @@ def test_volume_is_dose_times_rate_and_the_layer_follows_the_pattern(pattern):
 
 
 def test_milling_goes_through_the_deposit_and_then_into_what_is_below(coated):
-    """0.3 um with a dose that takes that much platinum, and the same dose again: 0.2 um of it and then binder."""
+    """A dose for 0.3 um of platinum, then the same dose again: 0.2 um of platinum, then binder."""
     slab, surface = coated
     rates = removal_rates(SETTINGS)
     trench = CrossSection((4.0, 4.0), 0.3 * 0.146 / rates[Material.DEPOSIT], steps=1, passes=1)
@@ -111,7 +111,7 @@ def test_every_beam_from_above_meets_platinum(coated):
 
 
 def test_eds_sees_through_a_film_and_not_through_a_thick_layer():
-    """15 kV reach a micrometre deep: nickel under 0.5 um of platinum is dimmed, under 5 um it is gone."""
+    """The range at 15 kV is one micrometre: nickel is weaker under 0.5 um of platinum and absent under 5 um."""
     nca = Slab(Material.NCA)
     scan = Scan(Raster((16, 16), 4.0, 5.0), STRAIGHT, 1e5)
     maps = {}

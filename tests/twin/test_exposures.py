@@ -1,4 +1,4 @@
-"""X-ray frames through the drivers: what the instrument cannot do is refused, and what moves it stays in its path."""
+"""X-ray frames through the drivers: impossible settings are refused, and drift follows its path."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_in_other_modes_the_voltage_is_free_but_no_frame_is_taken_without_photon
 
 
 def test_a_beam_that_would_melt_the_target_is_refused(scope):
-    """12 mW into 10 nm are 1.2 W/um; tungsten stands pi/2 * 118 W/mK * 3400 K = 0.63 W/um."""
+    """12 mW into 10 nm are 1.2 W/um; tungsten melts at pi/2 * 118 W/mK * 3400 K = 0.63 W/um."""
     with pytest.raises(
         ValueError, match=r"400 nA at 30 kV bring 12 mW into a probe of 10 nm, and W melts there above 6\.3 mW; lower"
     ):
@@ -72,7 +72,7 @@ def test_a_wider_probe_blurs_more(tmp_path, pillar):
 
 
 def test_two_pixels_count_some_photons_both(tmp_path, pillar):
-    """Open beam, full format: neighbours go together by the share of doubly counted photons."""
+    """Open beam, full format: the correlation of neighbours is the share of photons counted twice."""
     with Microscope(tmp_path, settings=DEFAULTS.model_copy(update=STEADY), specimen=pillar) as scope:
         for_xrays(scope)
         scope.stage.put("z_um", -30.0)

@@ -18,7 +18,7 @@ def scope(tmp_path):
 
 
 def removed_per_nc(scope, act):
-    """um^3 per nC of an act of the beam."""
+    """Return um^3 per nC removed by a function that uses the beam."""
     surface, dose_nc = scope.truth().surface, scope.fib.get("dose_nc")
     before = surface.removed_um3.sum()
     act()

@@ -1,4 +1,4 @@
-"""Interferences, gallium, redeposition and tilt as they show in SIMS frames, and that no atom is counted twice."""
+"""Interferences, gallium, redeposition and tilt in SIMS frames, and conservation of atoms."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ RASTER = Raster((64, 64), 4.0, 0.55)
 
 
 def with_settings(**sections):
-    """The base with some values of its sections changed: sputtering={...}, sector={...}."""
+    """Return the base settings with changed values of sections: sputtering={...}, sector={...}."""
     return BASE.model_copy(update={name: getattr(BASE, name).model_copy(update=v) for name, v in sections.items()})
 
 
@@ -32,7 +32,7 @@ def analyser_for(channels, **changes):
 
 
 def expected(specimen, surface, *, channels=BASE.sector.channels, scan=None, s=BASE, seed=0, **changes):
-    """Mean ions (channel, row, column) of the next frame, without taking it."""
+    """Return the mean ions (channel, row, column) of the next frame, without taking it."""
     analyser = analyser_for(channels, **changes)
     rng = np.random.default_rng(seed)
     return ions.expected_counts(specimen, surface, scan or scan_of(), analyser, settings=s, rng=rng)
@@ -45,7 +45,7 @@ def settled(specimen, s=BASE):
 
 
 def middle(maps):
-    """Means per channel, away from the rim."""
+    """Return means per channel, away from the rim."""
     return maps[:, 24:40, 24:40].mean(axis=(1, 2))
 
 

@@ -38,7 +38,7 @@ def frame(specimen, surface, *, seed=0, settings=SETTINGS, channels=CHANNELS, **
 
 
 def settled(specimen, settings=SETTINGS):
-    """A surface that nobody has dug into, but that holds its gallium."""
+    """An unmilled surface with steady-state gallium."""
     surface = Surface.fresh(specimen, settings)
     surface.eroded_um[:] = 1.0
     return surface

@@ -1,4 +1,4 @@
-"""The instrument as its drivers show it: modes, limits, exposures, rasters, images."""
+"""The instrument through its drivers: modes, limits, exposures, rasters, images."""
 
 import numpy as np
 import pytest
@@ -332,7 +332,7 @@ def test_staying_in_a_mode_keeps_its_scan_frame_but_for_the_drift(scope):
 
 
 def test_the_scan_frame_follows_stage_and_rotation(scope):
-    """What the beam's centre meets is the specimen point that stage and rotation brought there."""
+    """The beam's centre hits the specimen point that stage and rotation moved there."""
     scope.instrument.put("mode", "fib")
     scope.instrument.get("time_s")
     steady = scope.truth()

@@ -1,4 +1,4 @@
-"""The instrument outlives its processes: reopening, kills, what beams do while nobody is there."""
+"""The instrument outlives its processes: reopening, kills, dose of beams between processes."""
 
 import json
 import signal
@@ -268,7 +268,7 @@ def test_a_refused_opening_lets_go_of_the_instrument(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, pillar):
-    """Twelve full-format frames of 1.3 MB each, none of them kept."""
+    """Twelve full-format frames of 1.3 MB each do not stay in memory."""
     with Microscope(tmp_path, settings=COARSE, specimen=pillar) as scope:
         scope.target.put("x_um", -400.0)
         scope.beam.put("blanked", False)

@@ -1,4 +1,4 @@
-"""The instrument while time passes: what a stop leaves behind, and an accelerated clock."""
+"""The instrument while time passes: state after a stop, and an accelerated clock."""
 
 import threading
 
@@ -38,7 +38,7 @@ def test_a_stopped_exposure_ends_early_and_leaves_the_instrument_usable(tmp_path
 
 
 def halfway():
-    """A clock whose every wait is halted halfway."""
+    """A clock that stops every wait halfway."""
     wall = [1000.0]
 
     def wait(halt, seconds):

@@ -40,7 +40,7 @@ def mill(specimen, pattern, *, surface=None, affine=TURNED, current_pa=1000.0, s
 
 
 def scan_grid(surface):
-    """Scan coordinates (u, v) of every cell under TURNED, and its depth below the fresh top."""
+    """Return scan coordinates (u, v) of every cell under TURNED, and its depth below the original top."""
     n = len(surface.heights_um)
     axis = (np.arange(n) - 0.5 * (n - 1)) * surface.pitch_um
     x, y = np.meshgrid(axis, axis)
@@ -116,8 +116,10 @@ def test_current_changes_the_time_and_not_the_depth(slab_of, current_pa):
 @pytest.mark.parametrize(("kind", "passes"), [(Rectangle, 1), (Rectangle, 4), (CrossSection, 1)])
 @pytest.mark.parametrize("current_pa", [1000.0, 65000.0])
 def test_the_flanks_of_a_box_are_the_profile_of_the_beam(slab_of, kind, current_pa, passes):
-    """Across a straight edge a Gaussian beam leaves an error function: FWHM 20 nm at 50 pA, growing as I^0.4, and a
-    tail of 150 nm with 3 %. However many passes a plane takes."""
+    """A straight edge is an error function: FWHM 20 nm at 50 pA, growing as I^0.4, and a tail of 150 nm with 3 %.
+
+    It does not depend on the number of passes.
+    """
     fine = COARSE.model_copy(update={"surface": COARSE.surface.model_copy(update={"pitch_um": 0.02, "width_um": 8.0})})
     steps = {"steps": 1} if kind is CrossSection else {}
     box, slab, surface = kind((4.0, 4.0), 0.8, passes=passes, **steps), slab_of(), None
@@ -148,7 +150,7 @@ def test_slower_ions_get_less_deep(slab_of, pattern):
 
 
 def test_a_pattern_half_beside_the_map_keeps_its_depth(slab_of):
-    """Its dose is spread over all of it, mapped or not."""
+    """The dose is spread over the whole pattern, also outside the map."""
     slab = slab_of(radius_um=60.0)
     _, milled = mill(slab, Annulus(18.0, 26.0, 1.0, passes=1), affine=np.eye(2, 3))
     assert 4.5 - milled["plane_z_um"] == pytest.approx(1.0, rel=2e-3)

@@ -54,13 +54,13 @@ def test_dead_time_that_every_event_prolongs():
 
 
 def _neighbours(counts, mean):
-    """Covariance of neighbours over the mean: along rows, along columns, across corners."""
+    """Return the covariance of neighbours over the mean: along rows, along columns, across corners."""
     z = (counts - mean) / np.sqrt(mean)
     return [np.mean(a * b) for a, b in ((z[:, 1:], z[:, :-1]), (z[1:], z[:-1]), (z[1:, 1:], z[:-1, :-1]))]
 
 
 def test_shared_photons_leave_each_pixel_poisson_and_tie_it_to_its_neighbours():
-    """Chi-square per pixel stays 1; neighbours have a covariance of the photons that both count."""
+    """Chi-square per pixel stays 1; the covariance of neighbours is the number of photons that both count."""
     counts = _read(IDEAL, np.full((256, 1280), 700.0), binning=1, crosstalk=SHARED).astype(float)
     inner = counts[1:-1, 1:-1]
     assert inner.mean() == pytest.approx(700, abs=5 * np.sqrt(1.1 * 700 / inner.size))
@@ -72,7 +72,7 @@ def test_shared_photons_leave_each_pixel_poisson_and_tie_it_to_its_neighbours():
 
 
 def test_binned_or_looked_at_one_by_one_shared_photons_bring_the_same_fluctuations():
-    """Sums of squares of pixels vary by what is counted twice in them: 4 links in 2 x 2 pixels, 24 in 4 x 4."""
+    """The variance of binned pixels grows with the pairs inside them: 4 in 2 x 2 pixels, 24 in 4 x 4."""
     for binning, links in ((2, 4), (4, 24)):
         shape = (256 // binning, 1280 // binning)
         mean = 200.0 * binning**2
@@ -98,7 +98,7 @@ def test_a_bright_pixel_shines_on_its_neighbours():
 
 
 def test_dead_and_hot_pixels_share_nothing():
-    """A dead pixel stays dark beside lit ones, and dark counts of a hot one do not show next door."""
+    """A dead pixel stays dark beside lit ones, and neighbours do not get dark counts of a hot pixel."""
     settings = Settings(detector=Detector(gain_dispersion=0, seam_width_factor=1, bad_pixel_fraction=0.02))
     detector = PixelDetector(settings, 5)
     counts = _read(settings, np.full((256, 1280), 300.0), seed=5, binning=1, crosstalk=SHARED)
@@ -167,7 +167,7 @@ def test_bad_pixels_are_the_dead_and_the_hot_ones():
 
 
 def test_binned_bad_pixels():
-    """One hot pixel spoils a binned one, a few dead ones do not."""
+    """One hot pixel makes a binned pixel bad, a few dead ones do not."""
     only_dead = Settings(detector=Detector(hot_share_of_bad=0.0, bad_pixel_fraction=0.01))
     only_hot = Settings(detector=Detector(hot_share_of_bad=1.0, bad_pixel_fraction=0.01))
     assert not PixelDetector(only_dead, 1).bad_pixels(4).any()
@@ -176,7 +176,7 @@ def test_binned_bad_pixels():
 
 
 def test_dark_image():
-    """Without beam only hot pixels count, and the rest almost never."""
+    """Without beam only hot pixels count; the others count almost never."""
     detector = PixelDetector(Settings(), 1)
     expected = detector.dark_expected(exposure_s=90.0, binning=4)
     dark = _read(Settings(), np.zeros((64, 320)))

@@ -15,7 +15,7 @@ def _detected(settings=SETTINGS, threshold_kev=4.0, **beam):
 
 
 def test_tungsten_open_beam():
-    """The tube-spectrum code's own figures: 22.8 photons/s above 1 keV, mean 8.98 keV, 1,453 counts in 90 s."""
+    """Values of the spectrum code: 22.8 photons/s above 1 keV, mean 8.98 keV, 1,453 counts in 90 s."""
     energies, rate = pixel_rate(SETTINGS, "W", 30.0, 400.0)
     assert rate.sum() == pytest.approx(22.8, rel=0.01)
     assert (energies * rate).sum() / rate.sum() == pytest.approx(8.98, rel=0.01)
@@ -85,7 +85,7 @@ def test_unknown_target_and_voltage_are_refused():
 def test_between_the_tabulated_points_it_is_what_the_tube_code_says(
     target, voltage_kv, take_off_deg, photons, mean_kev
 ):
-    """Its own spectra at points that the table does not hold (spekpy 2.5.4, casim)."""
+    """Compare with spectra of spekpy 2.5.4 (casim) between the points of the table."""
     energies, fluence = emission(target, voltage_kv, take_off_deg)
     assert fluence.sum() == pytest.approx(photons, rel=0.015)
     assert (energies * fluence).sum() / fluence.sum() == pytest.approx(mean_kev, rel=0.01)
@@ -93,7 +93,7 @@ def test_between_the_tabulated_points_it_is_what_the_tube_code_says(
 
 @pytest.mark.parametrize("target", target_materials())
 def test_the_flatter_the_take_off_the_fewer_and_harder_the_photons(target):
-    """The way out of the target is longer: self-absorption takes the soft ones first."""
+    """The path in the target is longer, so self-absorption removes mainly soft photons."""
     found = [emission(target, 30.0, angle) for angle in (10.0, 17.0, 30.0, 50.0, 60.0)]
     assert (np.diff([photons.sum() for _, photons in found]) > 0).all()
     assert (np.diff([np.average(energies, weights=photons) for energies, photons in found]) < 0).all()
@@ -107,7 +107,7 @@ def test_lines_of_the_targets():
 
 
 def test_no_k_line_of_copper_below_its_edge():
-    """8.98 keV are needed to open the K shell: the line fades towards it."""
+    """The K edge is 8.98 keV: the line disappears towards it."""
     above, below = emission("Cu", 30.0), emission("Cu", 10.0)
     share = [photons[np.abs(energies - 8.038) < 0.01].sum() / photons.sum() for energies, photons in (above, below)]
     assert share[0] > 0.3

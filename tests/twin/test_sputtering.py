@@ -28,7 +28,7 @@ SOLID = [m for m in Material if m is not Material.VACUUM]
     ids=["Ar on Cu", "Ar on Si"],
 )
 def test_energy_dependence_is_that_of_measured_yields(target, measured):
-    """Yields under argon as handbooks of sputtering list them, relative to 1 keV; they scatter by about 20 %."""
+    """Yields of argon from handbooks, relative to 1 keV; they scatter by about 20 %."""
     here = {e: relative_yield(e, 18, 39.948, *target) for e in measured}
     for energy_kev, wanted in measured.items():
         assert here[energy_kev] / here[1.0] == pytest.approx(wanted / measured[1.0], rel=0.22)

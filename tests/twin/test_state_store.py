@@ -21,7 +21,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds tmp_path until it is killed."""
+    """Another process that locks tmp_path until it is killed."""
     child = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -53,7 +53,7 @@ def test_nothing_stored_is_none(tmp_path):
 
 
 def test_state_and_surface_agree_whatever_write_fails(tmp_path, monkeypatch):
-    """A crash before the state is renamed leaves the old state with the old surface, both readable."""
+    """After a crash before the state is written, the old state and the old surface are readable."""
     state = a_state()
     store = StateStore(tmp_path)
     store.save_surface(state, {"heights_um": np.zeros((4, 4), np.float32)})
@@ -89,7 +89,7 @@ def test_a_damaged_state_is_named(tmp_path):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.binary(max_size=300), min_size=2, max_size=5), st.integers(0, 300), st.binary(max_size=40))
 def test_a_write_cut_short_or_scrambled_leaves_the_record_before(tmp_path_factory, contents, cut, noise):
-    """Whatever happens to the bytes of the last write, the one before it is what is read."""
+    """If the last write is damaged, the previous content is read."""
     path = tmp_path_factory.mktemp("record") / "state"
     record = TwoSlotFile(path)
     for content in contents:

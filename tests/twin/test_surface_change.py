@@ -1,4 +1,4 @@
-"""X-rays through what ions have milled and deposited: Beer-Lambert along what is left."""
+"""X-rays through a milled and coated specimen: Beer-Lambert along the remaining material."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def row_at(z_um):
 
 
 def counts_behind(**path_um):
-    """Counts of a pixel in 90 s behind so much of each material."""
+    """Return the counts of a pixel in 90 s behind given lengths of each material."""
     energies, rate = pixel_rate(SETTINGS, "W", 30.0, 400.0)
     detected = 90 * rate * detection_efficiency(energies, SETTINGS.detector, SETTINGS.detector.threshold_kev)
     exponent = sum(length * attenuation_per_um(Material[name], energies) for name, length in path_um.items())
@@ -39,7 +39,7 @@ def counts_behind(**path_um):
 
 @pytest.fixture(scope="module")
 def milled():
-    """A cylinder of LCO with a box 8 um wide and 3 um deep in its top: its model, and what ions did to it."""
+    """A cylinder of LCO with a box 8 um wide and 3 um deep in its top: X-ray model and surface change."""
     slab = Slab(Material.LCO, radius_um=RADIUS_UM)
     slab.settings = SETTINGS.specimen
     surface = Surface.fresh(slab, SETTINGS)

@@ -28,7 +28,7 @@ def sharp(pillar):
 
 
 def _single_ray(pillar, row, column, *, angle_deg, specimen_um, source_um):
-    """Counts in 90 s of the ray to one full-format pixel, traced on its own."""
+    """Return the counts in 90 s of a single ray to one full-format pixel."""
     pixel = np.array([439_600.0, (column - 639.5) * 55.0, (row - 127.5) * 55.0])
     direction = pixel - source_um
     distance = np.linalg.norm(direction)
@@ -129,7 +129,7 @@ def test_same_image_whatever_the_number_of_threads(model):
 
 
 def test_displacements_move_the_image_the_right_way(sharp):
-    """The homogeneous part's shadow: stage along +y by M, source along +y by -(M - 1)."""
+    """The shadow of the homogeneous part moves by M with the stage, and by -(M - 1) with the source, along +y."""
 
     def centre(**where):
         missing = 1 - sharp.expected_counts(angle_deg=0.0, **where)[127] / 1450.0
@@ -159,8 +159,8 @@ def test_blur_conserves_counts(model):
 
 @pytest.mark.parametrize("probe_nm", [20.0, 90.0, 700.0])
 def test_blur_has_the_width_of_the_magnified_spot(model, probe_nm):
-    """Penumbra s (M - 1): the variances of both Gaussians so magnified, with the probe's difference to 90 nm (FWHM),
-    and the pixel's own (1/12)."""
+    """Penumbra s (M - 1): magnified variances of both Gaussians, with the probe's difference to 90 nm (FWHM), and the
+    pixel's own (1/12)."""
     image = np.zeros((256, 1280), np.float32)
     image[128, 640] = 1.0
     blurred = model._blur(image, SETTINGS.source.focal_spot_of(probe_nm), 1)
@@ -199,7 +199,7 @@ def test_a_displaced_source_moves_the_shadow_by_the_penumbra_formula_at_any_magn
 
 
 def test_refraction_draws_a_fringe_along_edges_and_leaves_the_rest(pillar, model):
-    """Bright outside, dark inside the pillar's edge; the light is only moved."""
+    """Bright outside, dark inside the pillar's edge; the total intensity is conserved."""
     settings = Settings(xray=XrayGeometry(edge_enhancement=True))
     place = {"angle_deg": 10.0, "specimen_um": (0, 0, 100.0)}
     plain, fringed = model.expected_counts(**place), XrayModel(pillar, settings).expected_counts(**place)
