@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from plans.imaging import se_image, se_request
+from plans.imaging import se_image
 from plans.instrument import Scope
 from plans.ions import sims_raster, sims_request
 from plans.metadata import check_md
-from plans.milling import Milling, mill
+from plans.milling import mill
 from plans.preflight import Preflight, Request, together, weigh
+from plans.requests import REQUESTS, request_of
 from plans.stubs import Plan, in_background
-from plans.tomography import TomographyScan, tomography
-from plans.validation import settable
+from plans.tomography import tomography
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
 
@@ -96,43 +96,31 @@ def pillar_image(settings: Settings, se_args: Mapping[str, Any] | None = None) -
     return {"fov_um": WHOLE_PILLAR * settings.specimen.diameter_um, "source": "ion", **(se_args or {})}
 
 
-def _requests(
+def _measurements(
     settings: Settings,
     tomography_args: Mapping[str, Any] | None = None,
     se_args: Mapping[str, Any] | None = None,
     mill_args: Mapping[str, Any] | None = None,
     sims_args: Mapping[str, Any] | None = None,
-) -> dict[str, Callable[[], Request]]:
-    """Return the measurements by name, with a typical aim because the defect is not known yet."""
+) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Return plan and arguments of each measurement, with a typical aim because the defect is not known yet."""
     aim = typical_aim(settings)
     return {
-        "tomography": lambda: TomographyScan(**(tomography_args or {})),
-        "se": lambda: se_request(settings, **pillar_image(settings, se_args)),
-        "coarse milling": lambda: Milling.from_arguments(
-            settings, above_the_plane(aim.mill), **_coarse(settings, mill_args)
-        ),
-        "milling": lambda: Milling.from_arguments(settings, _rest_of(aim.mill), **(mill_args or {})),
-        "sims": lambda: sims_request(settings, **{"fov_um": aim.fov_um, **(sims_args or {})}),
+        "tomography": (tomography, dict(tomography_args or {})),
+        "se": (se_image, pillar_image(settings, se_args)),
+        "coarse milling": (mill, dict(pattern=above_the_plane(aim.mill), **_coarse(settings, mill_args))),
+        "milling": (mill, dict(pattern=_rest_of(aim.mill), **(mill_args or {}))),
+        "sims": (sims_raster, {"fov_um": aim.fov_um, **(sims_args or {})}),
     }
 
 
 def weigh_correlative(scope: Scope, **arguments: Any) -> Preflight:
     """Estimate time, dose and disk of the measurements of :func:`correlative`, for a defect of usual depth."""
-    requests = _requests(scope.settings, **{name: arguments[name] for name in arguments if name.endswith("_args")})
-    plan_of: dict[str, Callable[..., Any]] = {
-        "tomography": tomography,
-        "se": se_image,
-        "mill": mill,
-        "sims": sims_raster,
-    }
-    aim = typical_aim(scope.settings)
-    given = {"se": pillar_image(scope.settings), "sims": {"fov_um": aim.fov_um}, "mill": {"pattern": aim.mill}}
+    tables = {name: table for name, table in arguments.items() if name.endswith("_args")}
 
     def request(name: str) -> Request:
-        plan = "mill" if name.endswith("milling") else name
-        known = {**given.get(plan, {}), **(arguments.get(f"{plan}_args") or {})}
-        settable(known, plan_of[plan], plan, ("scope", "md", "enough"))
-        return requests[name]()
+        plan, given = _measurements(scope.settings, **tables)[name]
+        return request_of(plan, scope.settings, given, "mill" if plan is mill else name)
 
     order = ("tomography", "se", "coarse milling", "se", "milling", "se", "sims")
     return together("correlative", [weigh(scope, name, partial(request, name)) for name in order])
@@ -170,8 +158,9 @@ def correlative(
     Returns uids and results. However the plan ends, both beams are blanked and the target is parked.
     """
     check_md(md)
-    for request in _requests(scope.settings, tomography_args, se_args, mill_args, sims_args).values():
-        request().check(scope)
+    measurements = _measurements(scope.settings, tomography_args, se_args, mill_args, sims_args)
+    for plan, arguments in measurements.values():
+        REQUESTS[plan](scope.settings, **arguments).check(scope)
     result: Correlative[Volume, About, Registered] = Correlative((md or {}).get("experiment_uid", str(uuid.uuid4())))
     result.uids["tomography"] = yield from tomography(scope, **(tomography_args or {}), md=result.md(md))
     result.volume = yield from in_background(reconstruct, result.uids["tomography"])

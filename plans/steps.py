@@ -16,7 +16,7 @@ from plans.instrument import Scope
 from plans.ions import sims_raster
 from plans.milling import mill
 from plans.preflight import Preflight, Request, weigh
-from plans.requests import REQUESTS
+from plans.requests import NOT_SETTABLE, REQUESTS, request_of
 from plans.sheet import Step
 from plans.stubs import Plan, in_background
 from plans.tomography import tomography
@@ -29,7 +29,6 @@ AnyAim = Aim[Any]
 AnyCorrelative = Correlative[Any, Any, Any]
 Finish = Callable[[str], Plan[str | None]]  # uid of any part -> uid of the first one; None when the run is of no use
 PATTERNS: dict[str, type[Milled]] = {shape.kind: shape for shape in (Rectangle, Polygon, Annulus, CrossSection)}
-NOT_ON_A_SHEET = ("scope", "md", "enough")
 _COLUMN = ("current_pa", "voltage_kv")
 _CORRELATIVE_TABLES = {"tomography": "tomography_args", "se": "se_args", "mill": "mill_args", "sims": "sims_args"}
 
@@ -218,12 +217,7 @@ def _pattern(step: Step, aim: AnyAim | None) -> Arguments:
 def _weigh(plan: Callable[..., Any]) -> Callable[..., Preflight]:
     def weigh_step(scope: Scope, bench: Bench, step: Step) -> Preflight:
         arguments = _field(step, typical_aim(scope.settings))
-
-        def request() -> Request:
-            settable(arguments, plan, step.do, NOT_ON_A_SHEET)
-            return REQUESTS[plan](scope.settings, **arguments)
-
-        return weigh(scope, step.do, request)
+        return weigh(scope, step.do, lambda: request_of(plan, scope.settings, arguments, step.do))
 
     return weigh_step
 
@@ -232,7 +226,7 @@ def _weigh_align(scope: Scope, bench: Bench, step: Step) -> Preflight:
     def request() -> Request:
         whole = pillar_image(scope.settings)
         given = {"fov_um": whole["fov_um"], **step.arguments}
-        settable(given, se_image, step.do, (*NOT_ON_A_SHEET, "source", "centre_um"))
+        settable(given, se_image, step.do, (*NOT_SETTABLE, "source", "centre_um"))
         return se_request(scope.settings, **{**whole, **step.arguments})
 
     return weigh(scope, step.do, request)
@@ -244,7 +238,7 @@ def _weigh_pattern(plan: Callable[..., Any]) -> Callable[..., Preflight]:
 
     def request(scope: Scope, step: Step) -> Request:
         column = {name: value for name, value in step.arguments.items() if name in _COLUMN}
-        settable(column, plan, step.do, (*NOT_ON_A_SHEET, "pattern"))
+        settable(column, plan, step.do, (*NOT_SETTABLE, "pattern"))
         shape = {name: value for name, value in step.arguments.items() if name not in (*_COLUMN, "kind")}
         kind = step.arguments.get("kind", "rectangle")
         choice("kind", kind, tuple(PATTERNS))

@@ -9,10 +9,10 @@ from typing import Any
 
 from plans.instrument import Scope
 from plans.metadata import check_md
-from plans.preflight import Preflight, free_bytes, together, weigh
+from plans.preflight import Preflight, Request, free_bytes, together, weigh
+from plans.requests import request_of
 from plans.stubs import Plan
-from plans.tomography import TomographyScan, tomography
-from plans.validation import settable
+from plans.tomography import tomography
 
 TARGETS = ("W", "Cu")
 
@@ -50,7 +50,7 @@ def two_target_tomography(
     first, second = scans(targets, scan, second_scan)
     check_md(md)
     for each in (first, second):
-        _request(each).check(scope)
+        request_of(tomography, scope.settings, each, "two_target_tomography").check(scope)
     experiment = {**(md or {}), "experiment_uid": (md or {}).get("experiment_uid", str(uuid.uuid4()))}
     uid = yield from tomography(scope, **first, md={**experiment, "parent_uids": []})
     return uid, (yield from tomography(scope, **second, md={**experiment, "parent_uids": [uid]}))
@@ -64,7 +64,11 @@ def weigh_two_target(
         both = scans(targets, scan, second_scan)
     except ValueError as refused:
         return Preflight("two_target_tomography", None, free_bytes(scope), (str(refused),))
-    parts = [weigh(scope, f"tomography {each['target']}", partial(_request, each)) for each in both]
+
+    def request(scan: Mapping[str, Any]) -> Request:
+        return request_of(tomography, scope.settings, scan, "two_target_tomography")
+
+    parts = [weigh(scope, f"tomography {each['target']}", partial(request, each)) for each in both]
     return together("two_target_tomography", parts)
 
 
@@ -79,8 +83,3 @@ def scans(
     if "target" in {**scan, **(second_scan or {})}:
         raise ValueError("target: two_target_tomography takes both materials in targets; leave target out")
     return {**scan, "target": targets[0]}, {**scan, **(second_scan or {}), "target": targets[1]}
-
-
-def _request(scan: Mapping[str, Any]) -> TomographyScan:
-    settable(scan, tomography, "two_target_tomography", ("scope", "md", "enough"))
-    return TomographyScan(**scan)
