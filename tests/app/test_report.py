@@ -21,7 +21,7 @@ from tests.programs import installed
 from xrm_sims.app.correlative.findings import Findings
 from xrm_sims.app.correlative.transform_chain import keep_links, links_of
 from xrm_sims.app.correlative.workflow import Analysis
-from xrm_sims.app.maps.phases import kept_phases, tell_phases
+from xrm_sims.app.maps.phases import load_phases, make_phases
 from xrm_sims.app.maps.sims_maps import make_maps
 from xrm_sims.app.report.holdings import open_holdings
 from xrm_sims.app.session.session import open_session
@@ -103,7 +103,7 @@ def measured(tmp_path_factory):
     placed = Registration(chain(affine, pixel_to_scan(RASTER)), affine, 1.1, 0.03, 81.0, 57.0, 0.91, 0.4, 0.6, 1.0)
     about = placed.as_dict() | {"defect": rois[0].defect.as_dict()}
     results.save(data, sims, "registration", metadata=about, parents=[ct, milling])
-    chemistry = tell_phases(make_maps(sims, data, instrument), placed, segmentation, data, instrument, [ct, milling])
+    chemistry = make_phases(make_maps(sims, data, instrument), placed, segmentation, data, instrument, [ct, milling])
     uids = {"tomography": ct, "se_before": before, "milling": milling, "se_after": after, "sims": sims}
     found = Findings(tomogram, segmentation, rois, rois[0])
     outline = {"scan_to_specimen": affine.tolist(), "sigma_um": 0.2, "scatter_um": 0.1, "seen": 0.9}
@@ -255,7 +255,7 @@ def test_rois_and_the_field_are_marked_where_they_are(measured, page):
 
 def test_phases_are_read_back_as_they_were_told(measured, page):
     """The volume is not the map's specimen, so particles are as they come; every number is there again."""
-    told, kept = measured.chemistry, kept_phases(measured.uids["sims"], measured.data)
+    told, kept = measured.chemistry, load_phases(measured.uids["sims"], measured.data)
     for name in ("probabilities", "nca_share", "particle_labels"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(told, name))
     assert kept.particles == told.particles

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from xrm_sims.correlate.figures.elements_figure import elements_figure
-from xrm_sims.correlate.phases.elements import NICKEL_OF_NCA, in_field, verdicts
+from xrm_sims.correlate.phases.elements import NICKEL_OF_NCA, eds_on_raster, eds_verdicts
 from xrm_sims.correlate.phases.particles import Particle
 from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
@@ -46,7 +46,7 @@ def seen():
     blurred = gaussian_filter(mean.astype(float), (0, 1.2, 1.2)) + 0.2
     counts = np.random.default_rng(7).poisson(blurred)
     eds = placed(AFFINE_OF_ELECTRONS, EDS)
-    maps = in_field(counts, EDS, eds, placed(AFFINE_OF_IONS, SIMS), SIMS.shape)
+    maps = eds_on_raster(counts, EDS, eds, placed(AFFINE_OF_IONS, SIMS), SIMS.shape)
     return maps, two_particles(pixels_of(SIMS, AFFINE_OF_IONS)).astype(np.int32)
 
 
@@ -65,21 +65,21 @@ def test_both_lie_on_each_other(seen):
 def test_particles_are_named_and_held_against_the_map(seen):
     maps, labels = seen
     both = [particle(1, 0.99, 0.01), particle(2, 0.01, 0.99)]
-    lco, nca = verdicts(*maps, labels, both, SIMS, EDS.pixel_um)
+    lco, nca = eds_verdicts(*maps, labels, both, SIMS, EDS.pixel_um)
     assert (lco.says, lco.agrees) == ("LCO", True)
     assert (nca.says, nca.agrees) == ("NCA", True)
     assert nca.nickel_share == pytest.approx(NICKEL_OF_NCA, abs=4 * nca.sigma)
     inside_um2 = (labels == 2).sum() * SIMS.pixel_um**2
     assert nca.counts < 50 * inside_um2 / EDS.pixel_um**2  # of EDS pixels, however many the map has in them
     wrong, unsure = [particle(1, 0.01, 0.99)], [particle(1, 0.6, 0.3)]
-    assert verdicts(*maps, labels, wrong, SIMS, EDS.pixel_um)[0].agrees is False
-    assert verdicts(*maps, labels, unsure, SIMS, EDS.pixel_um)[0].agrees is None
+    assert eds_verdicts(*maps, labels, wrong, SIMS, EDS.pixel_um)[0].agrees is False
+    assert eds_verdicts(*maps, labels, unsure, SIMS, EDS.pixel_um)[0].agrees is None
 
 
 def test_few_counts_say_nothing(seen):
     _, labels = seen
     half = np.where(labels == 1, 0.002, 0.0)
-    (verdict,) = verdicts(half, half, labels, [particle(1, 0.99, 0.01)], SIMS, EDS.pixel_um)
+    (verdict,) = eds_verdicts(half, half, labels, [particle(1, 0.99, 0.01)], SIMS, EDS.pixel_um)
     assert (verdict.says, verdict.agrees) == ("", None)
 
 

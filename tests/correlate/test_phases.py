@@ -1,4 +1,4 @@
-"""Phases told from simulated counts: a field of particles, binder and pores, with the CT slice that belongs to it."""
+"""Phases from simulated counts: a field of particles, binder and pores, with its CT slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xrm_sims.correlate.phases.chemistry import analyse
 from xrm_sims.correlate.phases.interference import C2H3_U, slit_share
 from xrm_sims.correlate.phases.particles import find_particles, identity, poisson_interval
 from xrm_sims.correlate.phases.phase_statistics import binder_aluminium, mean_in, phase_table
-from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseModel, active_in_field
+from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseModel, active_prior
 from xrm_sims.correlate.phases.profiles import boundary_profiles, line_profile
 from xrm_sims.patterns import Raster
 from xrm_sims.settings import Settings
@@ -63,7 +63,7 @@ class Field:
             "pixel_um": PIXEL_UM,
             "dwell_s": DWELL_S,
             "instrument": INSTRUMENT,
-            "active": active_in_field(self.slice, PIXEL_UM, 0.08),
+            "active": active_prior(self.slice, PIXEL_UM, 0.08),
         }
         return PhaseModel(self.counts, CHANNELS, **(given | changes))
 
@@ -92,7 +92,7 @@ def test_the_phases_of_a_field(field, phases):
         np.testing.assert_allclose(phases.rates[phase], RATES[phase], rtol=0.1, atol=0.5)
 
 
-def test_what_lies_at_the_bottom_of_a_pore_is_named_but_not_taken_for_the_plane(field, phases):
+def test_the_bottom_of_a_pore_is_pore_with_a_phase(field, phases):
     row, column = POCKET
     assert phases.codes[row, column] == Phase.PORE
     assert phases.nca_share[row - 5 : row + 6, column - 5 : column + 6].max() < 0.01
@@ -107,7 +107,7 @@ def test_ten_times_other_yields_change_nothing(field):
 
 
 def test_with_few_counts_ct_and_the_particle_decide():
-    """At a fiftieth of the dose a pixel of NCA has a third of a count that LCO has not."""
+    """At a fiftieth of the dose a pixel of NCA has a third of a count more than LCO in nickel and aluminium."""
     faint = Field(dose=0.02, seed=4)
     model = faint.model()
     found = find_particles(model.posterior(), faint.counts, faint.ct_labels)
@@ -127,18 +127,18 @@ def test_particles_carry_their_probability(field, phases):
     assert found.unseen == []
 
 
-def test_where_ct_and_map_disagree_it_is_said(field, phases):
+def test_a_disagreement_of_ct_and_map_is_remarked(field, phases):
     labels = field.ct_labels.copy()
-    labels[labels == 2] = 1  # CT took two for one
-    labels[labels == 4] = 0  # and did not see another
-    labels[140:146, 20:30] = 9  # and saw one in binder
+    labels[labels == 2] = 1  # CT merges two
+    labels[labels == 4] = 0  # and misses another
+    labels[140:146, 20:30] = 9  # and shows one in binder
     found = find_particles(phases, field.counts, labels)
-    told = {(p.ct_label, p.p_nca > 0.5): p.remark for p in found.found}
-    assert told == {
-        (1, False): "CT takes it and another particle for one",
-        (1, True): "CT takes it and another particle for one",
+    remarks = {(p.ct_label, p.p_nca > 0.5): p.remark for p in found.found}
+    assert remarks == {
+        (1, False): "CT merges it with another particle",
+        (1, True): "CT merges it with another particle",
         (3, True): "",
-        (0, False): "not told apart by CT",
+        (0, False): "not labelled by CT",
     }
     assert found.unseen == [9]
 
@@ -147,7 +147,7 @@ def test_where_ct_and_map_disagree_it_is_said(field, phases):
     ("nickel", "cobalt", "expected"),
     [(0, 0, "undecided"), (0, 3000, "lco"), (2500, 500, "nca"), (1200, 1800, "neither"), (1, 1, "undecided")],
 )
-def test_nickel_and_cobalt_tell_the_particle(nickel, cobalt, expected):
+def test_nickel_and_cobalt_classify_the_particle(nickel, cobalt, expected):
     p_lco, p_nca, p_neither = identity(nickel, cobalt, (0.003, 0.84))
     chance = {"lco": p_lco, "nca": p_nca, "neither": p_neither}
     if expected == "undecided":
@@ -214,7 +214,7 @@ def test_a_line_runs_across_the_grain_boundary(field, phases):
     assert aluminium.max() > 2 * np.median(aluminium)
 
 
-def test_a_picture_of_it_all(field, tmp_path):
+def test_the_figure_of_phases(field, tmp_path):
     """Without a CT volume: the map alone, as an unregistered one would be."""
     raster = Raster((SIDE, SIDE), SIDE * PIXEL_UM, 1e3 * DWELL_S)
     found = analyse(field.counts[None], CHANNELS, raster, current_pa=50.0, instrument=INSTRUMENT)
@@ -230,7 +230,7 @@ def test_a_picture_of_it_all(field, tmp_path):
         analyse(field.counts, CHANNELS, Raster((8, 8), 8.0, 0.55), current_pa=50.0, instrument=INSTRUMENT)
 
 
-def test_what_is_refused(field):
+def test_refused_arguments(field):
     with pytest.raises(ValueError, match="58Ni"):
         PhaseModel(field.counts[:2], CHANNELS[:2], pixel_um=0.1, dwell_s=1e-3, instrument=INSTRUMENT)
     with pytest.raises(ValueError, match="active"):

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tests.correlate.conftest import ACTIVE_PER_UM, RADIUS_UM, TOP_UM, Solid, grow
 from xrm_sims.correlate.figures.two_target_figure import two_target_figure
 from xrm_sims.correlate.phases.phases import Phase
-from xrm_sims.correlate.phases.two_target import TwoTargetSettings, _mixture, tell_apart
+from xrm_sims.correlate.phases.two_target import TwoTargetSettings, _mixture, classify_particles
 from xrm_sims.correlate.registration import volume_fit
 from xrm_sims.correlate.registration.volume_fit import VolumeFitSettings, register_volume, seen_by_both
 from xrm_sims.correlate.volume.segment import segment, voxel_to_um
@@ -61,7 +61,7 @@ def seen(phantom, segmented, fit):
 
 @pytest.fixture(scope="module")
 def told(segmented, seen):
-    return tell_apart(segmented, seen)
+    return classify_particles(segmented, seen)
 
 
 def test_the_second_volume_is_placed_within_its_stated_uncertainty(fit):
@@ -150,10 +150,10 @@ def test_a_fit_that_cannot_be_trusted_is_refused(monkeypatch, segmented, copper,
 
 
 def test_one_phase_alone_is_refused(phantom_volume, segmented):
-    with pytest.raises(ValueError, match="do not fall into two groups"):
-        tell_apart(segmented, segmented.normalised)
+    with pytest.raises(ValueError, match="do not form two groups"):
+        classify_particles(segmented, segmented.normalised)
     with pytest.raises(ValueError, match="second: got shape"):
-        tell_apart(segmented, phantom_volume[1:])
+        classify_particles(segmented, phantom_volume[1:])
 
 
 def test_voxels_of_another_size_are_refused(segmented, copper):

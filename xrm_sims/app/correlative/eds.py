@@ -15,14 +15,14 @@ import plans
 from plans import Aim
 from xrm_sims.app.common.rasters import inner_field, labels_of, raster_of, raster_of_image
 from xrm_sims.app.correlative.findings import Experiment, Findings, align_by_outline
-from xrm_sims.app.maps.phases import kept_phases
-from xrm_sims.app.maps.sims_maps import kept_ions
+from xrm_sims.app.maps.phases import load_phases
+from xrm_sims.app.maps.sims_maps import load_ions
 from xrm_sims.app.session.session import Session
 from xrm_sims.app.tomography.tomogram import Ct
 from xrm_sims.correlate.figures.drawing import save
 from xrm_sims.correlate.figures.elements_figure import elements_figure
-from xrm_sims.correlate.phases.elements import NAMING, Verdict, in_field, verdicts
-from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.phases.elements import NAMING, Verdict, eds_on_raster, eds_verdicts
+from xrm_sims.correlate.phases.phases import has_phase_channels
 from xrm_sims.correlate.registration.active_material import se_active
 from xrm_sims.correlate.registration.register import Registration, register_to_ct
 from xrm_sims.correlate.settings import AnalysisSettings
@@ -97,15 +97,15 @@ def look_beside(
     eds_raster = raster_of(eds_start)
     return Beside(
         [str(name) for name in eds_start["elements"]],
-        in_field(counts[0], eds_raster, placed, sims, raster.shape),
-        in_field(image, raster_of_image(sem_start), placed, sims, raster.shape)[0],
+        eds_on_raster(counts[0], eds_raster, placed, sims, raster.shape),
+        eds_on_raster(image, raster_of_image(sem_start), placed, sims, raster.shape)[0],
         eds_raster.pixel_um,
     )
 
 
 def draw_beside(ct: Ct, start: Mapping[str, Any], sims: Registration, beside: Beside, data: Path) -> Figure:
     """Ions of the map with this start document, over electrons and X-rays."""
-    ions = np.maximum(kept_ions(start["uid"], data), 0.0)
+    ions = np.maximum(load_ions(start["uid"], data), 0.0)
     shown = (ions, labels_of(start), raster_of(start), sims)
     return elements_figure(ct.volume, ct.voxel_um, shown, beside.sem, beside.eds, beside.elements)
 
@@ -121,10 +121,10 @@ def compare(result: Experiment, placed: Registration, data: Path, out: Path) -> 
     raster = raster_of(start)
     beside = look_beside(result.uids["eds"], sem_uid, placed, registration, raster, data)
     said: list[Verdict] = []
-    if set(NAMING) <= set(beside.elements) and tells_phases(labels_of(start)):
-        chemistry = kept_phases(uid, data)
+    if set(NAMING) <= set(beside.elements) and has_phase_channels(labels_of(start)):
+        chemistry = load_phases(uid, data)
         nickel, cobalt = (beside.eds[beside.elements.index(name)] for name in NAMING)
-        said = verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um)
+        said = eds_verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um)
     told: dict[str, Any] = {
         "elements": beside.elements,
         "sigma_nm": placed.sigma_nm,

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from xrm_sims.app.common.rasters import labels_of, raster_of
 from xrm_sims.app.correlative.findings import Experiment
-from xrm_sims.app.maps.phases import kept_phases
-from xrm_sims.app.maps.sims_maps import kept_ions
+from xrm_sims.app.maps.phases import load_phases
+from xrm_sims.app.maps.sims_maps import load_ions
 from xrm_sims.app.tomography.figures import Measured, draw_drift, overview
 from xrm_sims.app.tomography.tomogram import Ct
 from xrm_sims.correlate.figures import drawing, map_figures
 from xrm_sims.correlate.figures.phase_figures import phases_figure
-from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.phases.phases import has_phase_channels
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.defects import Defect
 from xrm_sims.data import find_run, read_counts
@@ -28,7 +28,7 @@ def draw(result: Experiment, data: Path, out: Path) -> list[Path]:
     found = result.chosen.about
     tomogram, registration = found.tomogram, result.registered
     uid = result.uids["sims"]
-    sims = np.maximum(kept_ions(uid, data), 0.0), dict(find_run(uid, data).metadata["start"])
+    sims = np.maximum(load_ions(uid, data), 0.0), dict(find_run(uid, data).metadata["start"])
     after = read_counts(result.latest("se_after"), "se_image", data)
     before = read_counts(result.uids["se_before"], "se_image", data)
     pillar, top_view = found.segmentation.pillar, (before, found.scan_to_specimen)
@@ -93,6 +93,6 @@ def registered(tomogram: Ct, registration: Registration, sims: Measured) -> Figu
 def phases(sims: Measured, data: Path) -> dict[str, Figure]:
     """The picture ``phases`` of what is kept of a map; none where its channels do not tell them."""
     start = sims[1]
-    if not tells_phases(labels_of(start)):
+    if not has_phase_channels(labels_of(start)):
         return {}
-    return {"phases": phases_figure(kept_phases(start["uid"], data), raster_of(start))}
+    return {"phases": phases_figure(load_phases(start["uid"], data), raster_of(start))}

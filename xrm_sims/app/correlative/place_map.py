@@ -15,7 +15,7 @@ from xrm_sims.app.common.progress import stages
 from xrm_sims.app.common.rasters import raster_of_image
 from xrm_sims.app.correlative.figures import draw_placed, draw_registered
 from xrm_sims.app.correlative.milled_away import known_plane
-from xrm_sims.app.maps.phases import tell_phases
+from xrm_sims.app.maps.phases import make_phases
 from xrm_sims.app.maps.sims_maps import Maps, make_maps
 from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.app.tomography.selection import ct_parts
@@ -99,7 +99,7 @@ def register_runs(
         uids = {"tomography": ct.uid, "se_image": seen.start["uid"]}
     else:
         segmentation = segment(ct.volume, ct.voxel_um, analysis.segmentation)
-        tell_phases(seen.maps, found, segmentation, root, instrument, [ct.uid], analysis)
+        make_phases(seen.maps, found, segmentation, root, instrument, [ct.uid], analysis)
         pictures = draw_registered(ct, found, (seen.maps.counts, seen.start), defect, root, out)
         uids = {"tomography": ct.uid, "sims": seen.start["uid"]}
     return write_summary({"run_uids": uids, **placed(found, seen.start)}, out, pictures)

@@ -17,8 +17,8 @@ from plans.ions import sims_request
 from xrm_sims.app.common.progress import timed
 from xrm_sims.app.common.rasters import inner_field, raster_of_image
 from xrm_sims.app.correlative.findings import Choices, Experiment, Findings, Height, align_by_outline
-from xrm_sims.app.maps.phases import tell_phases
-from xrm_sims.app.maps.sims_maps import keep, make_maps
+from xrm_sims.app.maps.phases import make_phases
+from xrm_sims.app.maps.sims_maps import make_maps, save_maps
 from xrm_sims.app.planner import Planner, find_map
 from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.registration.active_material import se_active, sims_active
@@ -134,7 +134,7 @@ class Analysis:
         """
         found, analysis = result.chosen.about, self.choices.analysis
         maps = make_maps(result.uids["sims"], self.data, self.settings, drift=analysis.drift)
-        keep(maps, self.data)
+        save_maps(maps, self.data)
         raster = maps.raster
         with timed("registration", self.seconds):
             registration = register_to_ct(
@@ -155,7 +155,7 @@ class Analysis:
         about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]
         results.save(self.data, maps.uid, "registration", metadata=about, parents=parents)
-        tell_phases(maps, registration, found.segmentation, self.data, self.settings, parents, analysis)
+        make_phases(maps, registration, found.segmentation, self.data, self.settings, parents, analysis)
         return registration
 
     def aim(self, found: Findings) -> Aim[Findings]:

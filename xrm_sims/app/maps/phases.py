@@ -1,20 +1,18 @@
-"""Phases of a registered SIMS map as a result of its run: made, kept at ``/results/<SIMS run>/phases``, read again."""
+"""Compute, save and load the phases of a registered SIMS map, the result ``/results/<SIMS run>/phases``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.app.maps.sims_maps import Maps
 from xrm_sims.correlate.phases.chemistry import Chemistry, analyse
 from xrm_sims.correlate.phases.particles import COLUMNS, Particle
 from xrm_sims.correlate.phases.phase_statistics import BinderAluminium, Mean, PhaseRow
-from xrm_sims.correlate.phases.phases import CHANNELS, Phase, tells_phases
+from xrm_sims.correlate.phases.phases import CHANNELS, Phase, has_phase_channels
 from xrm_sims.correlate.phases.profiles import LineProfile
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.settings import AnalysisSettings
@@ -22,10 +20,16 @@ from xrm_sims.correlate.volume.segment import Segmentation
 from xrm_sims.data import results
 from xrm_sims.settings import Settings
 
+if TYPE_CHECKING:
+    import pandas
+
 KIND = "phases"
+MAPS = ("probabilities", "nca_share", "particle_labels")
+ENDS = ("", "_low", "_high")  # of the columns of a mean and its interval
+T = TypeVar("T")
 
 
-def tell_phases(
+def make_phases(
     maps: Maps,
     registration: Registration,
     segmentation: Segmentation,
@@ -34,13 +38,12 @@ def tell_phases(
     parents: Sequence[str],
     analysis: AnalysisSettings = AnalysisSettings(),
 ) -> Chemistry | None:
-    """Phases of a map, kept as a result of its run.
+    """Compute the phases of a map and save them as a result of its run; ``parents`` are the other runs that were used.
 
-    None, and nothing kept, of a map whose channels do not tell them. ``parents`` are the other runs it rests on. Raises
-    what ``correlate.chemistry.analyse`` does.
+    Returns None and saves nothing if the map lacks a channel. Raises the errors of ``analyse``.
     """
     labels = labels_of(maps.start)
-    if not tells_phases(labels):
+    if not has_phase_channels(labels):
         return None
     found = analyse(
         maps.counts,
@@ -59,7 +62,7 @@ def tell_phases(
 
 
 def _save(found: Chemistry, uid: str, data: Path | None, parameters: dict[str, Any], parents: Sequence[str]) -> None:
-    """Maps, and tables of particles, phases, binder and profiles."""
+    """Save the maps, and tables of particles, phases, binder and profiles."""
     import pandas
 
     lines = [
@@ -68,7 +71,7 @@ def _save(found: Chemistry, uid: str, data: Path | None, parameters: dict[str, A
         for row in line.as_rows()
     ]
     binder = found.binder
-    told = {
+    aluminium = {
         "pixels": binder.pixels,
         **_limits("measured", binder.measured),
         "around": binder.around,
@@ -80,54 +83,40 @@ def _save(found: Chemistry, uid: str, data: Path | None, parameters: dict[str, A
         data,
         uid,
         KIND,
-        {
-            "probabilities": found.probabilities,
-            "nca_share": found.nca_share,
-            "particle_labels": found.particle_labels,
-        },
+        {name: getattr(found, name) for name in MAPS},
         {"phases": [phase.words for phase in Phase], "unseen_ct_labels": found.unseen, "settings": parameters},
         parents,
         tables={
             "particles": pandas.DataFrame([p.as_row() for p in found.particles], columns=list(COLUMNS)),
             "statistics": pandas.DataFrame([row.as_row() for row in found.statistics]),
-            "binder_aluminium": pandas.DataFrame([told]),
+            "binder_aluminium": pandas.DataFrame([aluminium]),
             "profiles": pandas.DataFrame(lines, columns=None if lines else ["line"]),
         },
     )
 
 
-def kept_phases(uid: str, data: Path | None) -> Chemistry:
-    """What :func:`tell_phases` has kept; ValueError when there is no such result."""
-    kept = results.load(data, uid, KIND)
-    tables = {name: table.to_dict("records") for name, table in kept.tables.items()}
-    (told,) = tables["binder_aluminium"]
-    numbers: dict[int, list[dict[str, Any]]] = {}
-    for row in tables["profiles"]:
-        numbers.setdefault(row["line"], []).append(row)
+def load_phases(uid: str, data: Path | None) -> Chemistry:
+    """Return the saved phases of a run; ValueError if there are none."""
+    saved = results.load(data, uid, KIND)
+    (binder,) = saved.tables["binder_aluminium"].to_dict("records")
+    measured, aluminium = (Mean(*(binder[name + end] for end in ENDS)) for name in ("measured", "aluminium"))
     return Chemistry(
-        kept.arrays["probabilities"],
-        kept.arrays["nca_share"],
-        kept.arrays["particle_labels"],
-        [Particle(**_own(Particle, row)) for row in tables["particles"]],
-        [PhaseRow(**_own(PhaseRow, row)) for row in tables["statistics"]],
-        BinderAluminium(
-            told["pixels"], _mean("measured", told), told["around"], told["hydrocarbon"], _mean("aluminium", told)
-        ),
-        [_line(rows) for rows in numbers.values()],
-        list(kept.metadata["unseen_ct_labels"]),
+        particles=_of_class(Particle, saved.tables["particles"]),
+        statistics=_of_class(PhaseRow, saved.tables["statistics"]),
+        binder=BinderAluminium(binder["pixels"], measured, binder["around"], binder["hydrocarbon"], aluminium),
+        profiles=[_line(rows) for _, rows in saved.tables["profiles"].groupby("line")],
+        unseen=list(saved.metadata["unseen_ct_labels"]),
+        **{name: saved.arrays[name] for name in MAPS},
     )
 
 
-def _own(kind: Any, row: dict[str, Any]) -> dict[str, Any]:
-    return {each.name: row[each.name] for each in fields(kind)}
+def _of_class(kind: Callable[..., T], table: pandas.DataFrame) -> list[T]:
+    """Return the rows of a table as instances of a dataclass, without further columns."""
+    return [kind(**row) for row in table[list(inspect.signature(kind).parameters)].to_dict("records")]
 
 
 def _limits(name: str, mean: Mean) -> dict[str, float]:
-    return {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
-
-
-def _mean(name: str, row: dict[str, Any]) -> Mean:
-    return Mean(row[name], row[f"{name}_low"], row[f"{name}_high"])
+    return dict(zip((name + end for end in ENDS), (mean.mean, mean.low, mean.high), strict=True))
 
 
 def _ends(line: LineProfile) -> dict[str, Any]:
@@ -135,13 +124,13 @@ def _ends(line: LineProfile) -> dict[str, Any]:
     return {"start_row": r0, "start_column": c0, "end_row": r1, "end_column": c1, "width_px": line.width_px}
 
 
-def _line(rows: list[dict[str, Any]]) -> LineProfile:
-    first = rows[0]
+def _line(rows: pandas.DataFrame) -> LineProfile:
+    r0, c0, r1, c1, width_px = rows[["start_row", "start_column", "end_row", "end_column", "width_px"]].iloc[0]
     return LineProfile(
-        np.array([row["distance_um"] for row in rows]),
-        np.array([[row[name] for row in rows] for name in CHANNELS]),
-        np.array([[row[f"sigma_{name}"] for row in rows] for name in CHANNELS]),
-        (first["start_row"], first["start_column"]),
-        (first["end_row"], first["end_column"]),
-        first["width_px"],
+        rows["distance_um"].to_numpy(),
+        rows[list(CHANNELS)].to_numpy().T,
+        rows[[f"sigma_{name}" for name in CHANNELS]].to_numpy().T,
+        (float(r0), float(c0)),
+        (float(r1), float(c1)),
+        int(width_px),
     )

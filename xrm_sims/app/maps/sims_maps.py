@@ -128,7 +128,7 @@ def report_maps(
     settings, drift = session_settings(root), load_analysis_settings(root, settings_file).drift
     with stages() as progress:
         maps = make_maps(run, data, settings, ratio, align, progress, drift=drift)
-    keep(maps, data)
+    save_maps(maps, data)
     natural = settings.sector.natural_6li_per_7li if maps.ratio_name == LITHIUM else None
     print("\n".join(in_words(maps, natural)))
     if out is not None:
@@ -140,7 +140,7 @@ def report_maps(
     return maps
 
 
-def keep(maps: Maps, data: Path | None) -> None:
+def save_maps(maps: Maps, data: Path | None) -> None:
     """At ``/results/<uid>/maps``."""
     summed = maps.summed
     arrays: dict[str, NDArray[Any]] = {
@@ -176,8 +176,8 @@ def keep(maps: Maps, data: Path | None) -> None:
     results.save(data, maps.uid, KIND, arrays, about, tables=tables)
 
 
-def kept_ions(uid: str, data: Path | None) -> NDArray[np.float64]:
-    """(channel, row, column) as :func:`keep` has kept them; ValueError when nobody has."""
+def load_ions(uid: str, data: Path | None) -> NDArray[np.float64]:
+    """(channel, row, column) as :func:`save_maps` has kept them; ValueError when nobody has."""
     return np.asarray(results.load(data, uid, KIND).arrays["counts"], dtype=float)
 
 

@@ -15,13 +15,13 @@ import httpx
 
 from xrm_sims.app.common.errors import in_one_line
 from xrm_sims.app.common.rasters import labels_of
-from xrm_sims.app.maps.phases import kept_phases
+from xrm_sims.app.maps.phases import load_phases
 from xrm_sims.app.report.runs import Run, read_run
 from xrm_sims.app.tomography.figures import Measured
 from xrm_sims.app.tomography.live import LATEST
 from xrm_sims.app.tomography.tomogram import Tomogram, kept_tomogram, pillar_of
 from xrm_sims.correlate.phases.chemistry import Chemistry
-from xrm_sims.correlate.phases.phases import tells_phases
+from xrm_sims.correlate.phases.phases import has_phase_channels
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.defects import Defect
 from xrm_sims.correlate.volume.ranking import Roi
@@ -148,8 +148,8 @@ class Holdings:
             found.tomography_uid = next((first[uid] for uid in about["parent_uids"] if uid in first), None)
             if found.tomography_uid is None:
                 self.missing.append(f"Map {run.short} was registered with a volume of another experiment.")
-            if tells_phases(labels_of(run.start)) and self._has(run, "phases", way):
-                found.phases = self.attempt(f"phases of {run.short}", lambda: kept_phases(run.uid, self.data))
+            if has_phase_channels(labels_of(run.start)) and self._has(run, "phases", way):
+                found.phases = self.attempt(f"phases of {run.short}", lambda: load_phases(run.uid, self.data))
         if "chain" in (of_run := self.experiment.results.get(run.uid, {})):
             found.links = of_run["chain"].metadata["links"]
         found.top_view, found.close_up = self._images(run)

@@ -18,7 +18,7 @@ from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import Tomogram, kept_tomogram, reconstruct_tomogram
 from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.phases.phases import Phase
-from xrm_sims.correlate.phases.two_target import TwoTarget, tell_apart
+from xrm_sims.correlate.phases.two_target import TwoTarget, classify_particles
 from xrm_sims.correlate.registration.volume_fit import VolumeFit, register_volume, seen_by_both
 from xrm_sims.correlate.settings import AnalysisSettings, load_analysis_settings
 from xrm_sims.correlate.volume.segment import Segmentation, Volume, gather, segment
@@ -59,7 +59,7 @@ def compare(
     volume, _ = gather(beside.volume, first.voxel_um, segmentation.voxel_um)
     seen = seen_by_both(segmentation, fit, second.volume.shape, second.voxel_um)
     volume = np.where(seen, volume, np.float32(np.nan))
-    return Compared(segmentation, fit, volume, tell_apart(segmentation, volume, settings.two_target))
+    return Compared(segmentation, fit, volume, classify_particles(segmentation, volume, settings.two_target))
 
 
 def two_target(

@@ -1,4 +1,4 @@
-"""A registered SIMS map taken apart: phases, particles, means per phase, aluminium in binder, grain boundaries."""
+"""Analysis of a SIMS map: phases, particles, means of each phase, aluminium in binder, grain boundaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xrm_sims.correlate.maps.field_maps import labels_in_field, slice_in_field
 from xrm_sims.correlate.phases.particles import Particle, ParticleSettings, find_particles
 from xrm_sims.correlate.phases.phase_statistics import BinderAluminium, PhaseRow, binder_aluminium, phase_table
-from xrm_sims.correlate.phases.phases import PhaseModel, PhaseSettings, active_in_field, of_channels
+from xrm_sims.correlate.phases.phases import PhaseModel, PhaseSettings, active_prior, select_channels
 from xrm_sims.correlate.phases.profiles import BoundarySettings, LineProfile, boundary_profiles
 from xrm_sims.correlate.registration.register import Registration
 from xrm_sims.correlate.volume.segment import Segmentation
@@ -21,13 +21,13 @@ from xrm_sims.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Chemistry:
-    """What a map says of its field.
+    """Results of a map.
 
     probabilities : (phase, row, column) in the order of ``Phase``.
-    nca_share : (row, column) probability that what the beam met, at any depth, was NCA rather than LCO.
+    nca_share : (row, column) probability of NCA rather than LCO, at any depth.
     particle_labels : (row, column) number of the particle, 0 elsewhere; ``particles`` in their order.
-    unseen : CT's labels in the field of which the map shows nothing.
-    profiles : across the clearest boundaries of NCA's grains.
+    unseen : CT's labels in the field without active material in the map.
+    profiles : across the clearest grain boundaries of NCA.
     """
 
     probabilities: NDArray[np.float32]
@@ -58,20 +58,20 @@ def analyse(
     particle_settings: ParticleSettings = ParticleSettings(),
     boundary_settings: BoundarySettings = BoundarySettings(),
 ) -> Chemistry:
-    """Phases of a SIMS map ([frame,] channel, row, column), with what CT says of its field where it is registered.
+    """Analyse a SIMS map ([frame,] channel, row, column), together with the CT volume if it is registered.
 
-    Raises ValueError for a map without one of ``phases.CHANNELS``, of another shape than the raster, or with too few
-    counts; and when the exposed plane is outside the volume.
+    Raises ValueError for a map that lacks one of ``phases.CHANNELS``, has another shape than the raster or too few
+    counts, and if the exposed plane is outside the volume.
     """
     frames = np.shape(counts)[0] if np.ndim(counts) == 4 else 1
-    maps = of_channels(counts, labels)
+    maps = select_channels(counts, labels)
     if maps.shape[1:] != tuple(raster.shape):
         raise ValueError(f"counts: have {maps.shape[1:]} pixels, the raster {tuple(raster.shape)}")
     active, ct_labels = None, None
     if registration is not None and segmentation is not None:
         place = (segmentation.voxel_um, registration.exposed_z_um, registration.sims_to_specimen, raster.shape)
-        seen = slice_in_field(segmentation.normalised, *place)
-        active = active_in_field(seen, raster.pixel_um, registration.sigma_nm * 1e-3, settings)
+        slice_ = slice_in_field(segmentation.normalised, *place)
+        active = active_prior(slice_, raster.pixel_um, registration.sigma_nm * 1e-3, settings)
         ct_labels = labels_in_field(segmentation.particles, *place)
     model = PhaseModel(
         counts,

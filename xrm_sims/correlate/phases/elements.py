@@ -1,7 +1,7 @@
-"""What an EDS map says of the particles that a SIMS map shows: a second word on LCO and NCA, by other physics.
+"""Classify the particles of a SIMS map as LCO or NCA by an EDS map, independently of the ions.
 
-EDS counts X-rays of nickel and cobalt from about a micrometre under the surface, SIMS their ions from its topmost
-nanometres. Where the two name a particle differently, one of them saw its neighbour, or what lies under it.
+EDS counts X-rays of nickel and cobalt from about a micrometre of depth, SIMS counts ions from the topmost nanometres.
+If they disagree on a particle, one of them shows its neighbour or the material below it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from xrm_sims.patterns import Raster
 
 NAMING = ("Ni", "Co")
 NICKEL_OF_NCA = 0.84  # Ni / (Ni + Co) of LiNi0.80Co0.15Al0.05O2; LCO has none
-LEAST_SIGMA = 3.0  # the share stands that many standard errors from the middle between the two, else it says nothing
-INSIDE_UM = 0.4  # from a particle's rim: closer the electrons' X-rays come from its neighbour too
+LEAST_SIGMA = 3.0  # distance of the share from the middle between LCO and NCA, in standard errors; closer is undecided
+INSIDE_UM = 0.4  # from a particle's rim: closer, X-rays come from its neighbour too
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one particle of the map. ``nickel_share`` of the nickel and cobalt counts with its standard error; ``says`` is
-    LCO, NCA or nothing; ``agrees`` None where one of the two says nothing."""
+    """EDS of one particle: nickel's share of nickel and cobalt counts with its standard error, and the comparison.
+
+    says : LCO, NCA, or empty if undecided. agrees : with SIMS; None if one of the two is undecided.
+    """
 
     particle: int
     counts: float
@@ -39,14 +41,14 @@ class Verdict:
     agrees: bool | None
 
     def as_row(self) -> dict[str, Any]:
-        """A line of a table; ``agrees`` in words, empty where one of the two says nothing."""
+        """Return a row of a table; ``agrees`` is yes, no or empty."""
         return asdict(self) | {"agrees": {True: "yes", False: "no", None: ""}[self.agrees]}
 
 
-def in_field(
+def eds_on_raster(
     maps: ArrayLike, eds_raster: Raster, eds: Registration, sims: Registration, shape: Sequence[int]
 ) -> NDArray[np.float64]:
-    """EDS counts (element, row, column) at the pixels of the SIMS raster; NaN where the EDS field ends."""
+    """Return EDS counts (element, row, column) at the pixels of the SIMS raster; NaN outside the EDS field."""
     inverse = invert_affine(chain(eds.scan_to_specimen, pixel_to_scan(eds_raster)))
     to_eds = chain(inverse, sims.sims_to_specimen)
     rows, columns = np.indices(tuple(shape))
@@ -57,7 +59,7 @@ def in_field(
     )
 
 
-def verdicts(
+def eds_verdicts(
     nickel: NDArray[np.float64],
     cobalt: NDArray[np.float64],
     labels: NDArray[np.int32],
@@ -65,8 +67,10 @@ def verdicts(
     raster: Raster,
     eds_pixel_um: float,
 ) -> list[Verdict]:
-    """What the counts (row, column) per EDS pixel, as :func:`in_field` gives them, say of each particle that is wide
-    enough; ``raster`` is that of the labels."""
+    """Classify each particle that is wide enough by counts (row, column) per EDS pixel from :func:`eds_on_raster`.
+
+    ``raster`` is that of the labels.
+    """
     share_of_pixel = (raster.pixel_um / eds_pixel_um) ** 2
     found = []
     for particle in particles:

@@ -1,4 +1,4 @@
-"""How much of a neighbouring mass passes the slit of a collector: what can look like another element.
+"""Transmission of a neighbouring mass through the slit of a collector (isobaric interference).
 
 On a Mattauch-Herzog focal plane a singly charged mass m lies at a distance proportional to sqrt(m), and its image is a
 Gaussian; with M / FWHM as resolving power R its relative width is 1 / (2 R).
@@ -17,9 +17,10 @@ C2H3_U = 27.023475  # 12C2 1H3, from the same masses
 
 
 def slit_share(mass_u: float, collector: str, sector: Sector) -> float:
-    """Share (0 to 1) of ions of ``mass_u`` that pass the settings' slit of a collector standing right for an isotope.
+    """Return the share (0 to 1) of ions of ``mass_u`` that pass the slit of a collector centred on an isotope.
 
-    Slits are scaled with their radius, so the share depends on the masses' ratio only: C2H3 on 27Al 0.33 by default.
+    Slits are scaled with their radius, so the share depends only on the ratio of the masses: 0.33 for C2H3 on 27Al by
+    default.
     """
     ratio = math.sqrt(mass_u / MASSES_U[collector])  # of the radii
     half = 0.5 * sector.slit_mm / (math.sqrt(2.0) * sector.slit_reference_radius_mm)

@@ -1,8 +1,8 @@
-"""What the pixels of each phase count on average, and how much of binder's aluminium is aluminium.
+"""Mean counts of each phase, and the aluminium in binder without C2H3.
 
-Neighbouring pixels are not independent (grains, shading, the beam's tail), so confidence intervals come from tiles of
-the field: delete-one jackknife of the ratio of counts to pixels (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 11), and are never narrower than counting alone.
+Neighbouring pixels are correlated (grains, shading, the beam's tail), so confidence intervals come from tiles of the
+field: delete-one jackknife of the ratio of counts to pixels (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, ch. 11), and are never narrower than those of counting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xrm_sims.settings import Settings
 
 TILE_UM = 1.0
 GUARD_UM = 0.15  # one standard deviation of the beam's tail
-REGION_UM, REGION_SHARE = 0.15, 0.9  # a place belongs to a phase when its surroundings do: its own counts are not asked
+REGION_UM, REGION_SHARE = 0.15, 0.9  # a pixel is inside a phase if its surroundings are
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class PhaseRow:
-    """One channel of one phase: ``share`` is that of the field, ``pixels`` those well inside, ``tiles`` they lie in."""
+    """One channel of one phase: ``share`` of the field, ``pixels`` inside the phase, ``tiles`` that contain them."""
 
     phase: str
     channel: str
@@ -60,9 +60,9 @@ class PhaseRow:
 
 @dataclass(frozen=True)
 class BinderAluminium:
-    """Counts per pixel of binder on mass 27: all, what came from around (tail, redeposition, dark), C2H3, and the rest.
+    """Counts per pixel of binder on mass 27: all, those from the surroundings and darks, C2H3, and the remaining Al.
 
-    ``hydrocarbon`` follows from the settings: made per ion, times what the slit of 27Al lets through.
+    ``hydrocarbon`` follows from the settings: C2H3 per ion, times the transmission of the slit of 27Al.
     """
 
     pixels: int
@@ -73,7 +73,7 @@ class BinderAluminium:
 
     @property
     def hydrocarbon_share(self) -> float:
-        """Of what the binder itself sends."""
+        """Share of C2H3 in the counts from the binder itself."""
         own = self.measured.mean - self.around
         return self.hydrocarbon / own if own > 0 else nan
 
@@ -82,7 +82,7 @@ class BinderAluminium:
 
 
 def phase_table(phases: PhaseMap, counts: NDArray[np.float64]) -> list[PhaseRow]:
-    """Every phase and channel; ``counts`` (channel, row, column) in the order of ``CHANNELS``, summed over frames."""
+    """Return a row for every phase and channel; ``counts`` (channel, row, column) are summed over frames."""
     codes = phases.codes
     rows = []
     for phase in Phase:
@@ -107,7 +107,7 @@ def phase_table(phases: PhaseMap, counts: NDArray[np.float64]) -> list[PhaseRow]
 
 
 def well_inside(phases: PhaseMap, phase: Phase) -> NDArray[np.bool_]:
-    """Pixels (row, column) whose surroundings are of this phase, ``GUARD_UM`` and more from all others."""
+    """Return the pixels (row, column) inside this phase, at least ``GUARD_UM`` from all others."""
     size = 2 * round(REGION_UM / phases.pixel_um / 2) + 1
     there: NDArray[np.bool_] = ndimage.uniform_filter(phases.probabilities[phase], size, mode="nearest") >= REGION_SHARE
     if there.all():
@@ -116,7 +116,7 @@ def well_inside(phases: PhaseMap, phase: Phase) -> NDArray[np.bool_]:
 
 
 def mean_in(image: NDArray[np.float64], there: NDArray[np.bool_], pixel_um: float) -> Mean:
-    """Mean of counts (row, column) over the pixels ``there``."""
+    """Return the mean of counts (row, column) over the pixels ``there``."""
     pixels = int(there.sum())
     if not pixels:
         return Mean(nan, nan, nan)
@@ -136,7 +136,7 @@ def mean_in(image: NDArray[np.float64], there: NDArray[np.bool_], pixel_um: floa
 
 
 def _tiles(shape: tuple[int, ...], pixel_um: float) -> NDArray[np.intp]:
-    """Number (row, column) of the tile that each pixel lies in."""
+    """Return the number of each pixel's tile (row, column)."""
     side = max(1, round(TILE_UM / pixel_um))
     r, c = (index // side for index in np.indices(shape))
     return np.asarray(r * (shape[1] // side + 1) + c)
@@ -145,7 +145,7 @@ def _tiles(shape: tuple[int, ...], pixel_um: float) -> NDArray[np.intp]:
 def binder_aluminium(
     phases: PhaseMap, counts: NDArray[np.float64], ions_per_pixel: float, settings: Settings
 ) -> BinderAluminium:
-    """Aluminium in binder with and without the C2H3 that passes its slit; ``ions_per_pixel`` of all frames together."""
+    """Return aluminium in binder with and without C2H3; ``ions_per_pixel`` are those of all frames together."""
     there = well_inside(phases, Phase.BINDER)
     k = CHANNELS.index("27Al")
     measured = mean_in(counts[k], there, phases.pixel_um)

@@ -1,14 +1,14 @@
-"""Which phase each pixel of a SIMS map shows, from its counts and from the CT slice beneath: probabilities.
+"""Probabilities of the phases at each pixel of a SIMS map, from its counts and the CT slice below it.
 
-What the beam meets sends out its own counts, and the beam's tail and redeposition bring a little from around, which is
-computed from the map itself (``spill``). Of active material two things are asked apart: how the counts are shared among
-the channels, which tells LCO from NCA however the place is shaded or tilted, and how many there are, which tells the
-exposed plane from the bottom of a pore. Binder sends aluminium (and C2H3, which looks like it), an empty pore nothing.
-How deep binder lies nobody can tell, as CT does not see it: at the bottom of a pore it is binder until it is too dim.
+The material under the beam emits counts; the beam's tail and redeposition add some from the surroundings (``spill``,
+computed from the map itself). For active material, the shares of the channels distinguish LCO from NCA whatever the
+shading and tilt, and the sum of counts distinguishes the exposed plane from the bottom of a pore. Binder emits Al (and
+C2H3, of nearly the same mass), an empty pore nothing. CT does not show binder, so its depth is unknown: at the
+bottom of a pore it is classified as binder unless it is too weak.
 
-The shares, the distributions of sums and the levels of aluminium are those of the map: expectation and maximisation
-from rough starts. What CT says of a place is its prior, likeness to the neighbours a mean field (Zhang, IEEE Trans.
-Signal Process. 40 (1992) 2570). Maps are (channel, row, column) counts; labels name the channels by isotope.
+Shares, distributions of sums and levels of aluminium are fitted to the map by expectation maximisation from a rough
+first guess. CT gives the prior; similarity to the neighbours is a mean field (Zhang, IEEE Trans. Signal Process. 40
+(1992) 2570). Maps are (channel, row, column) counts; labels name the channels by isotope.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Phase(IntEnum):
         return self.name if self in (Phase.LCO, Phase.NCA) else self.name.lower()
 
 
-# What a beam can meet: a pore shows nothing, or what lies at its bottom.
+# States of a pixel: a pore is empty, or shows the material at its bottom.
 EMPTY, BINDER, LCO, NCA, LCO_BELOW, NCA_BELOW = range(6)
 _PHASE_OF = (Phase.PORE, Phase.BINDER, Phase.LCO, Phase.NCA, Phase.PORE, Phase.PORE)
 
@@ -86,11 +86,11 @@ class PhaseSettings(Section):
 
 @dataclass(frozen=True, eq=False)
 class PhaseMap:
-    """Probabilities (phase, row, column) in the order of ``Phase``, and what they rest on.
+    """Probabilities (phase, row, column) in the order of ``Phase``; channels are in the order of ``CHANNELS``.
 
-    ``nca_share`` (row, column): of what the beam met there, if active at all, the probability that it was NCA; at any
-    depth. ``rates`` : mean counts per pixel of LCO and NCA on the exposed plane, in the order of ``CHANNELS``, as is
-    ``spill`` (channel, row, column): expected counts from around a pixel and from the counters' dark rate.
+    nca_share : (row, column) probability of NCA at any depth, if the pixel shows active material.
+    rates : mean counts per pixel (channel,) of LCO and NCA on the exposed plane.
+    spill : (channel, row, column) expected counts from a pixel's surroundings and from the counters' dark rate.
     """
 
     probabilities: NDArray[np.float32]
@@ -104,26 +104,14 @@ class PhaseMap:
         """(row, column), the most probable ``Phase``."""
         return np.asarray(self.probabilities.argmax(axis=0), dtype=np.uint8)
 
-    @property
-    def certainty(self) -> NDArray[np.float32]:
-        """(row, column), the probability of the most probable phase."""
-        return np.asarray(self.probabilities.max(axis=0))
 
-    def sure(self, phase: Phase, guard_um: float = 0.0, least: float = 0.95) -> NDArray[np.bool_]:
-        """(row, column): at least so probable, and so far from all that is not."""
-        there: NDArray[np.bool_] = self.probabilities[phase] >= least
-        if guard_um > 0 and not there.all():
-            there &= ndimage.distance_transform_edt(there) * self.pixel_um > guard_um
-        return there
-
-
-def tells_phases(labels: Sequence[str]) -> bool:
-    """Whether a map of these channels can be told apart."""
+def has_phase_channels(labels: Sequence[str]) -> bool:
+    """Return whether a map has all channels that the phases need."""
     return set(CHANNELS) <= set(labels)
 
 
-def of_channels(counts: ArrayLike, labels: Sequence[str]) -> NDArray[np.float64]:
-    """Counts summed over frames (channel, row, column) in the order of ``CHANNELS``; ValueError names a missing one."""
+def select_channels(counts: ArrayLike, labels: Sequence[str]) -> NDArray[np.float64]:
+    """Return counts (channel, row, column), summed over frames, ordered as ``CHANNELS``; ValueError without one."""
     maps = sum_frames(counts)
     check_labels(maps, labels)
     for needed in CHANNELS:
@@ -132,10 +120,12 @@ def of_channels(counts: ArrayLike, labels: Sequence[str]) -> NDArray[np.float64]
     return maps[[list(labels).index(name) for name in CHANNELS]]
 
 
-def spill_of(counts: NDArray[np.float64], pixel_um: float, dwell_s: float, settings: Settings) -> NDArray[np.float64]:
-    """Counts per pixel (channel, row, column) that do not come from the place the beam is meant to meet.
+def spill_counts(
+    counts: NDArray[np.float64], pixel_um: float, dwell_s: float, settings: Settings
+) -> NDArray[np.float64]:
+    """Return the counts (channel, row, column) from outside each pixel.
 
-    The beam's tail, what lands again and is sputtered once more, and dark counts in ``dwell_s`` (of all frames).
+    These come from the beam's tail, from redeposited material, and from darks during ``dwell_s`` of all frames.
     """
     ion, sputtering = settings.ion, settings.sputtering
     spread = np.full(counts.shape, settings.sector.dark_rate_cps * dwell_s)
@@ -148,10 +138,10 @@ def spill_of(counts: NDArray[np.float64], pixel_um: float, dwell_s: float, setti
     return spread
 
 
-def active_in_field(
+def active_prior(
     slice_: ArrayLike, pixel_um: float, sigma_um: float, settings: PhaseSettings = PhaseSettings()
 ) -> NDArray[np.float64]:
-    """Prior probability (row, column) of active material from a normalised CT slice (0 void, 1 active) in the field.
+    """Return the prior probability (row, column) of active material from a normalised CT slice (0 void, 1 active).
 
     ``sigma_um`` is the registration's; pixels outside the volume (NaN) are undecided.
     """
@@ -162,14 +152,14 @@ def active_in_field(
 
 
 class PhaseModel:
-    """The mixture as fitted to one map; :meth:`posterior` weighs it again with another prior.
+    """The mixture model fitted to one map; :meth:`posterior` applies it with a further prior.
 
     Parameters
     ----------
     counts : ([frame,] channel, row, column), raw; frames are summed.
     labels : of the channels; 7Li, 27Al, 58Ni and 59Co are needed.
     pixel_um, dwell_s : of the raster; the dwell of all frames together.
-    active : prior probability of active material (row, column) as :func:`active_in_field` gives it; even when left out.
+    active : prior probability of active material (row, column) by :func:`active_prior`; 0.5 if left out.
 
     Raises ValueError naming a channel that is missing, a prior of another shape, or a map without lithium.
     """
@@ -185,13 +175,13 @@ class PhaseModel:
         active: ArrayLike | None = None,
         settings: PhaseSettings = PhaseSettings(),
     ) -> None:
-        self.counts = of_channels(counts, labels)
+        self.counts = select_channels(counts, labels)
         self.pixel_um, self.settings = pixel_um, settings
         shape = self.counts.shape[1:]
         self.active = np.full(shape, 0.5) if active is None else np.asarray(active, dtype=float)
         if self.active.shape != shape:
             raise ValueError(f"active: has shape {self.active.shape}, the map {shape}")
-        self.spill = spill_of(self.counts, pixel_um, dwell_s, instrument)
+        self.spill = spill_counts(self.counts, pixel_um, dwell_s, instrument)
         self.total = self.counts.sum(axis=0)
         self.typical = _typical_sum(self.total)
         self._spilt = self.spill.sum(axis=0)
@@ -200,7 +190,7 @@ class PhaseModel:
         self._fit()
 
     def posterior(self, nca_prior: ArrayLike | None = None) -> PhaseMap:
-        """Probabilities; ``nca_prior`` (row, column) is that of NCA where something is active, as of its particle."""
+        """Return probabilities; ``nca_prior`` (row, column) is that of NCA in active material, from its particle."""
         prior, sweeps = self._log_prior(nca_prior), SWEEPS
         weights = self._iterate(prior, self._log_likelihoods(), self._weights, sweeps)
         probabilities = np.zeros((len(Phase), *self.total.shape), np.float32)
@@ -225,7 +215,7 @@ class PhaseModel:
         middles = 0.5 * (edges[1:] + edges[:-1])
         flat = np.exp(-0.5 * ((middles - 1.0) / FLAT_SPREAD) ** 2)
         self._bins = np.clip((self.total / self.typical / edges[1]).astype(int), 0, SUM_BINS - 1)
-        self._bin_counts = max(edges[1] * self.typical, 1.0)  # integers that fall into one
+        self._bin_counts = max(edges[1] * self.typical, 1.0)  # integers in a bin
         even = np.full(SUM_BINS, 1.0 / SUM_BINS)
         self._sums = {LCO: flat / flat.sum(), NCA: flat / flat.sum(), LCO_BELOW: even, NCA_BELOW: even.copy()}
         self._weights = np.full((len(_PHASE_OF), *self.total.shape), 1.0 / len(_PHASE_OF), np.float32)
@@ -238,7 +228,7 @@ class PhaseModel:
     def _iterate(
         self, prior: NDArray[np.float32], likelihood: NDArray[np.float32], weights: NDArray[np.float32], sweeps: int
     ) -> NDArray[np.float32]:
-        """Mean field: each pixel's probabilities given those of its neighbours."""
+        """Update each pixel's probabilities given those of its neighbours (mean field)."""
         alone = prior + likelihood
         for _ in range(sweeps):
             around = 9.0 * ndimage.uniform_filter(weights, (0, 3, 3), mode="nearest") - weights
@@ -258,7 +248,7 @@ class PhaseModel:
         return np.log(np.maximum(prior, 1e-12)).astype(np.float32)
 
     def _log_likelihoods(self) -> NDArray[np.float32]:
-        """(state, row, column): of the sum of counts and of how it is shared, up to what all states have in common."""
+        """Return the log likelihood (state, row, column) of sum and shares, up to terms common to all states."""
         logs = np.empty((len(_PHASE_OF), *self.total.shape), np.float32)
         own = np.maximum(self.total - self._spilt, 0.0)
         for plane, below in ((LCO, LCO_BELOW), (NCA, NCA_BELOW)):
@@ -270,17 +260,17 @@ class PhaseModel:
         return logs
 
     def _empty(self) -> NDArray[np.float64]:
-        """Poisson (row, column) of nothing but spill."""
+        """Return the Poisson log likelihood (row, column) of spill alone."""
         return np.asarray((self.counts * self._log_spill).sum(axis=0) - self._spilt - self._log_factorial)
 
     def _binder_levels(self) -> NDArray[np.float64]:
-        """(level, row, column) log likelihood and weight of each level of aluminium on top of the spill."""
+        """Return log likelihood plus log weight (level, row, column) of each aluminium level on top of the spill."""
         empty, al = self._empty(), CHANNELS.index("27Al")
         gains = [self.counts[al] * (np.log(self.spill[al] + n) - self._log_spill[al]) - n for n in self._levels]
         return np.asarray(empty + np.stack(gains) + np.log(self._level_weights)[:, None, None])
 
     def _shared(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log likelihood (row, column) of how the counts are shared, without the multinomial coefficient."""
+        """Return the log likelihood (row, column) of the shares, without the multinomial coefficient."""
         safe = np.maximum(mean, 1e-9)
         return np.asarray((self.counts * np.log(safe)).sum(axis=0) - self.total * np.log(safe.sum(axis=0)))
 
@@ -291,13 +281,13 @@ class PhaseModel:
         for state in (LCO, NCA):
             mean = np.maximum((weights[state] * net).sum(axis=(1, 2)), 0.0)
             start = _shares(s.lco_start if state == LCO else s.nca_start)
-            self._theta[state] = _shares_of(mean + self.typical * start)  # a pixel's worth of what was expected
+            self._theta[state] = _normalise(mean + self.typical * start)  # plus one pixel of the first guess
         for state, start in self._sums.items():
             seen = np.bincount(flat_bins, weights[state].ravel(), minlength=SUM_BINS)
             smooth = ndimage.gaussian_filter1d(seen, 1.0, mode="nearest") + 0.5
             self._sums[state] = smooth / smooth.sum() if seen.sum() > 1 else start
         levels = _normalised(self._binder_levels()) * weights[BINDER]
-        self._level_weights = _shares_of(levels.sum(axis=(1, 2)) + 1.0)
+        self._level_weights = _normalise(levels.sum(axis=(1, 2)) + 1.0)
 
     def _mean_sum(self, state: int) -> float:
         weights = self._weights[state]
@@ -305,24 +295,24 @@ class PhaseModel:
 
 
 def _typical_sum(total: NDArray[np.float64]) -> float:
-    """Sum of counts of a pixel of active material, from the brighter half of a smoothed map."""
+    """Return the sum of counts of a pixel of active material, from the brighter half of a smoothed map."""
     smooth = ndimage.uniform_filter(total, 3, mode="nearest")
     bright = smooth > 0.5 * np.percentile(smooth, 95)
     typical = float(np.median(total[bright])) if bright.any() else 0.0
     if typical < 1.0:
-        raise ValueError(f"counts: {total.mean():.3g} per pixel are too few to tell phases; sum frames or dwell longer")
+        raise ValueError(f"counts: {total.mean():.3g} per pixel are too few for phases; sum frames or dwell longer")
     return typical
 
 
 def _shares(table: Mapping[str, float]) -> NDArray[np.float64]:
-    return _shares_of(np.array([table[n] for n in CHANNELS]))
+    return _normalise(np.array([table[n] for n in CHANNELS]))
 
 
-def _shares_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalise(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values / values.sum())
 
 
 def _normalised(logs: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Logarithms to probabilities along the first axis."""
+    """Return probabilities from logarithms, normalised along the first axis."""
     weights = np.exp(logs - logs.max(axis=0))
     return np.asarray(weights / weights.sum(axis=0), dtype=np.float32)

@@ -34,7 +34,7 @@ class LineProfile:
     width_px: int
 
     def as_rows(self, labels: tuple[str, ...] = CHANNELS) -> list[dict[str, Any]]:
-        """One row a distance: ``distance_um``, and of each channel the mean and ``sigma_`` of it."""
+        """Return a row for each distance: ``distance_um``, and the mean and ``sigma_`` of each channel."""
         return [
             {"distance_um": float(d)}
             | {name: float(m) for name, m in zip(labels, self.mean[:, n], strict=True)}
@@ -58,13 +58,13 @@ class BoundarySettings(Section):
 def line_profile(
     counts: ArrayLike, start_px: Point, end_px: Point, width_px: int = 1, *, pixel_um: float
 ) -> LineProfile:
-    """Counts ([channel,] row, column) from ``start_px`` to ``end_px``, both (row, column) and included.
+    """Return counts ([channel,] row, column) along a line from ``start_px`` to ``end_px``, both (row, column).
 
-    The nearest pixels are added up across the width, so that errors are those of Poisson counts. ValueError for a width
-    below one pixel, or a line that leaves the map.
+    The nearest pixels are summed across the width, so that errors are those of Poisson counts. Raises ValueError for a
+    width below one pixel, and for a line that leaves the map.
     """
-    maps = np.atleast_3d(np.moveaxis(np.asarray(counts, dtype=float), 0, -1)) if np.ndim(counts) == 3 else None
-    stack = np.asarray(counts, dtype=float)[..., None] if maps is None else maps
+    maps = np.asarray(counts, dtype=float)
+    stack = maps[..., None] if maps.ndim == 2 else np.moveaxis(maps, 0, -1)
     if width_px < 1:
         raise ValueError(f"width_px: needs 1 pixel or more, got {width_px}")
     last = np.array(stack.shape[:2]) - 1
@@ -86,7 +86,7 @@ def line_profile(
 def boundary_profiles(
     phases: PhaseMap, counts: NDArray[np.float64], settings: BoundarySettings = BoundarySettings()
 ) -> list[LineProfile]:
-    """Profiles across the clearest bands of aluminium well inside NCA, the clearest first; none where there are none.
+    """Return profiles across the clearest bands of aluminium inside NCA, the clearest first.
 
     ``counts`` (channel, row, column) in the order of ``CHANNELS``, summed over frames.
     """
@@ -94,7 +94,7 @@ def boundary_profiles(
     sigma_px = max(settings.scale_um / pixel_um, 1.0)
     aluminium = np.sqrt(counts[CHANNELS.index("27Al")])
     hessian = hessian_matrix(aluminium, sigma=sigma_px, order="rc", use_gaussian_derivatives=False)
-    across = -hessian_matrix_eigvals(hessian)[1]  # how sharply the counts fall off to both sides
+    across = -hessian_matrix_eigvals(hessian)[1]  # curvature across a band
     smooth = ndimage.gaussian_filter(across, 0.5 * settings.along_um / pixel_um)
     reach = 0.5 * settings.length_um / pixel_um
     there = well_inside(phases, Phase.NCA)

@@ -1,8 +1,8 @@
-"""LCO and NCA told apart in 3D by how much more, or less, they absorb with a second X-ray target.
+"""Classify particles as LCO or NCA in 3D by the ratio of their attenuations with two X-ray targets.
 
-With tungsten both absorb alike; Cu K alpha lies between the K edges of cobalt and nickel, so that LCO absorbs about
-twice as much as NCA of what a copper target emits. What tells them apart is the ratio of both attenuations: blur of
-the rim and small voids drop out of it. Beam hardening makes it fall towards the axis, which is fitted and taken off.
+With tungsten both phases absorb alike. Cu K alpha lies between the K edges of cobalt and nickel, so that LCO absorbs
+about twice as much as NCA with a copper target. Blur of the rim and small voids cancel in the ratio. Beam hardening
+lowers it towards the axis; this is fitted and subtracted.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from xrm_sims.settings.section import Length, Positive, Section
 
 Array = NDArray[np.float64]
 
-
-GUARD_UM = 0.4  # from another particle: what is nearer is blurred into it
+GUARD_UM = 0.4  # from another particle: nearer voxels contain its blur
 LEAST_INNER = 0.2  # share of a particle that far inside; with less, all of the particle is used
 BLOCK_UM = 1.0  # noise and blur of two blocks are independent
 MAX_ROUNDS = 4  # of levels and classes
@@ -37,7 +36,7 @@ MAX_STEPS = 200  # of the mixture's fit
 
 
 class TwoTargetSettings(Section):
-    """Section ``[two_target]``: particles of each phase alone, and how far apart the phases have to be."""
+    """Section ``[two_target]``: particles of each phase, and the contrast that is needed."""
 
     denoise_um: Length = 0.15  # Gaussian sigma of the second volume, as of the first
     local_um: Length = 0.4  # Gaussian sigma over which the ratio of attenuations is taken
@@ -51,8 +50,12 @@ class TwoTargetSettings(Section):
 
 @dataclass(frozen=True)
 class Particle:
-    """One particle. ``ratio`` of attenuations (second over first target) with its standard error; ``position``: 0 is
-    the level of NCA, 1 that of LCO, cupping taken off, and its error; ``lco``: probability; centre of what is seen."""
+    """One particle.
+
+    ratio : of attenuations, second over first target, with its standard error.
+    position : 0 at the level of NCA and 1 at that of LCO, cupping subtracted, with its standard error.
+    lco : probability. centre_um : of the part in the volume; whole : nothing is cut off.
+    """
 
     label: int
     ratio: float
@@ -70,7 +73,7 @@ class Particle:
 
     @property
     def probability(self) -> float:
-        """Of the phase that it is said to be."""
+        """Probability of ``phase``."""
         return max(self.lco, 1 - self.lco)
 
     def as_row(self) -> dict[str, object]:
@@ -100,11 +103,11 @@ class Levels:
     nca: tuple[float, float]
 
     def distance(self, r2_um2: NDArray[np.floating]) -> Array:
-        """Of both levels."""
+        """Return the distance of the levels (LCO less NCA) at squared radii."""
         return np.asarray(self.lco[0] - self.nca[0] + (self.lco[1] - self.nca[1]) * r2_um2, np.float64)
 
     def position(self, ratio: NDArray[np.floating], r2_um2: NDArray[np.floating]) -> Array:
-        """0 on the level of NCA, 1 on that of LCO."""
+        """Return positions of ratios: 0 at the level of NCA, 1 at that of LCO."""
         return np.asarray((ratio - self.nca[0] - self.nca[1] * r2_um2) / self.distance(r2_um2), np.float64)
 
 
@@ -112,10 +115,10 @@ class Levels:
 class TwoTarget:
     """All volumes (z, y, x) on the grid of the segmentation.
 
-    classes : uint8 codes of ``Phase``: PORE, which is binder too, LCO, NCA.
-    labels : int32 numbers of the particles, 0 for splinters too.
+    classes : uint8 codes of ``Phase``: PORE (including binder), LCO, NCA.
+    labels : int32 numbers of the particles, 0 elsewhere and for splinters.
     ratio : local ratio of attenuations, NaN outside active material.
-    scatter : of the positions of a phase's particles, their errors taken off.
+    scatter : of the positions of a phase's particles, beyond their errors.
     """
 
     classes: NDArray[np.uint8]
@@ -127,16 +130,16 @@ class TwoTarget:
 
     @property
     def contrast(self) -> float:
-        """Ratio of the two levels on the axis."""
+        """Ratio of the two levels on the pillar's axis."""
         return self.levels.lco[0] / self.levels.nca[0]
 
 
-def tell_apart(
+def classify_particles(
     segmentation: Segmentation, second: Volume, settings: TwoTargetSettings = TwoTargetSettings()
 ) -> TwoTarget:
-    """Phase of every particle of a segmented volume from a second volume on its grid, NaN where that saw nothing.
+    """Classify every particle of a segmented volume with a second volume on its grid, NaN outside its field.
 
-    Raises ValueError for another grid and where the particles do not fall into two groups.
+    Raises ValueError for another grid, and if the particles do not form two groups.
     """
     if second.shape != segmentation.active.shape:
         raise ValueError(f"second: got shape {second.shape}, needs that of the first, {segmentation.active.shape}")
@@ -161,25 +164,27 @@ def tell_apart(
 def _of_lco(
     segmentation: Segmentation, lco: NDArray[np.bool_], seen: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Active voxels that are LCO, and those of which it is known: what the second volume did not see is as most of the
-    same particle that it saw."""
+    """Return the active voxels that are LCO, and those with a known phase.
+
+    Voxels outside the second volume get the phase of most voxels of their particle inside it.
+    """
     label = segmentation.particles
     count = int(label.max()) + 1
-    of_seen = np.bincount(label[seen], minlength=count)
-    mostly = 2 * np.bincount(label[seen & lco], minlength=count) > of_seen
-    known = seen | (segmentation.active & (label > 0) & (of_seen > 0)[label])
+    size = np.bincount(label[seen], minlength=count)
+    mostly = 2 * np.bincount(label[seen & lco], minlength=count) > size
+    known = seen | (segmentation.active & (label > 0) & (size > 0)[label])
     return np.where(seen, lco, mostly[label]), known
 
 
 def _local_ratio(first: Volume, second: Volume, active: NDArray[np.bool_], sigma: float) -> Volume:
-    """Least-squares slope of the second volume over the first around each voxel."""
+    """Return the least-squares slope of the second volume over the first around each voxel."""
     square = ndimage.gaussian_filter(np.where(active, first * first, 0), sigma)
     product = ndimage.gaussian_filter(np.where(active, first * second, 0), sigma)
     return np.asarray(product / np.maximum(square, 1e-12), dtype=np.float32)
 
 
 def squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
-    """(z, y, x) squared distance in um^2 from the pillar's axis."""
+    """Return the squared distance (z, y, x) in um^2 from the pillar's axis."""
     _, y, x = coordinates_um(segmentation.active.shape, segmentation.voxel_um)
     cx, cy = segmentation.pillar.centre_um
     r2 = (x[None, :] - cx) ** 2 + (y[:, None] - cy) ** 2
@@ -187,7 +192,7 @@ def squared_radius(segmentation: Segmentation) -> NDArray[np.float32]:
 
 
 def _levels(ratio: NDArray[np.float32], r2: NDArray[np.float32], settings: TwoTargetSettings) -> Levels:
-    """Level of each phase over the distance from the axis, by turns with which voxel is of which phase."""
+    """Fit the level of each phase over the distance from the axis, and the voxels' phases, in turns."""
     high = ratio > filters.threshold_otsu(ratio)
     for _ in range(MAX_ROUNDS):
         levels = Levels(_line(r2[high], ratio[high]), _line(r2[~high], ratio[~high]))
@@ -196,14 +201,14 @@ def _levels(ratio: NDArray[np.float32], r2: NDArray[np.float32], settings: TwoTa
             break
     if not levels.lco[0] > settings.least_contrast * levels.nca[0]:
         raise ValueError(
-            f"particles: do not fall into two groups (levels {levels.nca[0]:.3g} and {levels.lco[0]:.3g} of the ratio "
-            "of attenuations); one phase alone, or two targets that see both alike?"
+            f"particles: do not form two groups (ratios of attenuations {levels.nca[0]:.3g} and {levels.lco[0]:.3g}); "
+            "is there only one phase, or do both targets show the same contrast?"
         )
     return levels
 
 
 def _line(r2: NDArray[np.float32], ratio: NDArray[np.float32]) -> tuple[float, float]:
-    """Robust a + b r^2: through the medians of rings of equal area."""
+    """Fit a + b r^2 through the medians of rings of equal area."""
     if len(ratio) < 10:
         return float(np.median(ratio)) if len(ratio) else 0.0, 0.0
     edges = np.quantile(r2, np.linspace(0, 1, 9))
@@ -218,7 +223,7 @@ def _line(r2: NDArray[np.float32], ratio: NDArray[np.float32]) -> tuple[float, f
 
 
 def _labelled(phases: Sequence[NDArray[np.bool_]], voxel_um: float, settings: TwoTargetSettings) -> NDArray[np.int32]:
-    """Particles of each phase, told apart without the other one's in their way; small ones are splinters, 0."""
+    """Label the particles of each phase by itself; splinters get 0."""
     labels = np.zeros(phases[0].shape, np.int32)
     alone = SegmentSettings(particle_spacing_um=settings.particle_spacing_um, neck_um=settings.neck_um)
     for phase in phases:
@@ -227,7 +232,7 @@ def _labelled(phases: Sequence[NDArray[np.bool_]], voxel_um: float, settings: Tw
     large = np.bincount(labels.ravel()) >= settings.least_volume_um3 / voxel_um**3
     large[0] = False
     if not large.any():
-        raise ValueError("particles: there are none large enough to be told apart")
+        raise ValueError("particles: none is large enough to be classified")
     return np.where(large, np.cumsum(large), 0).astype(np.int32)[labels]
 
 
@@ -241,7 +246,7 @@ def _particles(
     segmentation: Segmentation,
     settings: TwoTargetSettings,
 ) -> tuple[list[Particle], float]:
-    """Ratio of each particle with its error, its phase by a mixture of two, and where it is."""
+    """Return the particles, with their phases from a mixture of two Gaussians, and the scatter of a phase."""
     voxel_um = segmentation.voxel_um
     count = int(labels.max()) + 1
     place = np.flatnonzero(seen & (labels > 0))
@@ -273,7 +278,7 @@ def _particles(
 
 
 def _inner(labels: NDArray[np.int32], guard: float) -> NDArray[np.bool_]:
-    """Voxels with no other particle within ``guard`` voxels along the axes."""
+    """Return the voxels with no other particle within ``guard`` voxels along the axes."""
     width = 2 * max(1, round(guard)) + 1
     most = ndimage.maximum_filter(labels, width)
     least = ndimage.minimum_filter(np.where(labels > 0, labels, np.iinfo(np.int32).max), width)
@@ -281,7 +286,7 @@ def _inner(labels: NDArray[np.int32], guard: float) -> NDArray[np.bool_]:
 
 
 def _errors(of: NDArray[np.int32], score: Array, cell: NDArray[np.floating], count: int) -> Array:
-    """Standard error of the sum of the scores of each particle, by the scatter of blocks; inf of a single block."""
+    """Return the standard error of each particle's sum of scores by the scatter of blocks; inf for one block."""
     _, block = np.unique(np.column_stack([of, cell]), axis=0, return_inverse=True)
     total = np.bincount(block.ravel(), score)
     owner = np.zeros(len(total), np.int64)
@@ -292,12 +297,12 @@ def _errors(of: NDArray[np.int32], score: Array, cell: NDArray[np.floating], cou
 
 
 def _mixture(position: Array, sigma: Array, settings: TwoTargetSettings) -> tuple[Array, float]:
-    """Probability of LCO (n,) and scatter: Gaussians about 0 and 1, of one scatter, each particle's error added.
+    """Return the probability of LCO (n,) and the scatter: Gaussians at 0 and 1 of one scatter, plus each error.
 
-    Expectation maximisation (A. P. Dempster, N. M. Laird, D. B. Rubin, J. R. Stat. Soc. B 39 (1977) 1) of shares and
-    scatter. With a scatter for each phase, a particle half-way would make one of them wide and be taken for it.
+    Shares and scatter by expectation maximisation (A. P. Dempster, N. M. Laird, D. B. Rubin, J. R. Stat. Soc. B 39
+    (1977) 1). With a scatter for each phase, a particle half-way would widen one phase and be assigned to it.
     """
-    position = np.clip(position, -0.5, 1.5)  # what lies beyond is no more of a phase than what lies on its level
+    position = np.clip(position, -0.5, 1.5)  # beyond its level a particle is not more certain
     away = position[:, None] - np.array([0.0, 1.0])
     error = np.minimum(sigma, 0.5)[:, None] ** 2
     share, scatter = np.array([0.5, 0.5]), 0.1
@@ -313,7 +318,7 @@ def _mixture(position: Array, sigma: Array, settings: TwoTargetSettings) -> tupl
 
 
 def _cut(labels: NDArray[np.int32], segmentation: Segmentation) -> set[int]:
-    """Particles that reach the volume's faces or the pillar's side or top."""
+    """Return the particles that touch the volume's faces or the pillar's side or top."""
     z, y, x = coordinates_um(labels.shape, segmentation.voxel_um)
     pillar, near_um = segmentation.pillar, 1.5 * segmentation.voxel_um
     across = np.hypot(x[None, :] - pillar.centre_um[0], y[:, None] - pillar.centre_um[1])
