@@ -1,9 +1,9 @@
-"""Another scan of a specimen reconstructed on the grid of the volume there is, whose edges it is guided by.
+"""Reconstruct another scan of a specimen on the grid of an existing volume, whose edges guide the total variation.
 
-Where the specimen of the one scan lies in the frame of the other goes into the geometry, so that nothing is resampled:
-a shift across the beam moves the image and turns the line of sight, one along it changes the magnification, a height
-and a pitch tilt the line of sight, and a scale is that of the distance from the source. What is left turns the image in
-its plane; only where that is more than the blur of an interpolation is it taken off the projections.
+The transform between the specimen frames of the two scans goes into the geometry, so that nothing is resampled: a shift
+across the beam moves the image and turns the line of sight, one along it changes the magnification, a height and a
+pitch tilt the line of sight, and a scale is that of the distance from the source. The remaining part turns the image in
+its plane; only where that exceeds the blur of an interpolation are the projections turned back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from recon.kernels.roll import upright
 from recon.runs import Reconstruction, prepare_run, reconstruct
 from xrm_sims.geometry import ConeGeometry, Geometry
 
-NOISE_UNITS = 4.0  # of the total variation that a guide steers: it spares the edges, so that more noise may go
-TURNED_PX = 0.5  # at the corners of the image: an interpolation blurs by about as much
+NOISE_UNITS = 4.0  # strength of the guided total variation; it keeps the edges, so that more noise can be removed
+TURNED_PX = 0.5  # at the corners of the image; an interpolation blurs by about as much
 
 
 def from_run_beside(
@@ -36,17 +36,10 @@ def from_run_beside(
     *,
     progress: Progress | None = None,
 ) -> Reconstruction:
-    """Reconstruct a run on the grid of a volume that another run of the same specimen gave.
+    """Reconstruct a run on the grid of a volume of the same specimen from another run.
 
-    Parameters
-    ----------
-    run : as for :func:`recon.from_run`.
-    geometry : of the run, corrected.
-    guide, matrix, voxel_um, progress : as for :func:`reconstruct_beside`; stages are those of :func:`recon.from_run`.
-
-    Raises
-    ------
-    ValueError in one sentence: what :func:`recon.from_run` refuses, and a geometry of other views than the run's.
+    Parameters as for :func:`reconstruct_beside`; ``run`` as for :func:`recon.from_run`, ``geometry`` its corrected one.
+    Raises ValueError as :func:`recon.from_run`, and for a geometry with another number of views than the run.
     """
     scan = prepare_run(run, progress)
     if geometry.num_views != scan.geometry.num_views:
@@ -70,22 +63,17 @@ def reconstruct_beside(
 ) -> Reconstruction:
     """Reconstruct a prepared scan on the grid of another volume of the same specimen.
 
+    The volume has the shape of the guide, and attenuation per length of the guide. Raises ValueError for a scan that is
+    no cone beam, and as :func:`recon.sart`.
+
     Parameters
     ----------
-    scan : line integrals, with the geometry that was corrected for them.
-    guide : (z, y, x) that volume, in voxels of ``voxel_um``.
+    scan : line integrals with their corrected geometry.
+    guide : (z, y, x) the other volume, in voxels of ``voxel_um``.
     matrix : 3 x 4 affine from (x, y, z) in the frame of the guide to the frame of the scan, both in um: rotation, scale
         and shift.
-    tv : strength of the guided total variation in units of the noise (:mod:`recon.guided_variation`).
+    tv : strength of the guided total variation in units of the noise (:mod:`recon.kernels.guided_variation`).
     progress : called with the stage ("reconstruction") and the finished fraction of it.
-
-    Returns
-    -------
-    The :class:`Reconstruction`: its volume has the guide's shape, attenuation per length of the guide.
-
-    Raises
-    ------
-    ValueError for a scan that is no cone beam, and for whatever :func:`recon.sart` refuses.
     """
     nz, ny, nx = guide.shape
     moved = in_frame(scan, matrix, (nz, ny, nx), voxel_um)
@@ -93,9 +81,9 @@ def reconstruct_beside(
 
 
 def in_frame(scan: Prepared, matrix: ArrayLike, volume_shape: tuple[int, int, int], voxel_um: float) -> Prepared:
-    """The scan as if the specimen were fixed to another frame and the volume lay in that; arguments as above.
+    """Describe a scan in another frame of the specimen, with a volume in that frame; arguments as above.
 
-    What that leaves out is of second order, a hundredth of a pixel for a micrometre at 400 um.
+    The error is of second order, a hundredth of a pixel for a micrometre at 400 um.
     """
     g = scan.geometry
     if not isinstance(g, ConeGeometry):
@@ -128,7 +116,7 @@ def in_frame(scan: Prepared, matrix: ArrayLike, volume_shape: tuple[int, int, in
 
 
 def _turned_back(stack: NDArray[Float], geometry: ConeGeometry, roll: NDArray[np.float64]) -> NDArray[Float]:
-    """Images (angle, row, column) turned back by ``roll``, in rad for each view, zero where nothing was measured."""
+    """Turn images (angle, row, column) back by ``roll`` in rad for each view, zero where nothing was measured."""
     if 0.5 * math.hypot(*geometry.detector_shape) * np.abs(roll).max() < TURNED_PX:
         return stack
     turned = np.empty_like(stack)

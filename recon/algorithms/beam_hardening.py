@@ -73,17 +73,15 @@ def beam_hardening_correction(
 ) -> BeamHardening:
     """Find the beam hardening of a specimen of one absorbing material from its line integrals.
 
+    k is 0 where p grows in proportion to the path or faster, and for clearly more than one absorbing material, which no
+    function of p alone can correct.
+
     Parameters
     ----------
     p : (angle, row, column) line integrals.
     geometry : the scan with all corrections.
     volume : (z, y, x) reconstruction of p in this geometry; by default a coarse one is made.
     weights : (angle, row, column) trust in each ray.
-
-    Returns
-    -------
-    The correction; k = 0 where p grows in proportion to the path or faster, and for clearly more than one absorbing
-    material, which no function of p alone can correct.
     """
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)

@@ -37,7 +37,7 @@ def fdk(
     support: float | ArrayLike | None = None,
     nonnegative: bool = False,
 ) -> NDArray[np.float32]:
-    """Volume from line integrals by filtered back projection.
+    """Return a volume (z, y, x) in 1/um from line integrals by filtered back projection.
 
     Full turns, short scans (a half turn plus the fan), uneven, missing and repeated angles and a detector that is wider
     on one side of the axis are weighted by :func:`recon.algorithms.redundancy.view_weights`.
@@ -51,10 +51,6 @@ def fdk(
         which multiplies by sinc^2 of the pitch times the frequency on average.
     support : radius in um of the cylinder that holds the specimen, or a mask (y, x); default the field of view.
     nonnegative : clip the volume at zero.
-
-    Returns
-    -------
-    (z, y, x) float32 in 1/um.
 
     Raises
     ------
@@ -70,8 +66,8 @@ def fdk(
     flat = rays.empty_volume()
     fdk_into(flat, data, geometry, inside, window=window)
     out = rays.unpacked_volume(flat)
-    _cut_out(out, inside, np.float32(0.0 if nonnegative else -np.inf))
-    return out
+    out[:, ~inside] = 0
+    return np.maximum(out, 0, out=out) if nonnegative else out
 
 
 def fdk_into(
@@ -203,13 +199,3 @@ def _smear(volume, data, views, span_x, size):
             begin = ((i + 1) * (ny + 2) + j + 1) * stride + PAD
             for k in range(nz, nz + -nz % 16):
                 volume[begin + k] = 0.0  # what the last run of the kernel overwrote
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def _cut_out(volume, inside, floor):
-    """Zero outside, clipped at floor."""
-    nz, ny, nx = volume.shape
-    for k in prange(nz):
-        for j in range(ny):
-            for i in range(nx):
-                volume[k, j, i] = max(volume[k, j, i], floor) if inside[j, i] else float32(0.0)

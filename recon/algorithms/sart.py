@@ -127,6 +127,8 @@ def sart(
 ) -> SartResult:
     """Reconstruct a volume from line integrals by SART; the defaults suit measured data.
 
+    Raises ValueError naming the argument, what it got and what it needs.
+
     Parameters
     ----------
     p : (angle, row, column) line integrals, dimensionless.
@@ -149,10 +151,6 @@ def sart(
     checkpoint : file of the volume after each sweep until the last is done; the same call made again continues from it
         (:class:`recon.algorithms.checkpoint.Checkpoint`).
     progress : called with the finished fraction after each subset.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
     """
     started = time.perf_counter()
     n = geometry.num_views

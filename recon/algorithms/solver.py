@@ -40,6 +40,8 @@ class Misfit(NamedTuple):
 class Solver:
     """A volume that is updated by one subset of views at a time.
 
+    Raises ValueError naming the argument, what it got and what it needs.
+
     Parameters
     ----------
     geometry : of the volume and its voxels; each update has the geometry of its own views.
@@ -47,10 +49,6 @@ class Solver:
     nonnegative : clip the volume at zero.
     initial : (z, y, x) start in 1/um, default zero.
     guide : (z, y, x) another volume of the same specimen, whose edges the total variation does not penalise, or None.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
     """
 
     def __init__(
@@ -93,7 +91,7 @@ class Solver:
         relaxation: float = 1.0,
         shared: bool = False,
     ) -> Misfit:
-        """Update the volume with a few views at once.
+        """Update the volume with a few views at once, and return the :class:`Misfit` before the update.
 
         Parameters
         ----------
@@ -101,10 +99,6 @@ class Solver:
         weights : (angle, row, column) trust in each ray, 0 to 1, or None for 1.
         relaxation : fraction of the correction that is applied.
         shared : whether to compute ``shared`` of the misfit; otherwise it is 0.
-
-        Returns
-        -------
-        The :class:`Misfit` of the volume before the update.
         """
         rays = trace(geometry, like=self._rays)
         trusted = np.ones(p.shape, np.float32) if weights is None else weights.astype(np.float32, copy=False)
@@ -126,7 +120,7 @@ class Solver:
         """
         self._flat[:] = 0
         fdk_into(self._flat, p, geometry, self.inside, weights=weights)
-        _cut_out(self._columns, self._mask)
+        self._columns[~self._mask] = 0
 
     def smooth(self, noise_units: float) -> None:
         """Total-variation denoising, its strength in units of the volume's own noise."""
@@ -199,15 +193,6 @@ def _update(volume, data, views, span_x, inside, size, relaxation, floor):
                 volume[begin + k] = keep * max(volume[begin + k], floor)
             for k in range(nz, nz + -nz % 16):
                 volume[begin + k] = 0.0  # what the last run of the kernel overwrote
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def _cut_out(columns, inside):
-    """Zero outside."""
-    for i in prange(columns.shape[0]):
-        for j in range(columns.shape[1]):
-            if not inside[i, j]:
-                columns[i, j, :] = 0.0
 
 
 def _radius(inside: NDArray[np.bool_]) -> float:

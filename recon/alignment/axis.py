@@ -35,15 +35,13 @@ def find_axis(p: ArrayLike, geometry: Geometry, *, search_px: float | None = Non
 
     Its ``axis_column`` is the detector column of the axis. Works best for a specimen that every view sees whole.
 
+    Raises ValueError naming the argument, what it got and what it needs.
+
     Parameters
     ----------
     p : (angle, row, column) line integrals, over half a turn at least.
     geometry : the scan as far as it is known; the search starts from its offsets.
     search_px : largest distance of the axis from there; default a quarter of the detector's width.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
     """
     shape = (geometry.num_views, *geometry.detector_shape)
     if np.shape(p) != shape:

@@ -67,6 +67,8 @@ def correct_geometry(
 ) -> AnyGeometry:
     """Find shifts, magnification and angle of each view, axis offset and roll from projections.
 
+    Raises ValueError naming the argument, what it got and what it needs.
+
     Parameters
     ----------
     p : (angle, row, column) line integrals; read view by view, so a memory map will do.
@@ -83,10 +85,6 @@ def correct_geometry(
     The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and with the
     ``angles_deg`` and ``view_height_um`` that follow from the motion of source or specimen. The module's docstring
     lists the conventions for what the data leave undetermined.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
     """
     n = geometry.num_views
     shape = (n, *geometry.detector_shape)

@@ -1,7 +1,7 @@
-"""The document consumer: from the documents of tomography runs to what a reconstruction needs.
+"""Frames, geometry and settings of a tomography run from its documents.
 
-It works the same on documents replayed from a catalogue and on documents as a RunEngine emits them: events may come
-singly or in pages, stream datums one by one or merged into ranges, and in any order between start and stop.
+The documents may come from a catalogue or directly from a RunEngine, in any order between start and stop: events singly
+or in pages, stream datums one by one or merged into ranges.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTLY_FULL = 0.9
 
 @dataclass
 class FrameSet:
-    """The frames of one stream in the order of their events: where each lies, and what was read with it."""
+    """The frames of one stream in the order of their events: file and index of each, and its readings."""
 
     places: list[tuple[dict[str, Any], int]] = field(default_factory=list)
     angle_deg: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -48,7 +48,7 @@ class FrameSet:
         return FrameSet([self.places[n] for n in keep], self.angle_deg[keep], self.current_na[keep], self.time_s[keep])
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Where in the set, and the frames (n, row, column), a few at a time.
+        """Yield a range of the set and its frames (n, row, column), a few at a time.
 
         Raises ValueError naming file and frame when one is missing or cut off.
         """
@@ -62,15 +62,15 @@ class FrameSet:
             begin = end
 
     def read(self) -> NDArray[Any]:
-        """All frames at once (n, row, column); for flats, darks and references."""
+        """Return all frames (n, row, column); for flats, darks and references."""
         return np.concatenate([frames for _, frames in self.blocks()])
 
 
 @dataclass(frozen=True)
 class TomographyScan:
-    """One run, sorted out: nominal geometry, projections by angle, flats, darks and drift references.
+    """One run: nominal geometry, projections with one frame per angle, flats, darks and drift references.
 
-    counter_end : counts from which on a pixel of the frames is saturated.
+    counter_end : counts from which a pixel of the frames is saturated.
     """
 
     start: dict[str, Any]
@@ -90,9 +90,9 @@ class TomographyScan:
 
 
 class TomographyConsumer(RunSummary):
-    """Gathers the documents of one tomography run; call it with (name, document), then ask for :meth:`scan`.
+    """Collect the documents of one tomography run: call it with (name, document), then :meth:`scan`.
 
-    After pause and resume the last event of each ``seq_num`` counts. ``finished`` turns true with the stop document.
+    After pause and resume the last event of each ``seq_num`` counts. ``finished`` is true after the stop document.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class TomographyConsumer(RunSummary):
 
     @property
     def has_projections(self) -> bool:
-        """Whether a tomography has got as far as that, or has yet to be refused."""
+        """Whether the run has projections; True for a run that is no tomography, which :meth:`scan` refuses."""
         return self.start_doc.get("scan_type") != ScanType.TOMOGRAPHY or bool(self.events_of("primary"))
 
     def start(self, doc: Any) -> None:
@@ -123,9 +123,9 @@ class TomographyConsumer(RunSummary):
             self.counter_end = min(self.counter_end, _counter_end(device.get("data", {})))
 
     def scan(self) -> TomographyScan:
-        """What the documents say, with a warning that names missing and doubled frames.
+        """Return the scan, with a warning that names missing and doubled frames.
 
-        Raises ValueError when this is no tomography run, or has no flats, no projections or no geometry.
+        Raises ValueError for a run that is no tomography, or has no flats, no projections or no geometry.
         """
         start = self.start_doc
         if not start:
@@ -146,7 +146,7 @@ class TomographyConsumer(RunSummary):
             raise ValueError(f"run {uid}: no flats, needs at least one image of the open beam")
         spacing = np.diff(np.sort(geometry.angles_deg))
         tolerance = max(0.25 * float(np.median(spacing)) if spacing.size else 0.0, SAME_ANGLE_DEG)
-        projections, missing = _by_angle(uid, sets["primary"], self._meant(geometry.angles_deg), tolerance)
+        projections, missing = _by_angle(uid, sets["primary"], self._planned(geometry.angles_deg), tolerance)
         return TomographyScan(
             start,
             geometry,
@@ -166,13 +166,13 @@ class TomographyConsumer(RunSummary):
         bad.ravel()[[n for n in self._bad_pixels if n < bad.size]] = True
         return bad
 
-    def _meant(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The angles that the run was to take in the end: one that ended well with fewer views wanted no more."""
+    def _planned(self, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the planned angles; those taken, where a run ended successfully with fewer."""
         taken = self.stop_doc.get("num_events", {}).get("primary", 0)
         return angles_deg[:taken] if taken and self.stop_doc.get("exit_status") == "success" else angles_deg
 
     def frames(self, stream: str) -> FrameSet:
-        """Events of a stream that have a frame, by seq_num; the newest datum of a seq_num holds its frame.
+        """Return the frames of a stream that have an event, by seq_num; the newest datum of a seq_num counts.
 
         Warns of events without a frame and frames without an event.
         """
@@ -183,7 +183,7 @@ class TomographyConsumer(RunSummary):
         return frame_set(events, places, sorted(set(events) & set(places)))
 
     def _by_number(self, stream: str) -> tuple[dict[int, dict[str, Any]], dict[int, tuple[dict[str, Any], int]]]:
-        """The data of the events and the places of the frames of a stream, by seq_num; the last of each counts."""
+        """Return events' data and frames' places of a stream by seq_num; the last of each counts."""
         events = {int(event["seq_num"]): event["data"] for event in self.events_of(stream)}
         return events, {number: (file, n) for number, file, n in self.frame_places(stream, IMAGE_KEY)}
 
@@ -191,7 +191,7 @@ class TomographyConsumer(RunSummary):
 def frame_set(
     events: dict[int, dict[str, Any]], places: dict[int, tuple[dict[str, Any], int]], numbers: list[int]
 ) -> FrameSet:
-    """The frames with these seq_nums, in this order."""
+    """Return the frames with these seq_nums, in this order."""
 
     def column(key: str) -> NDArray[np.float64]:
         return np.array([float(events[n].get(key, np.nan)) for n in numbers])
@@ -207,7 +207,7 @@ def frame_set(
 def _by_angle(
     uid: str, frames: FrameSet, nominal_deg: NDArray[np.float64], tolerance_deg: float
 ) -> tuple[FrameSet, tuple[float, ...]]:
-    """One frame per angle (the last), and the nominal angles that have none; both reported."""
+    """Return the last frame of each angle, and the nominal angles without one; warns of angles with several."""
     if not np.isfinite(frames.angle_deg).all():
         raise ValueError(f"run {uid}: events without rotation_angle_deg, every projection needs its angle")
     keys = np.round(frames.angle_deg / SAME_ANGLE_DEG).astype(int)
@@ -221,9 +221,9 @@ def _by_angle(
 
 
 def _counter_end(configuration: dict[str, Any]) -> float:
-    """Counts at which a pixel is full, from the counter's depth and the binning in a detector's configuration.
+    """Return the counts of a full pixel from counter depth and binning in a detector's configuration.
 
-    A binned pixel is taken for full at nine tenths of its sum: by then some of its counters are.
+    A binned pixel counts as full at nine tenths of its sum, where some of its counters are full.
     """
     table = {key.rpartition("widepix_")[2]: value for key, value in configuration.items()}
     if "counter_depth_bits" not in table:
@@ -237,13 +237,13 @@ Documents = Iterable[tuple[str, dict[str, Any]]]
 
 
 def documents_of(run: Any) -> Documents:
-    """(name, document) pairs of a databroker or Tiled run, or of an iterable of such pairs."""
+    """Return (name, document) pairs of a databroker or Tiled run, or of an iterable of such pairs."""
     source: Callable[[], Documents] | None = getattr(run, "documents", None)
     return source() if callable(source) else run
 
 
 def merge_scans(parts: list[TomographyScan]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
-    """Angles (n,) of all parts in ascending order with the (part, projection) to use; the later part wins.
+    """Return the angles (n,) of all parts, ascending, with the (part, projection) to use: that of the latest part.
 
     Warns of angles that no part has.
     """

@@ -236,15 +236,15 @@ def full_counter(counts: NDArray[np.float32]) -> float:
     return top if here > 10 + 3 * below else math.inf
 
 
-def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
-    """Shift each view so that the open air at its left and right is zero; False where there is no air."""
+def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> None:
+    """Shift each view in place so that the open air at its left and right is zero, where there is air."""
     columns = np.median(p, axis=(0, 1)) if len(p) < 64 else np.median(p[:: len(p) // 64], axis=(0, 1))
     top = float(columns.max())
     air = columns < AIR_LEVEL * top if top > 10 * np.abs(columns[:2]).max() else np.zeros(len(columns), bool)
     left = len(air) if air.all() else int(np.argmin(air))
     right = len(air) if air.all() else int(np.argmin(air[::-1]))
     if min(left, right) < LEAST_AIR_COLUMNS or air.all():
-        return False
+        return
     left, right = max(left // 2, 2), max(right // 2, 2)  # keeps a distance, because the specimen may move
     margin = np.r_[0:left, p.shape[2] - right : p.shape[2]]
     for view, trusted in zip(p, weights, strict=True):
@@ -252,7 +252,6 @@ def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> bool:
         total = float(w.sum())
         if total > 0:
             view -= np.float32((w * view[:, margin]).sum() / total)
-    return True
 
 
 def trust(weights: NDArray[Float]) -> NDArray[Float]:

@@ -16,7 +16,7 @@ BLOCK = 32
 def remove_outliers(
     p: NDArray[np.float32], weights: NDArray[np.floating], *, variance: float = 1.0, sigmas: float = OUTLIER_SIGMAS
 ) -> NDArray[np.int64]:
-    """Replace outliers in place and set their weight to zero.
+    """Replace outliers in place, set their weight to zero, and return their number (n,) in each view.
 
     An outlier lies outside the range of its eight neighbours in the image (without the largest and the smallest, which
     the same event may have changed) and of the same pixel in the four nearest views, by more than ``sigmas`` standard
@@ -28,10 +28,6 @@ def remove_outliers(
     p : (angle, row, column) line integrals by angle; an outlier becomes the mean of both medians.
     weights : (angle, row, column) in the units of 1 / ``variance`` of p; an outlier becomes 0.
     variance : of a ray of weight 1.
-
-    Returns
-    -------
-    (n,) number of outliers of each view.
     """
     found = np.zeros(len(p), np.int64)
     if len(p) < LEAST_VIEWS:

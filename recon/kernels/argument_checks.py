@@ -29,10 +29,8 @@ def checked_array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArra
 def checked_scan(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
     """Return line integrals (angle, row, column) that fit the geometry of their scan, as float32.
 
-    Raises
-    ------
-    ValueError naming the argument: a wrong number of angles, rows or columns, numbers that are not finite, counts
-    instead of line integrals, angles in radians, a volume that no ray passes through.
+    Raises ValueError naming the argument: a wrong number of angles, rows or columns, numbers that are not finite,
+    counts instead of line integrals, angles in radians, a volume that no ray passes through.
     """
     data = checked_array("p", p, (geometry.num_views, *geometry.detector_shape))
     sample = data[:: max(1, len(data) // 16)]

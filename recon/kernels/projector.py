@@ -184,20 +184,14 @@ def sum_planes(rays: Rays, volume: NDArray[np.float32], out: NDArray[np.float32]
 
 
 def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
-    """Compute line integrals of a volume along all rays of a scan.
+    """Return line integrals (angle, row, column) of a volume along all rays of a scan.
+
+    Raises ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
 
     Parameters
     ----------
     volume : (z, y, x) attenuation in 1/um, ``geometry.volume_shape``.
     geometry : the scan, with all its offsets, shifts, scales and roll in effect.
-
-    Returns
-    -------
-    (angle, row, column) float32, dimensionless.
-
-    Raises
-    ------
-    ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
     """
     data = checked_array("volume", volume, geometry.volume_shape)
     margin = roll_margin(geometry)
@@ -210,20 +204,14 @@ def project(volume: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
 
 
 def backproject(p: ArrayLike, geometry: Geometry) -> NDArray[np.float32]:
-    """Apply the exact adjoint of :func:`project`: <project(v), p> = <v, backproject(p)>.
+    """Return a volume (z, y, x) in um by the exact adjoint of :func:`project`: <project(v), p> = <v, backproject(p)>.
+
+    Raises ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
 
     Parameters
     ----------
     p : (angle, row, column), as :func:`project` returns them.
     geometry : the scan.
-
-    Returns
-    -------
-    (z, y, x) float32 in um.
-
-    Raises
-    ------
-    ValueError naming the argument when its shape does not fit or it holds NaN or infinity.
     """
     data = checked_array("p", p, (geometry.num_views, *geometry.detector_shape)).transpose(0, 2, 1)
     margin = roll_margin(geometry)

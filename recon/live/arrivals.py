@@ -1,4 +1,4 @@
-"""Frames of a run that goes on: each is handed out once, as soon as its event and its place in a file are known."""
+"""New frames of a run that goes on, each available once its event and its place in a file are known."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recon.frames.documents import FrameSet, TomographyConsumer, frame_set
 
 
 class Arrivals(TomographyConsumer):
-    """A consumer that also tells what is new since it was last asked.
+    """A consumer that also returns the frames that are new since the last call.
 
-    A view that is told again after pause and resume is handed out again: its last event counts.
+    A view that is repeated after pause and resume is new again: its last event counts.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Arrivals(TomographyConsumer):
         self._fresh[self.stream_of(doc)].update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
 
     def take(self, stream: str) -> tuple[NDArray[np.int64], FrameSet]:
-        """(seq_nums, frames) of a stream that have become complete since the last call."""
+        """Return seq_nums and frames of a stream that have become complete since the last call."""
         events, places = self._by_number(stream) if self._fresh[stream] else ({}, {})
         ready = sorted(n for n in self._fresh[stream] if n in events and n in places)
         self._fresh[stream].difference_update(ready)

@@ -83,13 +83,11 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
     Total variation sharpens a strong edge more than weak contrasts: for the resolution of the data use a volume that
     was reconstructed without.
 
+    Raises ValueError when there is no round edge with solid material behind it.
+
     Parameters
     ----------
     volume : (z, y, x).
-
-    Raises
-    ------
-    ValueError when there is no round edge with solid material behind it.
     """
     reach_um = max(REACH_UM, LEAST_REACH_VOXELS * voxel_um)
     ring = _Ring.about(volume, _outline(volume, voxel_um), voxel_um, reach_um)

@@ -99,6 +99,8 @@ def fourier_shell_correlation(
 ) -> FourierShell:
     """Correlate two volumes in shells of spatial frequency up to the Nyquist frequency of the voxels.
 
+    Raises ValueError naming the argument, what it got and what it needs.
+
     Parameters
     ----------
     a, b : (z, y, x) volumes of the same specimen from independent data.
@@ -107,10 +109,6 @@ def fourier_shell_correlation(
         cylinder, with a raised-cosine edge over the last tenth of radius and height; an array (z, y, x) is the weight
         of each voxel, 0 to 1, whose edges must be soft, because hard ones count as agreement; default is the widest
         cylinder in the volume.
-
-    Raises
-    ------
-    ValueError naming the argument, what it got and what it needs.
     """
     first, second = (np.asarray(volume, np.float32) for volume in (a, b))
     for name, volume in (("a", first), ("b", second)):

@@ -1,4 +1,4 @@
-"""Frames that went wrong during a scan are named by their angle and reconstructed around."""
+"""Unusable frames of a scan are named by their angle in a warning and left out, in finished and in live scans."""
 
 import re
 
@@ -7,6 +7,7 @@ import pytest
 
 import recon
 from benchmarks.recon_phantom import rms_error
+from recon.live.run_follower import RunFollower
 from tests.recon.test_documents import HEIGHT, VIEWS, WIDTH, Scan
 
 ANGLES = np.arange(VIEWS) * 6.0
@@ -17,7 +18,7 @@ def beam_off(frames, current):
     frames["primary"][10:13] = 2
 
 
-def beam_off_and_said_so(frames, current):
+def beam_off_and_recorded(frames, current):
     beam_off(frames, current)
     current[10:13] = 0
 
@@ -38,11 +39,23 @@ def flats_without_beam(frames, current):
     frames["flat"][4:6] = 2
 
 
+def finished(documents):
+    return recon.from_run(documents, **QUICK)
+
+
+def live(documents):
+    """Reconstruct as a live run does when all documents arrive at once."""
+    follower = RunFollower(documents[0][1], correct=False, tv=0.0, beam_hardening=False)
+    for name, doc in documents[1:]:
+        follower.arrivals(name, doc)
+    return follower.finish()
+
+
 @pytest.mark.parametrize(
     ("spoil", "says", "left_out"),
     [
         (beam_off, "projections at 60, 66, 72 deg left out: hardly any counts, was the beam off", [60, 66, 72]),
-        (beam_off_and_said_so, "no beam current at 60, 66, 72 deg; taken from the frames before", [60, 66, 72]),
+        (beam_off_and_recorded, "no beam current at 60, 66, 72 deg; taken from the frames before", [60, 66, 72]),
         (beam_flares_up, "projection at 120 deg left out: much darker or brighter than the views beside", [120]),
         (frame_repeated, "projection at 186 deg left out: the same frame as an earlier view", [186]),
         (counters_full, "60 readings at the end of the counter in the projection at 240 deg; these are not", []),
@@ -50,15 +63,16 @@ def flats_without_beam(frames, current):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_went_wrong_is_named_and_does_little_harm(tmp_path, spoil, says, left_out):
+@pytest.mark.parametrize("reconstruct", [finished, live])
+def test_unusable_frames_are_named_and_do_little_harm(tmp_path, reconstruct, spoil, says, left_out):
     clean, bad = tmp_path / "clean", tmp_path / "bad"
     for folder in (clean, bad):
         folder.mkdir()
     scan = Scan(clean, ANGLES)
     with pytest.warns(UserWarning, match=re.escape(says)):
-        made = recon.from_run(Scan(bad, ANGLES, spoil=spoil).documents, **QUICK)
+        made = reconstruct(Scan(bad, ANGLES, spoil=spoil).documents)
     assert sorted(set(ANGLES) - set(made.geometry.angles_deg)) == left_out
-    usual = rms_error(recon.from_run(scan.documents, **QUICK).volume, scan.truth)
+    usual = rms_error(reconstruct(scan.documents).volume, scan.truth)
     assert rms_error(made.volume, scan.truth) < 1.1 * usual
 
 

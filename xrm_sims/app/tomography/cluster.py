@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from recon.kernels.progress import Progress
 from xrm_sims.app.common.progress import stages
 from xrm_sims.app.tomography.tomogram import Job, Tomogram
 from xrm_sims.data.layout import data_root
@@ -30,7 +31,6 @@ LOOK_S = 10.0  # between looks at who is there
 ABSENT_S = 60.0  # without any worker: one whose nanny starts it again is back by then
 PACKAGES = ("xrm-sims", "dask", "distributed", "numpy", "numba")  # whose versions have to be the same everywhere
 _AGAIN = "volumes that had come back are kept, name the other runs again"
-Report = Callable[[str, float], None]
 _one_at_a_time = threading.Lock()  # in a worker
 
 
@@ -124,7 +124,7 @@ def _look(root: str, dask_worker: Any) -> Worker:
 
 
 def _shared_out(
-    client: Any, scheduler: str, jobs: Mapping[str, Job], progress: Report
+    client: Any, scheduler: str, jobs: Mapping[str, Job], progress: Progress
 ) -> Iterator[tuple[str, Tomogram | Exception]]:
     """No more jobs at a time than there are workers: a job that waits can still go to whoever is free first."""
     from distributed import wait

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import recon
+from recon.kernels.progress import Progress
 from xrm_sims.app.common.progress import stages
 from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import Tomogram, kept_tomogram, reconstruct_tomogram
@@ -45,7 +46,7 @@ def compare(
     first: Tomogram,
     second: Tomogram,
     run: Any,
-    progress: Callable[[str, float], None],
+    progress: Progress,
     settings: AnalysisSettings = AnalysisSettings(),
 ) -> Compared:
     """Particles from the first volume, their phase from both; the second scan, ``run``, is reconstructed once more, on
