@@ -1,4 +1,4 @@
-"""The phantom with exact projections lives beside the benchmarks."""
+"""Let tests import the phantom of the benchmarks."""
 
 import sys
 from pathlib import Path

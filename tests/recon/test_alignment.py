@@ -23,7 +23,7 @@ def wandering(seed):
 
 
 def displacement(geometry):
-    """(n, 2) of the images, with that of the axis."""
+    """Displacement (n, 2) of the images including that of the axis."""
     pitch_um = 1e3 * geometry.pixel_mm / geometry.magnification
     return geometry.view_shifts_px + np.array([0.0, geometry.axis_offset_um / pitch_um])
 
@@ -53,7 +53,7 @@ def test_shifts_are_found_within_a_third_of_a_pixel(seed):
 
 
 def test_the_rotation_axis_comes_out_where_it_is():
-    """A constant column shift is no gauge: over a full turn it blurs."""
+    """A constant column shift is determined by the data: over a full turn it blurs."""
     phantom = pillar_with_spheres(WIDTH, HEIGHT, 4)
     p = measured(phantom, scan_geometry(WIDTH, HEIGHT, VIEWS, axis_offset_um=4.0), 4)
     found = recon.correct_geometry(p, scan_geometry(WIDTH, HEIGHT, VIEWS))
@@ -96,8 +96,8 @@ def test_magnification_is_a_smooth_curve_in_time():
     assert (error - error.mean()).std() < 0.3 * np.log(scale).std()
 
 
-def test_hardened_beams_do_not_pass_for_motion():
-    """Behind 40 um of cathode the instrument's p is about L - 0.15 L^2 of a monochromatic L; spheres have none."""
+def test_beam_hardening_is_not_taken_for_motion():
+    """Behind 40 um of cathode p is about L - 0.15 L^2 for a monochromatic L; the spheres do not harden the beam."""
     views, binning = 120, 8
     settings = Settings()
     model = XrayModel(CathodePillar(3), settings)
@@ -133,7 +133,7 @@ def test_views_without_a_trusted_ray_move_with_their_neighbours():
 
 
 def test_references_fix_the_height_and_turn_the_view():
-    """The images of one angle tell the source's drift: rows then start at zero, columns turn the viewing angle."""
+    """References give the drift of the source: rows start at zero, columns turn the viewing angle."""
     t = np.linspace(0, 1, VIEWS)
     true = np.column_stack([3.0 * t, 5.0 * t])
     phantom = pillar_with_spheres(WIDTH, HEIGHT, 6)

@@ -1,4 +1,4 @@
-"""Outliers, rings, drifting flats, useless pixels, beam hardening: found against statistics, harmless without them."""
+"""Corrections of outliers, rings, drifting flats, unusable pixels and beam hardening; clean data are not changed."""
 
 import warnings
 
@@ -39,7 +39,7 @@ def counted(p, beam, seed=0):
 
 @pytest.mark.parametrize("beam", [20.0, 200.0, OPEN_BEAM])
 def test_counting_noise_alone_holds_no_outlier(pillar, beam):
-    """276,000 readings with edges and grains: at most one in 10^5."""
+    """At most one false outlier in 10^5 of 276,000 readings with edges and grains."""
     p, weights = counted(pillar[0], beam)
     assert remove_outliers(p, weights).sum() <= 2
 
@@ -59,8 +59,8 @@ def test_zingers_are_found_and_replaced(pillar):
     assert np.sqrt(np.mean((p[where] - exact[where])[hit] ** 2)) < 0.06  # one reading in the middle scatters by 0.053
 
 
-def test_rings_are_taken_off_and_a_clean_scan_is_left_alone(pillar):
-    """2.5 % of gain that the flats did not see, at a dose where rings dominate."""
+def test_rings_are_removed_and_a_clean_scan_is_not_changed(pillar):
+    """Gain errors of 2.5 % that are not in the flats, at a dose where rings dominate."""
     exact, geometry, volume = pillar
     p, weights = counted(exact, 50 * OPEN_BEAM)
     gain = np.random.default_rng(3).normal(0, 0.025, p.shape[1:]).astype(np.float32)
@@ -82,8 +82,8 @@ def test_a_plain_cylinder_on_the_axis_is_no_ring():
     assert np.abs(ring_errors(p, weights)).max() < 3e-3  # a tenth of the noise of one reading
 
 
-def test_flats_that_change_between_rounds_are_followed_in_time():
-    """The beam's profile tilts by 10 % over the scan; 20 flats before and after; half-way lies half-way."""
+def test_the_open_beam_is_interpolated_between_rounds_of_flats():
+    """The beam profile tilts by 10 % over the scan, with 20 flats before and after it."""
     rng = np.random.default_rng(4)
     tilt = np.linspace(-0.1, 0.1, 64)[None, :] * np.ones((48, 1))
     when = np.r_[np.arange(20.0), 1000 + np.arange(20.0)]
@@ -100,7 +100,7 @@ def test_flats_that_change_between_rounds_are_followed_in_time():
     np.testing.assert_array_equal(same.integrals(counts, times_s=times)[0], same.integrals(counts)[0])
 
 
-def test_useless_pixels_and_seams_are_found_without_a_map():
+def test_unusable_pixels_and_seams_are_found_without_a_map():
     rng = np.random.default_rng(5)
     gain = rng.normal(1, 0.03, (40, 64))
     gain[:, 31:33] *= 1.5
@@ -121,7 +121,7 @@ def test_useless_pixels_and_seams_are_found_without_a_map():
     assert np.median(weights[:, :, 31:33]) == pytest.approx(0.75 * np.median(weights), rel=0.05)
 
 
-def test_flats_that_show_something_else_are_named_and_left_out():
+def test_flats_without_open_beam_are_named_and_left_out():
     flats = np.random.default_rng(6).poisson(OPEN_BEAM, (8, 24, 32)).astype(float)
     flats[3] = 0
     flats[5] *= 0.4
@@ -165,13 +165,13 @@ def test_beam_hardening_is_found_from_the_data():
     np.testing.assert_allclose(found(two_energies(thick).astype(np.float32)), wanted, rtol=0.05)
 
 
-def test_several_materials_are_left_as_they_are(pillar):
+def test_several_materials_are_not_corrected(pillar):
     p, geometry, _ = pillar
     assert recon.beam_hardening_correction(p, geometry).k == 0
 
 
 def test_beam_hardening_of_two_rows():
-    """A detector lower than the larger pixels it works with, as of a single slice at a synchrotron."""
+    """A detector with fewer rows than the binning, as for a single slice at a synchrotron."""
     geometry = parallel_geometry(640, 2, 40)
     p = exact_projections(Phantom(np.array([[0.0, 0.0, 0.0, 200.0, 0.005]])), geometry)
     assert recon.beam_hardening_correction(p, geometry).k == 0.0  # too low to tell the inside of a material

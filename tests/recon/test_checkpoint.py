@@ -27,7 +27,7 @@ def interrupted(p, path, after, **options):
 
 
 @pytest.mark.parametrize("after", [0.1, 0.5, 0.9])
-def test_an_interrupted_reconstruction_goes_on_and_ends_the_same(p, tmp_path, after):
+def test_an_interrupted_reconstruction_continues_to_the_same_result(p, tmp_path, after):
     path = tmp_path / "volume.h5"
     interrupted(p, path, after)
     assert path.exists() == (after > 1 / 3)
@@ -41,7 +41,7 @@ def test_an_interrupted_reconstruction_goes_on_and_ends_the_same(p, tmp_path, af
 
 
 @pytest.mark.parametrize("other", [{"relaxation": 0.5}, {"guide": np.ones(GEOMETRY.volume_shape)}])
-def test_a_checkpoint_of_something_else_is_named_and_not_used(p, tmp_path, other):
+def test_a_checkpoint_of_other_data_is_named_and_not_used(p, tmp_path, other):
     path = tmp_path / "volume.h5"
     interrupted(p, path, 0.5, **other)
     with pytest.warns(UserWarning, match=r"volume\.h5: made from other data or options"):
@@ -56,6 +56,6 @@ def test_a_checkpoint_that_cannot_be_read_is_named(p, tmp_path):
         recon.sart(p, GEOMETRY, sweeps=1, checkpoint=path)
 
 
-def test_a_folder_that_is_not_there_is_named(p, tmp_path):
+def test_a_missing_folder_is_named(p, tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint: folder .*nowhere is not there"):
         recon.sart(p, GEOMETRY, checkpoint=tmp_path / "nowhere" / "volume.h5")

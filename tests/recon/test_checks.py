@@ -1,4 +1,4 @@
-"""Geometry and line integrals that cannot be what they are said to be are refused by name."""
+"""Geometry and line integrals in wrong units or shapes are refused by name."""
 
 from dataclasses import replace
 
@@ -31,13 +31,13 @@ def scan():
     [("pixel_mm", 55.0), ("source_object_mm", 400.0), ("voxel_um", 5e-5), ("voxel_um", 50.0)],
     ids=["pixel in um", "source-object in um", "voxel in mm", "voxel in nm"],
 )
-def test_one_length_in_another_unit_is_seen_against_the_others(field, value):
+def test_one_length_in_another_unit_is_recognised_by_the_others(field, value):
     ConeGeometry(**LAB)
     with pytest.raises(ValueError, match="micrometres"):
         ConeGeometry(**(LAB | {field: value}))
 
 
-def test_all_lengths_in_micrometres_are_seen_by_their_size():
+def test_all_lengths_in_micrometres_are_recognised_by_their_size():
     with pytest.raises(ValueError, match="pixel_mm: 55 mm is more than 10 mm; was it given in micrometres"):
         ConeGeometry(**(LAB | {"source_object_mm": 400.0, "source_detector_mm": 4.4e5, "pixel_mm": 55.0}))
     with pytest.raises(ValueError, match="source_detector_mm: 440000 mm"):
@@ -86,7 +86,7 @@ class TestEveryDoor:
 
 
 def test_a_last_view_at_360_degrees_is_one_more_view(scan):
-    """As many scans have it: no harm, no refusal."""
+    """Many scans have one."""
     p, geometry = scan
     closed = replace(geometry, angles_deg=np.append(geometry.angles_deg, 360.0))
     for function in (lambda *a: recon.sart(*a, tv=0.0).volume, recon.fdk):
@@ -94,7 +94,7 @@ def test_a_last_view_at_360_degrees_is_one_more_view(scan):
         assert np.sqrt(((volume - open_volume) ** 2).mean()) < 0.05 * np.sqrt((open_volume**2).mean())
 
 
-def test_trust_of_another_shape_or_size(scan):
+def test_weights_of_another_shape_or_range_are_refused(scan):
     p, geometry = scan
     with pytest.raises(ValueError, match="weights: got shape"):
         recon.sart(p, geometry, weights=np.ones((36, 12, 31)))

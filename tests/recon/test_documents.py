@@ -16,7 +16,7 @@ BAD = (5, 20)
 
 
 class Scan:
-    """A tomography run told in documents; what is left out or doubled is up to the test."""
+    """The documents and frame files of a tomography run; tests leave out or repeat some."""
 
     def __init__(self, folder, angles_deg, seed=1, nominal=None, spoil=None, **start):
         rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def primary(documents):
     return next(doc["uid"] for name, doc in documents if name == "descriptor" and doc["name"] == "primary")
 
 
-def test_a_run_becomes_its_specimen(scan):
+def test_a_run_is_reconstructed(scan):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = recon.from_run(scan.documents)
@@ -164,7 +164,7 @@ def test_a_missing_frame_is_named_and_reconstructed_around(scan):
     assert 60.0 not in made.geometry.angles_deg
 
 
-def test_a_scan_that_was_ended_early_on_purpose_misses_nothing(tmp_path):
+def test_a_scan_ended_early_on_purpose_has_no_missing_views(tmp_path):
     angles = np.arange(VIEWS) * 6.0
     every_other = np.concatenate([angles[::2], angles[1::2]])
     scan = Scan(tmp_path, every_other[: VIEWS // 2], nominal=every_other)
@@ -235,7 +235,7 @@ def test_a_missing_file_is_named(scan):
 @pytest.mark.parametrize(
     ("stream", "message"), [("flat", "no flats"), ("primary", "no projections")], ids=["flats", "projections"]
 )
-def test_what_has_to_be_there(scan, stream, message):
+def test_missing_streams_are_refused(scan, stream, message):
     uid = next(doc["uid"] for name, doc in scan.documents if name == "descriptor" and doc["name"] == stream)
     with pytest.raises(ValueError, match=message):
         recon.from_run(without(scan.documents, lambda name, doc: doc.get("descriptor") == uid))

@@ -68,7 +68,7 @@ def test_a_sphere_gets_its_attenuation_at_its_place(name):
 
 
 def test_redundant_rays_share_one_weight():
-    """A ray and its reverse count as one: weights of all views of a full turn add up to pi, column by column."""
+    """A ray and its reverse have weight one together: those of a full turn add up to pi in each column."""
     for name in ("full turn", "uneven", "in any order, two turns", "repeated views", "parallel, full turn"):
         assert view_weights(GEOMETRIES[name]).sum(axis=0) == pytest.approx(np.pi)
     assert view_weights(GEOMETRIES["parallel"]) == pytest.approx(np.pi / VIEWS)
@@ -114,7 +114,7 @@ def test_the_error_is_that_of_the_voxels():
     assert np.sqrt((difference**2).mean() / (reference[3:-3] ** 2).mean()) < 0.2
 
 
-def test_a_limited_angle_is_said():
+def test_a_limited_angle_gives_a_warning():
     geometry = scan_geometry(WIDTH, HEIGHT, 50, angles_deg=np.arange(50) * 3.0)
     with pytest.warns(UserWarning, match="angles_deg: rays cross the axis in 150 of 180 degrees only"):
         recon.fdk(np.zeros((50, HEIGHT, WIDTH)), geometry)
@@ -122,7 +122,7 @@ def test_a_limited_angle_is_said():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_nothing_is_said_where_all_directions_are_seen(name):
+def test_no_warning_where_all_directions_are_seen(name):
     geometry = GEOMETRIES[name]
     recon.fdk(np.zeros((geometry.num_views, *geometry.detector_shape)), geometry)
 
@@ -147,7 +147,7 @@ def test_a_roll_leaves_no_edge_where_the_specimen_leaves_the_detector():
     assert errors[1] < 1.1 * errors[0]
 
 
-def test_a_sharp_window_undoes_the_blur_of_interpolation():
+def test_a_sharp_window_corrects_the_blur_of_interpolation():
     """A Gaussian column of standard deviation s is left s^2 / (s^2 + 1/6) of its height: 1/6 is the variance of the
     triangle that interpolates linearly."""
     geometry = parallel_geometry(WIDTH, 8, 360)

@@ -1,4 +1,4 @@
-"""The blur of the focal spot: the one the twin lays over its images is the one that is undone."""
+"""Removal of the blur of the focal spot, with the spot that the twin uses."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def blurred(p, spot=SPOT):
     return np.fft.irfft2(np.fft.rfft2(p) * transfer, p.shape[1:]).astype(np.float32)
 
 
-def test_what_the_spot_blurs_comes_back():
+def test_the_blur_of_the_spot_is_removed():
     p = exact_projections(random_spheres(128, 96, seed=4), GEOMETRY)
     soft = blurred(p)
     sharp = soft.copy()
@@ -33,7 +33,7 @@ def test_what_the_spot_blurs_comes_back():
 
 
 @pytest.mark.parametrize("amplification", [1.0, 3.0])
-def test_no_noise_is_amplified_more_than_said(amplification):
+def test_noise_is_amplified_by_no_more_than_the_given_factor(amplification):
     noise = np.random.default_rng(3).normal(size=(3, 96, 128)).astype(np.float32)
     loud = noise.copy()
     sharpen(loud, GEOMETRY, SPOT, amplification=amplification)
@@ -43,14 +43,14 @@ def test_no_noise_is_amplified_more_than_said(amplification):
     assert after.sum() > 0.01 * before.sum()
 
 
-def test_a_level_stays_what_it_was():
+def test_a_constant_is_not_changed():
     level = np.full((3, 96, 128), 1.7, np.float32)
     sharpen(level, GEOMETRY, SPOT)
     np.testing.assert_allclose(level, 1.7, rtol=1e-4)
 
 
-def test_the_spot_that_a_run_tells_of_is_the_twins():
-    """A sharp image of the twin, blurred as its run says, is its blurred image."""
+def test_the_spot_in_a_run_is_that_of_the_twin():
+    """A sharp image of the twin, blurred by the spot in its run, is its blurred image."""
     settings = Settings(detector=Detector(rows=64))
     point = settings.model_copy(update={"source": Source(spot_core_sigma_nm=1e-3, spot_tail_sigma_nm=1e-3)})
     seen, sharp = (
@@ -72,7 +72,7 @@ def test_the_spot_that_a_run_tells_of_is_the_twins():
         ({"shares": (0.5, 0.5), "sigma_um": (0.1, -0.2)}, "positive widths"),
     ],
 )
-def test_a_spot_that_makes_no_sense_is_refused(spot, says):
+def test_an_impossible_spot_is_refused(spot, says):
     with pytest.raises(ValueError, match=says):
         FocalSpot(**spot)
 

@@ -1,4 +1,4 @@
-"""Shell correlation of volumes whose agreement is known beforehand, and of volumes from half of the views each."""
+"""Fourier shell correlation of volumes with known agreement, and of volumes from half of the views each."""
 
 from functools import partial
 
@@ -89,13 +89,13 @@ def test_a_threshold_falls_from_one_with_the_coefficients():
         ({"mask": np.zeros((8, 8, 8))}, "mask: needs weights"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(change, told):
+def test_volumes_that_do_not_fit_are_refused(change, told):
     fine = {"a": np.ones((8, 8, 8)), "b": np.ones((8, 8, 8)), "voxel_um": 0.1}
     with pytest.raises(ValueError, match=told):
         recon.fourier_shell_correlation(**(fine | change))
 
 
-def test_halves_of_a_scan_part_where_noise_begins():
+def test_halves_of_a_scan_agree_up_to_the_noise():
     """More counts, finer agreement; both halves have the scan's volume."""
     geometry = scan_geometry(64, 24, 120)
     exact = exact_projections(pillar_with_spheres(64, 24, 3, 60), geometry)

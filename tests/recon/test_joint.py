@@ -1,4 +1,4 @@
-"""A scan seen from another frame, and reconstructed there along the edges of another volume."""
+"""A scan described in another frame, and reconstructed there with the edges of another volume."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def affine(turn_deg):
 
 
 def carried(phantom, matrix):
-    """The phantom as it stands in the frame of the scan."""
+    """Return the phantom in the frame of the scan."""
     balls = phantom.balls.copy()
     balls[:, :3] = balls[:, :3] @ matrix[:, :3].T + matrix[:, 3]
     balls[:, 3] *= SCALE
@@ -40,7 +40,7 @@ def prepared(p, geometry):
 
 
 def scan_of(phantom, turn_deg, geometry):
-    """The phantom's projections as it stands elsewhere, what of them is seen from its own frame, and both exactly."""
+    """Return projections of the displaced phantom, the scan in the phantom's frame, and exact projections of both."""
     matrix = affine(turn_deg)
     measured = exact_projections(carried(phantom, matrix), geometry)
     moved = in_frame(prepared(measured, geometry), matrix, geometry.volume_shape, 1.0)
@@ -48,13 +48,13 @@ def scan_of(phantom, turn_deg, geometry):
 
 
 def apart_px(one, other):
-    """Rms difference over rms slope: how far apart two images lie."""
+    """Return rms difference over rms slope, about the displacement between two images."""
     inner = (slice(None), slice(3, -3), slice(3, -3))  # turned images end there
     slope = np.hypot(*np.gradient(other, axis=(1, 2)))
     return float(np.sqrt(((one - other)[inner] ** 2).mean() / (slope[inner] ** 2).mean()))
 
 
-def test_the_moved_scan_sees_the_specimen_where_it_lies_in_the_other_frame():
+def test_a_scan_in_another_frame_sees_the_specimen_in_its_place():
     views, rng = 8, np.random.default_rng(5)
     geometry = scan_geometry(
         WIDTH, HEIGHT, views, axis_offset_um=0.8, detector_offset_px=(0.5, -1.0), detector_roll_deg=0.3,
@@ -68,7 +68,7 @@ def test_the_moved_scan_sees_the_specimen_where_it_lies_in_the_other_frame():
     assert moved.geometry.detector_roll_deg == geometry.detector_roll_deg
 
 
-def test_a_tilt_turns_the_images_and_a_slight_one_is_let_be(monkeypatch):
+def test_a_tilt_turns_the_images_unless_it_is_slight(monkeypatch):
     geometry, phantom = scan_geometry(WIDTH, HEIGHT, 8), random_spheres(WIDTH, HEIGHT, seed=2)
     _, turned, expected = scan_of(phantom, (1.5, -1.0, 0.6), geometry)
     measured, slightly, _ = scan_of(phantom, (0.1, -0.1, 0.0), geometry)
@@ -78,7 +78,7 @@ def test_a_tilt_turns_the_images_and_a_slight_one_is_let_be(monkeypatch):
     assert apart_px(turned.p, expected) < 0.75 * apart_px(unturned.p, expected)  # the interpolation blurs sharp spheres
 
 
-def test_few_noisy_views_are_rebuilt_better_along_the_edges_that_another_volume_has():
+def test_a_guide_improves_the_volume_of_few_noisy_views():
     views, noise = 12, 0.04
     phantom, matrix = random_spheres(WIDTH, HEIGHT, seed=2, count=20), affine((0.0, 0.0, 0.6))
     geometry = scan_geometry(WIDTH, HEIGHT, views)

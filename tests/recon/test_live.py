@@ -1,4 +1,4 @@
-"""The volume that grows while the RunEngine takes the scan, with the real devices and the twin behind them."""
+"""Live reconstruction while a RunEngine takes a scan with the real devices on the twin."""
 
 import threading
 
@@ -34,7 +34,7 @@ def scope(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def taken(scope):
-    """One scan watched live: what the RunEngine said, the reconstruction made meanwhile, and its slices on the way."""
+    """One scan: its documents, the live reconstruction, and its progress and slices during the scan."""
     engine, documents, glimpses = RunEngine({}), [], []
     live = recon.LiveReconstruction()
     engine.subscribe(live)
@@ -58,7 +58,7 @@ def truth():
 
 
 def rms_error(volume, truth):
-    """Relative to the truth, whose scale (the attenuation of the active material) is fitted."""
+    """Return the error relative to the truth, whose scale (attenuation of the active material) is fitted."""
     inner = (slice(3, -3), slice(25, -25), slice(25, -25))
     v, t = volume[inner].astype(float), truth[inner]
     scale = (v * t).sum() / (t * t).sum()
@@ -76,7 +76,7 @@ def test_the_live_volume_is_as_good_as_the_one_made_afterwards(taken, truth):
     assert (difference - difference.mean(axis=0)).std(axis=0).max() < 0.3
 
 
-def test_it_can_be_looked_at_all_the_time(taken):
+def test_progress_and_slice_can_be_read_at_any_time(taken):
     _, made, glimpses, live = taken
     views = [progress.views for progress, image in glimpses if image is not None]
     assert views == sorted(views)
@@ -93,7 +93,7 @@ def test_other_runs_leave_the_result_alone(taken):
     assert live.result(SECONDS) is made
 
 
-def test_a_failure_inside_never_reaches_the_scan(scope):
+def test_a_failure_of_the_reconstruction_does_not_reach_the_scan(scope):
     engine, live = RunEngine({}, call_returns_result=True), recon.LiveReconstruction(relaxation="much")
     engine.subscribe(live)
     short = {"num": 3, "step_deg": 120.0, "binning": 8, "num_dark": 1, "num_flat": 1, "reference_every": 0}
@@ -107,7 +107,7 @@ def test_a_failure_inside_never_reaches_the_scan(scope):
 
 
 def test_a_scan_does_not_wait_for_the_reconstruction(taken):
-    """Documents are taken while the thread that reconstructs is held up."""
+    """Documents are accepted while the thread of the reconstruction is blocked."""
     documents, _, _, _ = taken
     go_on, reached = threading.Event(), threading.Event()
 
@@ -127,8 +127,8 @@ def test_a_scan_does_not_wait_for_the_reconstruction(taken):
     assert live.result(SECONDS).uids == ("second",)
 
 
-def test_views_in_between_follow_by_their_moments(taken):
-    """The shifts of views that no correction has seen, from those of every other one."""
+def test_shifts_of_new_views_are_predicted_from_their_moments(taken):
+    """The shifts of every other view are predicted from those between them."""
     documents, made, _, _ = taken
     follower = RunFollower(documents[0][1], correct=False)
     for name, doc in documents[1:]:
@@ -143,7 +143,7 @@ def test_views_in_between_follow_by_their_moments(taken):
     assert np.abs(prediction.turned_deg(found) - turned[new]).max() < 0.05
 
 
-def test_more_flats_later_change_earlier_views_as_if_they_had_been_there(taken):
+def test_later_flats_correct_earlier_views(taken):
     documents = taken[0]
     whole = RunFollower(documents[0][1], correct=False)
     for name, doc in documents[1:]:
@@ -158,7 +158,7 @@ def test_more_flats_later_change_earlier_views_as_if_they_had_been_there(taken):
     assert np.abs(found - expected).mean() < 0.1 / np.sqrt(1453 * 64)  # a tenth of the noise of an open pixel
 
 
-def test_every_view_is_used_and_new_ones_first(taken):
+def test_every_view_is_used_and_new_views_first(taken):
     geometry = taken[1].geometry
     growing = GrowingVolume(geometry, correct=False, sweeps=2)
     p = np.zeros((96, *geometry.detector_shape), np.float32)

@@ -1,4 +1,4 @@
-"""A parallel beam through the same functions, on made and, where a file is named, on measured data."""
+"""A parallel beam with the same functions, on simulated and, where a file is given, on measured data."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_backproject_is_the_adjoint_of_project(changes):
 
 
 def test_rays_do_not_diverge():
-    """A column of voxels casts the same shadow wherever it stands along the beam, at the edge of a wide volume too."""
+    """A column of voxels has the same projection anywhere along the beam, also at the edge of a wide volume."""
     geometry = parallel_geometry(1001, 3, 1, volume_shape=(3, 1001, 1001))
     volume = np.zeros(geometry.volume_shape, np.float32)
     volume[1, 990, [0, 500, 1000]] = 1.0
@@ -53,7 +53,7 @@ def test_rays_do_not_diverge():
 
 @pytest.mark.parametrize("changes", [{}, MOVED], ids=["plain", "moved"])
 def test_project_agrees_with_the_chords_of_spheres(changes):
-    """A chord formula in the plane across the beam, written down a second time; antialiasing leaves under 7 %."""
+    """Independent formula of the chords in the plane across the beam; antialiasing of the voxels leaves under 7 %."""
     geometry = parallel_geometry(WIDTH, HEIGHT, VIEWS, **changes)
     x, y, z, radius, attenuation = 6.0, -4.0, 0.5, 9.5, 0.01
     phantom = Phantom(np.array([[x, y, z, radius, attenuation]]))
@@ -106,7 +106,7 @@ def test_the_axis_is_found(beam, offset, known, noise, tolerance):
     assert found.detector_offset_px == (0.4, pytest.approx(offset, abs=tolerance))
 
 
-def test_the_axis_search_names_what_it_refuses():
+def test_the_axis_search_names_the_refused_argument():
     geometry = parallel_geometry(16, 4, 8)
     with pytest.raises(ValueError, match=r"p: got shape \(8, 4, 15\)"):
         recon.find_axis(np.zeros((8, 4, 15)), geometry)

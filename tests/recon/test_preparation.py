@@ -7,7 +7,7 @@ ROWS, COLUMNS = 12, 30
 
 
 def scan(seed=1, views=8, beam=1453.0):
-    """Absorbing columns in the middle, open air beside them, a gain of its own for every pixel."""
+    """Absorbing columns in the middle, open air beside them, an individual gain of each pixel."""
     rng = np.random.default_rng(seed)
     gain = rng.normal(1, 0.05, (ROWS, COLUMNS))
     p = np.zeros((views, ROWS, COLUMNS))
@@ -28,13 +28,13 @@ def test_integrals_and_their_scatter():
     assert abs(behind.mean()) < 5 * sigma / np.sqrt(behind.size) + 2e-3
 
 
-def test_open_air_fixes_a_beam_nobody_measured():
+def test_open_air_fixes_an_unknown_beam_current():
     p, counts, flats, _ = scan(beam=1e5)
     found, _ = recon.line_integrals(counts, flats)
     assert np.abs((found - p).mean(axis=(1, 2))).max() < 2e-3
 
 
-def test_darks_are_taken_off():
+def test_darks_are_subtracted():
     p, counts, flats, current = scan(beam=1e5)
     darks = np.full((2, ROWS, COLUMNS), 5000)
     found, _ = recon.line_integrals(
@@ -43,7 +43,7 @@ def test_darks_are_taken_off():
     assert np.abs(found - p).max() < 0.05
 
 
-def test_bad_and_dead_pixels_are_filled_and_not_trusted():
+def test_bad_and_dead_pixels_are_filled_and_have_no_weight():
     _, counts, flats, _ = scan(beam=1e5)
     bad = np.zeros((ROWS, COLUMNS), bool)
     bad[3, 14] = bad[0, 0] = True
@@ -56,7 +56,7 @@ def test_bad_and_dead_pixels_are_filled_and_not_trusted():
     np.testing.assert_allclose(found[:, [3, 7, 7], [14, 12, 13]], 1.2, atol=0.05)
 
 
-def test_zero_counts_stay_finite_and_little_trusted():
+def test_zero_counts_are_finite_with_a_small_weight():
     _, counts, flats, _ = scan()
     counts[2, 5, 15] = 0
     found, trust = recon.line_integrals(counts, flats, outliers=False)

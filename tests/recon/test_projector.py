@@ -65,7 +65,7 @@ def test_the_adjoint_holds_for_signed_data():
     ids=["plain", "shifts", "axis", "offset", "roll", "scale", "height", "all"],
 )
 def test_project_agrees_with_exact_line_integrals(changes):
-    """What is left is the voxels' antialiasing, below 5 % of the signal; a wrong sign leaves 10 to 40 %."""
+    """Antialiasing of the voxels leaves below 5 % of the signal; a wrong sign would leave 10 to 40 %."""
     geometry = scan_geometry(WIDTH, HEIGHT, VIEWS, **changes)
     phantom = random_spheres(WIDTH, HEIGHT, seed=3)
     exact = exact_projections(phantom, geometry)

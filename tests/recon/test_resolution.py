@@ -78,7 +78,7 @@ def test_a_gaussian_edge_has_its_full_width_at_half_maximum(sigma_um):
     ],
 )
 def test_the_spot_is_read_directly_at_half_of_its_maximum(voxel_um, slices, noise, shape):
-    """208 nm; a Gaussian fitted to the same edge would say twice as much."""
+    """The width is 208 nm; a Gaussian fit to the same edge would give twice as much."""
     found = recon.edge_resolution(noisy(pillar(SPOT, voxel_um, slices, **shape), noise), voxel_um)
     assert found.fwhm_um == pytest.approx(width_um(SPOT), rel=0.1)
     assert abs(found.fwhm_um - width_um(SPOT)) < 4 * found.sigma_um
@@ -86,7 +86,7 @@ def test_the_spot_is_read_directly_at_half_of_its_maximum(voxel_um, slices, nois
 
 
 def test_the_error_bar_covers_the_truth():
-    """Twelve draws of noise: the stated error is that of the draws, and two of it hold the truth."""
+    """For twelve draws of noise the stated error is that of the draws, and the truth is within two of it."""
     volume = pillar(GAUSS, 0.1, 12, centre_um=(0.13, -0.07))
     found = [recon.edge_resolution(noisy(volume, 0.1, seed), 0.1) for seed in range(12)]
     off = np.array([each.fwhm_um for each in found]) - width_um(GAUSS)
@@ -96,20 +96,20 @@ def test_the_error_bar_covers_the_truth():
 
 
 def test_noise_as_strong_as_a_third_of_the_pillar():
-    """What 1,453 counts leave in a voxel of 50 nm without regularisation."""
+    """The noise of 1,453 counts in a voxel of 50 nm without regularisation."""
     found = recon.edge_resolution(noisy(pillar(((1.0, 0.1),), 0.05, 32), 0.35), 0.05)
     assert found.fwhm_um == pytest.approx(0.2355, abs=max(3 * found.sigma_um, 0.01))
     assert found.sigma_um < 0.1 * found.fwhm_um
 
 
-def test_correlated_noise_is_stated_too():
+def test_correlated_noise_is_in_the_error_too():
     volume = pillar(GAUSS, 0.1, 12, centre_um=(0.13, -0.07))
     noise = gaussian_filter(np.random.default_rng(2).normal(0, 1, volume.shape), 1.5)
     found = recon.edge_resolution((volume + 0.1 * noise / noise.std()).astype(np.float32), 0.1)
     assert abs(found.fwhm_um - width_um(GAUSS)) < 3 * found.sigma_um
 
 
-def test_curves_and_figures_belong_together():
+def test_curves_and_figures_agree():
     found = recon.edge_resolution(noisy(pillar(GAUSS, 0.1, 12, centre_um=(0.13, -0.07)), 0.02), 0.1)
     curves = found.curves
     step_um = curves.distance_um[1] - curves.distance_um[0]

@@ -112,7 +112,7 @@ def test_the_support_is_a_cylinder_or_a_mask(phantom):
     assert (recon.sart(p, geometry, sweeps=1, support=mask).volume[:, ~mask] == 0).all()
 
 
-def test_rays_without_weight_do_no_harm(phantom):
+def test_rays_without_weight_do_not_matter(phantom):
     geometry = scan_geometry(WIDTH, HEIGHT, VIEWS)
     p = exact_projections(phantom, geometry)
     weights = np.ones_like(p)
@@ -126,7 +126,7 @@ def test_rays_without_weight_do_no_harm(phantom):
         )
 
 
-def test_a_start_is_taken_up_and_the_sign_is_free(phantom, expected):
+def test_an_initial_volume_is_used_and_negative_values_are_allowed(phantom, expected):
     geometry = scan_geometry(WIDTH, HEIGHT, VIEWS)
     p = exact_projections(phantom, geometry)
     cold = recon.sart(p, geometry, sweeps=1, tv=0)
@@ -169,7 +169,7 @@ def test_wrong_number_of_angles_and_nan_are_named():
         recon.sart(np.full((VIEWS, HEIGHT, WIDTH), np.nan), geometry)
 
 
-def test_the_memory_is_known_beforehand():
+def test_the_needed_memory_is_predicted():
     geometry = scan_geometry(1280, 256, 1200, volume_shape=(256, 1280, 1280))
     volume = 4 * 256 * 1280**2
     assert volume < recon.memory_needed(geometry, tv=False) < 1.3 * volume

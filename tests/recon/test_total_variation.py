@@ -19,7 +19,7 @@ def steps(disk):
 
 
 @pytest.mark.parametrize("smoothing", [[1.0], [0.25, 0.5, 0.25]])
-def test_the_noise_is_seen_through_edges_and_interpolation(disk, smoothing):
+def test_the_noise_is_measured_despite_edges_and_interpolation(disk, smoothing):
     noise = np.random.default_rng(3).normal(0, 0.1, SHAPE)
     noise = sum(w * np.roll(noise, n, axis=2) for n, w in enumerate(smoothing))
     flat = (1 + noise) * disk[..., None]
@@ -29,11 +29,11 @@ def test_the_noise_is_seen_through_edges_and_interpolation(disk, smoothing):
     assert noise_level(stepped, disk) == pytest.approx(noise.std(), rel=0.2)
 
 
-def test_too_few_slices_tell_no_noise(disk):
+def test_too_few_slices_give_no_noise(disk):
     assert noise_level(np.ones((*SHAPE[:2], 2), np.float32), disk) == 0.0
 
 
-def test_noise_goes_and_edges_stay(disk):
+def test_noise_is_removed_and_edges_stay(disk):
     clean = steps(disk)
     noisy = clean + np.random.default_rng(3).normal(0, 0.1, SHAPE).astype(np.float32) * disk[..., None]
     before = noisy.copy()
@@ -46,7 +46,7 @@ def test_noise_goes_and_edges_stay(disk):
     np.testing.assert_array_equal(noisy[~disk], 0)
 
 
-def test_stopping_early_smears_no_strong_edge(disk, monkeypatch):
+def test_stopping_early_does_not_blur_strong_edges(disk, monkeypatch):
     x = np.indices(SHAPE)[0]
     clean = (1 / (1 + np.exp((x - 45) / 1.2)) * disk[..., None]).astype(np.float32)
     noisy = clean + np.random.default_rng(3).normal(0, 0.7, SHAPE).astype(np.float32) * disk[..., None]
@@ -59,7 +59,7 @@ def test_stopping_early_smears_no_strong_edge(disk, monkeypatch):
     assert (usual - settled)[disk].std() < 0.06 * 0.7
 
 
-def test_slabs_give_the_very_result_of_the_whole(disk):
+def test_slabs_give_exactly_the_result_of_the_whole_volume(disk):
     noisy = np.random.default_rng(3).normal(1, 0.1, SHAPE).astype(np.float32) * disk[..., None]
     whole, pieces = noisy.copy(), noisy.copy()
     denoise(whole, 0.1, disk)
@@ -76,7 +76,7 @@ def test_a_guide_without_edges_changes_nothing(disk):
     np.testing.assert_allclose(guided, plain, atol=1e-5)
 
 
-def test_edges_of_the_guide_outlive_strong_denoising_and_others_are_not_drawn(disk):
+def test_edges_of_the_guide_survive_strong_denoising_and_none_are_copied(disk):
     x = np.indices(SHAPE)[0]
     shared, own = x >= 45, (np.indices(SHAPE)[2] >= 30) * disk[..., None]
     clean = (shared * disk[..., None]).astype(np.float32)

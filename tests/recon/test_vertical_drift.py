@@ -1,4 +1,4 @@
-"""What lies below the window and drifts into view must not pile up in the lowest slices."""
+"""Material below the window that drifts into view must not add to the lowest slices."""
 
 from dataclasses import replace
 
