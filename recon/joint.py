@@ -77,7 +77,7 @@ def reconstruct_beside(
     """
     nz, ny, nx = guide.shape
     moved = in_frame(scan, matrix, (nz, ny, nx), voxel_um)
-    return reconstruct(moved, correct=False, guide=guide, tv=tv, progress=progress)
+    return reconstruct(moved, guide=guide, tv=tv, progress=progress)
 
 
 def in_frame(scan: Prepared, matrix: ArrayLike, volume_shape: tuple[int, int, int], voxel_um: float) -> Prepared:

@@ -80,8 +80,7 @@ def from_run(
         correct_beam_hardening(prepared)
     if sharpen:
         remove_blur(prepared, progress_of_stage(progress, STAGES[1]))
-    grid: dict[str, Any] = {"volume_shape": volume_shape, "voxel_um": voxel_um}
-    return reconstruct(prepared, correct=False, progress=progress, **grid, **options)
+    return reconstruct(prepared, volume_shape=volume_shape, voxel_um=voxel_um, progress=progress, **options)
 
 
 def prepare_run(run: Any, progress: Progress | None = None, *, outliers: bool = True, rings: bool = True) -> Prepared:
@@ -121,19 +120,14 @@ def correct_run(prepared: Prepared, progress: Progress | None = None) -> Geometr
 def reconstruct(
     prepared: Prepared,
     *,
-    correct: bool = True,
     volume_shape: tuple[int, int, int] | None = None,
     voxel_um: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Reconstruction:
-    """Correct the geometry of prepared data and reconstruct them by SART; arguments as for :func:`from_run`."""
-    geometry = correct_run(prepared, progress) if correct else prepared.geometry
-    geometry = replace(
-        geometry,
-        volume_shape=geometry.volume_shape if volume_shape is None else volume_shape,
-        voxel_um=geometry.voxel_um if voxel_um is None else voxel_um,
-    )
+    """Reconstruct prepared data in their geometry by SART; arguments as for :func:`from_run`."""
+    grid: dict[str, Any] = {"volume_shape": volume_shape, "voxel_um": voxel_um}
+    geometry = replace(prepared.geometry, **{name: value for name, value in grid.items() if value is not None})
     radius_um = support_radius_um(geometry, specimen_radius_um(prepared.p, geometry))
     trim = options.get("initial") is None and options.get("support") is None
     if trim:

@@ -188,11 +188,7 @@ def sart(
             trusted = None if trust is None else trust[chosen]
             misfits.append(
                 solver.update(
-                    data[chosen],
-                    geometry.only(chosen),
-                    weights=trusted,
-                    relaxation=relaxation,
-                    shared=sweeps is None,
+                    data[chosen], geometry.only(chosen), weights=trusted, relaxation=relaxation, shared=sweeps is None
                 )
             )
             if progress is not None:

@@ -78,11 +78,7 @@ class MomentStart:
 
 
 def moment_start(
-    p: NDArray[np.float32],
-    views: NDArray[np.int64],
-    geometry: Geometry,
-    *,
-    hardenings: tuple[float, ...] = HARDENINGS,
+    p: NDArray[np.float32], views: NDArray[np.int64], geometry: Geometry, *, hardenings: tuple[float, ...] = HARDENINGS
 ) -> MomentStart:
     """Find the motion of the images with these indices in ``p``; ``geometry`` is of them alone.
 

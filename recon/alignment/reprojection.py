@@ -17,17 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
 
 from recon.algorithms.fdk import fdk
-from recon.kernels.differences import (
-    BRIGHTNESS,
-    COLUMN,
-    DIFFERENCE,
-    ROLL,
-    ROW,
-    SCALE,
-    high_pass,
-    products,
-    turned,
-)
+from recon.kernels.differences import BRIGHTNESS, COLUMN, DIFFERENCE, ROLL, ROW, SCALE, high_pass, products, turned
 from recon.kernels.projector import project
 from xrm_sims.geometry import Geometry
 
@@ -143,10 +133,7 @@ def _gram(
 ) -> NDArray[np.float64]:
     """Return weighted products (n, 6, 6) of the reprojection's derivatives and of the difference, in binned pixels."""
     some = coarse.only(views)
-    model, measured = (
-        high_pass(project(volume, some), SLOW_PX),
-        high_pass(images.p[views], SLOW_PX),
-    )
+    model, measured = (high_pass(project(volume, some), SLOW_PX), high_pass(images.p[views], SLOW_PX))
     weights = np.ones(model.shape, np.float32) if images.weights is None else images.weights[views].astype(np.float32)
     gram = np.zeros((len(views), 6, 6))
     products(gram, model, measured, weights, _centres(some), rows[views], round(MARGIN * model.shape[2]))

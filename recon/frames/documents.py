@@ -75,14 +75,14 @@ class TomographyScan:
 
     start: dict[str, Any]
     geometry: Geometry
-    projections: FrameSet
     flats: FrameSet
     darks: FrameSet
-    references: FrameSet
     bad_pixels: NDArray[np.bool_]
-    missing_deg: tuple[float, ...]
-    angle_tolerance_deg: float
     counter_end: float = math.inf
+    references: FrameSet = field(default_factory=FrameSet)
+    projections: FrameSet = field(default_factory=FrameSet)
+    missing_deg: tuple[float, ...] = ()
+    angle_tolerance_deg: float = SAME_ANGLE_DEG
 
     @property
     def uid(self) -> str:
@@ -147,17 +147,9 @@ class TomographyConsumer(RunSummary):
         spacing = np.diff(np.sort(geometry.angles_deg))
         tolerance = max(0.25 * float(np.median(spacing)) if spacing.size else 0.0, SAME_ANGLE_DEG)
         projections, missing = _by_angle(uid, sets["primary"], self._planned(geometry.angles_deg), tolerance)
+        bad, darks, references = self.bad_pixels(geometry.detector_shape), sets["dark"], sets["reference"]
         return TomographyScan(
-            start,
-            geometry,
-            projections,
-            sets["flat"],
-            sets["dark"],
-            sets["reference"],
-            self.bad_pixels(geometry.detector_shape),
-            missing,
-            tolerance,
-            self.counter_end,
+            start, geometry, sets["flat"], darks, bad, self.counter_end, references, projections, missing, tolerance
         )
 
     def bad_pixels(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -192,16 +184,9 @@ def frame_set(
     events: dict[int, dict[str, Any]], places: dict[int, tuple[dict[str, Any], int]], numbers: list[int]
 ) -> FrameSet:
     """Return the frames with these seq_nums, in this order."""
-
-    def column(key: str) -> NDArray[np.float64]:
-        return np.array([float(events[n].get(key, np.nan)) for n in numbers])
-
-    return FrameSet(
-        [places[n] for n in numbers],
-        column("rotation_angle_deg"),
-        column("beam_current_na"),
-        column("instrument_time_s"),
-    )
+    keys = ("rotation_angle_deg", "beam_current_na", "instrument_time_s")
+    columns = (np.array([float(events[n].get(key, np.nan)) for n in numbers]) for key in keys)
+    return FrameSet([places[n] for n in numbers], *columns)
 
 
 def _by_angle(

@@ -187,11 +187,7 @@ def line_integrals(
     counts = stack_of("counts", projections)
     end = full_counter(counts) if counter_end is None else counter_end
     field = FlatField(
-        flats,
-        darks,
-        current_na=flat_current_na,
-        bad_pixels=bad_pixels,
-        counter_end=end if math.isfinite(end) else None,
+        flats, darks, current_na=flat_current_na, bad_pixels=bad_pixels, counter_end=end if math.isfinite(end) else None
     )
     full = [n for n, frame in enumerate(counts) if (frame >= field.counter_end).any()]
     if full:

@@ -55,11 +55,7 @@ class LiveReconstruction:
     """
 
     def __init__(
-        self,
-        on_result: Callable[[Reconstruction], None] | None = None,
-        *,
-        tolerance: float = TOLERANCE,
-        **options: Any,
+        self, on_result: Callable[[Reconstruction], None] | None = None, *, tolerance: float = TOLERANCE, **options: Any
     ) -> None:
         self.error: Exception | None = None
         self.tolerance = tolerance

@@ -43,8 +43,7 @@ class RunFollower:
         self._screening = Screening(self._geometry.angles_deg)
         self.arrivals = Arrivals()
         self.arrivals("start", start)
-        self._start, self._flats, self._darks = start, FrameSet(), FrameSet()
-        self._new_flats = False
+        self._flats, self._darks, self._new_flats = FrameSet(), FrameSet(), False
         self._field: FlatField | None = None
 
     @property
@@ -104,12 +103,9 @@ class RunFollower:
         """Return the flat field of all flats so far; the earlier views change with it when there are new ones."""
         before = self._field
         if self._new_flats:
-            nothing = FrameSet()
+            start, end = self.arrivals.start_doc, self.arrivals.counter_end
             bad = self.arrivals.bad_pixels(self._geometry.detector_shape)
-            scan = TomographyScan(
-                self._start, self._geometry, nothing, self._flats, self._darks, nothing, bad, (), 0.0,
-                self.arrivals.counter_end,
-            )  # fmt: skip
+            scan = TomographyScan(start, self._geometry, self._flats, self._darks, bad, end)
             self._field, self._new_flats = flat_field(scan), False
             if before is not None and self.views:
                 self._correct_earlier(before, self._field)

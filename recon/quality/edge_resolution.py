@@ -179,7 +179,7 @@ class _Ring:
         sums = np.zeros((3, blocks[-1] + 1, SECTORS, bins))
         sector = (self.angle * SECTORS / (2 * np.pi)).astype(int) % SECTORS
         for k, line in enumerate(self.values):
-            away = self.distance if face is None else self.distance - _face(self.angle, self.height(k), face)
+            away = self.distance if face is None else self.distance - _face_terms(self.angle, self.height(k)) @ face
             place = np.round(away * BINS_PER_VOXEL).astype(int) + bins // 2
             inside = (place >= 0) & (place < bins)
             flat = sector[inside] * bins + place[inside]
@@ -192,12 +192,8 @@ class _Ring:
         return 2 * k / max(len(self.values) - 1, 1) - 1
 
 
-def _face(angle: NDArray[np.float64], height: float | NDArray[np.float64], c: NDArray[np.float64]) -> Any:
-    """Distance of the side face from the circle: shift, oval and change of radius, each linear in height."""
-    return _face_terms(angle, height) @ c
-
-
-def _face_terms(angle: NDArray[np.float64], height: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def _face_terms(angle: NDArray[np.float64], height: float) -> NDArray[np.float64]:
+    """Terms (..., 10) of the face's distance from the circle: radius, shift and oval, each linear in height."""
     flat = [np.ones_like(angle), np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)]
     return np.stack([*flat, *(term * height for term in flat)], axis=-1)
 

@@ -185,11 +185,7 @@ def _fading(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def half_volumes(
-    prepared: Prepared,
-    geometry: Geometry | None = None,
-    *,
-    progress: Progress | None = None,
-    **options: Any,
+    prepared: Prepared, geometry: Geometry | None = None, *, progress: Progress | None = None, **options: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Reconstruct two volumes (z, y, x) in 1/um from the even and the odd views of one scan with the same corrections.
 
@@ -226,5 +222,5 @@ def half_volumes(
             if progress is not None:
                 progress(name, fraction)
 
-        halves.append(reconstruct(part, correct=False, progress=report, **({"tv": 0.0} | options)).volume)
+        halves.append(reconstruct(part, progress=report, **({"tv": 0.0} | options)).volume)
     return halves[0], halves[1]

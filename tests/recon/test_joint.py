@@ -88,7 +88,7 @@ def test_a_guide_improves_the_volume_of_few_noisy_views():
     scan = prepared(p, geometry)
     other_contrast = 5 - 300 * right
     guided = reconstruct_beside(scan, other_contrast, matrix, 1.0)
-    alone = reconstruct(in_frame(scan, matrix, right.shape, 1.0), correct=False)
+    alone = reconstruct(in_frame(scan, matrix, right.shape, 1.0))
     assert guided.volume.shape == right.shape
     assert rms_error(guided.volume, SCALE * right) < 0.8 * rms_error(alone.volume, SCALE * right)
 

@@ -17,7 +17,7 @@ def test_a_vertical_drift_leaves_the_lowest_slices_at_the_level_of_the_others():
     known = Prepared(
         replace(geometry), p, np.ones_like(p), np.arange(views, dtype=float), None, np.zeros(0), ("made up",)
     )
-    volume = reconstruct(known, correct=False, sweeps=2, tv=0.0).volume
+    volume = reconstruct(known, sweeps=2, tv=0.0).volume
     assert volume.shape == geometry.volume_shape
     middle = np.quantile(volume[12:20], 0.99)
     assert np.quantile(volume[0], 0.99) < 1.5 * middle

@@ -143,7 +143,7 @@ class Laboratory:
             raw = recon.fdk(prepared.p, geometry, window=window or "ramp", support=0.5 * FIELD_UM)
             volume = raw
             if window is None:
-                done = reconstruct(prepared, correct=False, volume_shape=shape, progress=progress)
+                done = reconstruct(prepared, volume_shape=shape, progress=progress)
                 volume = np.ascontiguousarray(done.volume)
         return Tomogram(volume, raw, geometry, height_in(volume, geometry.voxel_um, self.specimen))
 
