@@ -74,9 +74,9 @@ def test_a_session_at_the_console(data):
     assert "'sart', 'sims_raster'" in out
     assert out.count("Traceback") == 1  # of the user's own error
     for told in (
-        "tomography: a plan that nothing has run; RE(tomography(...)) runs it",
+        "tomography: a plan that has not run; RE(tomography(...)) runs it",
         "tomography() missing 1 required positional argument: 'scope'; help(tomography) shows an example",
-        "RE runs a plan that was called with what it needs",
+        "RE needs a plan called with its arguments",
         "Rectangle.__init__() missing 1 required positional argument: 'depth_um'; help(Rectangle) shows an example",
         "The input argument must be either as a list or a tuple of Readable objects",
         "You can only resume for the paused state",

@@ -173,7 +173,7 @@ def test_three_specimens_and_a_redis_that_dies(servers, command, tmp_path):
     ask("queue_start")
     manager.until(r"[1-9]\d*/60")
     redis.end(signal.SIGKILL)
-    manager.until(r"Redis at \S+ is gone; a plan under way goes on")
+    manager.until(r"Redis at \S+ is gone; a running plan will finish")
     manager.until("Redis at .* is gone, so the queue server has ended; start Redis, then xrm-sims queue")
     assert manager.popen.wait() == 1
     assert record_of(data, "Night")["state"] == "done"  # the night does not notice

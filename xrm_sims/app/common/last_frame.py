@@ -1,4 +1,4 @@
-"""The last image of a run, from its documents: for whoever looks at a run that may still go on."""
+"""The last image of a run that may still be running, from its documents."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from xrm_sims.correlate.figures.drawing import as_png, image_in, new_figure, sca
 from xrm_sims.data.frames import read_block
 from xrm_sims.data.run_summary import Document, RunSummary
 
-SCREEN = (0.005, 0.995)  # quantiles of an image that are drawn black and white
+GREY_RANGE = (0.005, 0.995)  # quantiles of an image that are drawn black and white
 
 
 @dataclass(frozen=True)
-class Glance:
-    """One frame: images (row, column) by label, the width that they show (None where rows and columns are all that is
-    known), a title."""
+class Frame:
+    """Images (row, column) of one frame by label, their field of view (None if unknown), and a title."""
 
     uid: str
     images: dict[str, NDArray[Any]]
@@ -30,15 +29,17 @@ class Glance:
 
 
 class LastFrame(RunSummary):
-    """A callback ``(name, doc)`` for the documents of one run; :meth:`look` reads the newest frame, or the newest frame
-    of the stream ``only``."""
+    """A callback ``(name, doc)`` for the documents of one run; :meth:`read` returns its last frame.
+
+    ``only`` restricts it to the frames of one stream.
+    """
 
     def __init__(self, documents: Iterable[Document] = (), only: str | None = None) -> None:
         super().__init__(documents, keep_events=False)
         self._only = only
 
-    def look(self) -> Glance | None:
-        """The frame, read from its file; None for a run that has none. ValueError when the file cannot be read."""
+    def read(self) -> Frame | None:
+        """Return the frame, or None if the run has none. Raises ValueError if its file is unreadable."""
         datum = next((one for one in reversed(self.datums) if self._only in (None, self.stream_of(one))), None)
         if datum is None:
             return None
@@ -49,7 +50,7 @@ class LastFrame(RunSummary):
         )
         stream = "" if (name := self.stream_of(datum)) == "primary" else f"{name} "
         title = f"{start.get('scan_type', 'run')} {start['uid'][:8]}: {stream}frame {index + 1}"
-        return Glance(start["uid"], images, title, start.get("fov_um"))
+        return Frame(start["uid"], images, title, start.get("fov_um"))
 
     def _labels(self, frame: NDArray[Any]) -> list[str]:
         start = self.start_doc
@@ -57,23 +58,23 @@ class LastFrame(RunSummary):
         return list(named) if len(named) == len(frame) else [f"image {number}" for number in range(len(frame))]
 
 
-def figure_of(glance: Glance) -> Figure:
-    """Its images beside one another, each in its own grey scale."""
-    count = len(glance.images)
-    rows, columns = next(iter(glance.images.values())).shape
+def figure_of(frame: Frame) -> Figure:
+    """Return a figure of the images side by side, each with its own grey scale."""
+    count = len(frame.images)
+    rows, columns = next(iter(frame.images.values())).shape
     width = 3.2 * count if count > 1 else 6.0
     figure = new_figure(width, min(6.0, max(1.6, width / count * rows / columns)) + 0.5)
-    for axes, (label, image) in zip(figure.subplots(1, count, squeeze=False)[0], glance.images.items(), strict=True):
-        wide = glance.fov_um or columns
-        low, high = (float(np.quantile(image, share)) for share in SCREEN)
+    for axes, (label, image) in zip(figure.subplots(1, count, squeeze=False)[0], frame.images.items(), strict=True):
+        wide = frame.fov_um or columns
+        low, high = (float(np.quantile(image, share)) for share in GREY_RANGE)
         image_in(axes, image, (0.0, wide, 0.0, wide * rows / columns), "gray", (low, high))
-        if glance.fov_um:
+        if frame.fov_um:
             scale_bar(axes)
         axes.set_title(label, fontsize=8)
-    figure.suptitle(glance.title, fontsize=9)
+    figure.suptitle(frame.title, fontsize=9)
     return figure
 
 
-def png_of(glance: Glance) -> bytes:
-    """The figure as a PNG."""
-    return as_png(figure_of(glance), dpi=110)
+def png_of(frame: Frame) -> bytes:
+    """Return the figure as a PNG."""
+    return as_png(figure_of(frame), dpi=110)

@@ -1,4 +1,4 @@
-"""The console: IPython on the profile's start-up files, and the names they put into the namespace."""
+"""The console: IPython with the start-up files of the profile, and the names that they define."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 from bluesky.callbacks.best_effort import BestEffortCallback
 from traitlets.config import Config
 
-from xrm_sims.app.console.commands import Words, state_text
-from xrm_sims.app.night.queue_server import spell_out
+from xrm_sims.app.console.commands import Commands, state_text
+from xrm_sims.app.night.queue_server import annotate_parameters
 from xrm_sims.app.session.recovery import beams_on
 from xrm_sims.app.session.session import Session, open_session
 from xrm_sims.data.layout import Layout
@@ -26,9 +27,9 @@ _opened: list[Session] = []
 
 
 def start_console(data: Path | None = None, *, settings: Path | None = None, **session_options: Any) -> None:
-    """IPython with the start-up files of ``profile_collection``; returns when the user leaves, the instrument free.
+    """Run IPython with the start-up files of ``profile_collection`` until the user leaves, then close the instrument.
 
-    Raises what :func:`~xrm_sims.app.session.session.open_session` raises, before there is a prompt.
+    Raises what :func:`~xrm_sims.app.session.session.open_session` raises, before the prompt appears.
     """
     from IPython import start_ipython
 
@@ -41,11 +42,11 @@ def start_console(data: Path | None = None, *, settings: Path | None = None, **s
         session_options["analysis"] = load_analysis_settings(Layout.of(data).root, settings)
     with open_session(data, **session_options) as session:
         _opened.append(session)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C belongs to IPython and the RunEngine now
-        for number in (signal.SIGTERM, signal.SIGHUP):  # a killed console is a crash, and the next session recovers
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # IPython and the RunEngine handle Ctrl-C
+        for number in (signal.SIGTERM, signal.SIGHUP):  # the next session recovers after a killed console
             signal.signal(number, signal.SIG_DFL)
         try:
-            # history and the like belong to the data root, never to the package's folder
+            # IPython writes its history into the data root, not into the package's folder
             (session.data / "ipython").mkdir(exist_ok=True)
             start_ipython(argv=["--ipython-dir", str(session.data / "ipython")], config=config)
         finally:
@@ -55,8 +56,8 @@ def start_console(data: Path | None = None, *, settings: Path | None = None, **s
 
 
 def prompt_config() -> Config:
-    """How the prompt completes and leaves. Attributes are looked up in the living objects, as devices make theirs when
-    asked; nothing is ever called by a Tab."""
+    """Return IPython's configuration. Tab reads attributes of the objects, because devices create theirs at first use;
+    it never calls anything."""
     config = Config()
     config.TerminalIPythonApp.display_banner = False
     config.TerminalInteractiveShell.confirm_exit = False
@@ -67,76 +68,68 @@ def prompt_config() -> Config:
 
 
 def console_session() -> Session:
-    """The session of this console. IPython or a queue server on the profile alone opens one from the environment:
-    XRM_SIMS_DATA, XRM_SIMS_SEED, XRM_SIMS_SAMPLE, XRM_SIMS_CLOCK."""
+    """Return the session of this console.
+
+    IPython or a queue server that runs the profile directly opens a session with the options of the environment:
+    XRM_SIMS_DATA, XRM_SIMS_SEED, XRM_SIMS_SAMPLE, XRM_SIMS_CLOCK.
+    """
     if _opened:
         return _opened[0]
     given = {option: os.environ[name] for option, name in _ENVIRONMENT.items() if name in os.environ}
     session = open_session(**{**given, **({"seed": int(given["seed"])} if "seed" in given else {})})  # type: ignore[arg-type]
     atexit.register(session.close)
-    Finalize(None, session.close, exitpriority=1)  # a queue server's worker is a process of multiprocessing's
+    Finalize(None, session.close, exitpriority=1)  # for the worker of a queue server, a process of multiprocessing
     return session
 
 
-class Commentary(BestEffortCallback):
-    """bluesky's running commentary, without plots; this project's own scans show a bar in place of a line per point."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.disable_plots()
+class RunTables(BestEffortCallback):
+    """Bluesky's printed tables; scans of this project show a progress bar instead of a row for each point."""
 
     def start(self, doc: Any) -> None:
-        if "scan_type" in doc:
-            self.disable_table()
-        else:
-            self.enable_table()
-        super().start(doc)
+        (self.disable_table if "scan_type" in doc else self.enable_table)()  # type: ignore[no-untyped-call]
+        super().start(doc)  # type: ignore[no-untyped-call]
 
 
-class WhenAsked:
-    """A catalogue client that is made when somebody first looks, because that takes seconds, and that has every run
-    this session has recorded."""
+class LazyClient:
+    """A catalogue client that is opened at first use, which takes seconds, and contains every run of this session."""
 
-    def __init__(self, make: Callable[[], Any], flush: Callable[[], object]) -> None:
-        self._make = make
+    def __init__(self, open_client: Callable[[], Any], flush: Callable[[], object]) -> None:
+        self._open_client = cache(open_client)
         self._flush = flush
-        self._client: Any = None
 
-    def _now(self) -> Any:
+    def _client(self) -> Any:
         self._flush()
-        if self._client is None:
-            self._client = self._make()
-        return self._client
+        return self._open_client()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # IPython asks every object for a dozen ways to show it
+        if name.startswith("_"):  # IPython looks for a dozen display methods of every object
             raise AttributeError(name)
-        return getattr(self._now(), name)
+        return getattr(self._client(), name)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._now()[key]
+        return self._client()[key]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._now()(*args, **kwargs)
+        return self._client()(*args, **kwargs)
 
     def __len__(self) -> int:
-        return len(self._now())
+        return len(self._client())
 
     def __iter__(self) -> Any:
-        return iter(self._now())
+        return iter(self._client())
 
     def __contains__(self, key: object) -> bool:
-        return key in self._now()
+        return key in self._client()
 
     def __dir__(self) -> list[str]:
-        return dir(self._now())
+        return dir(self._client())
 
     def __repr__(self) -> str:
-        return repr(self._now())
+        return repr(self._client())
 
 
 def namespace(session: Session) -> dict[str, Any]:
-    """Names at the prompt: RE, scope and its devices, the plans, bluesky's own, cat and db, a live reconstruction."""
+    """Return the names at the prompt: RE, scope and its devices, plans, catalogues, a live reconstruction, commands."""
     import bluesky.plan_stubs as bps
     import bluesky.plans as bp
     import numpy as np
@@ -151,18 +144,18 @@ def namespace(session: Session) -> dict[str, Any]:
     own_plans = {name: getattr(plans, name) for name in plans.__all__} | {"night": _night_of(session)}
     for plan in own_plans.values():
         if inspect.isgeneratorfunction(plan):
-            spell_out(plan)
+            annotate_parameters(plan)
     flush = session.recorder.flush
     return (
         devices
         | own_plans
-        | Words(session, own_plans["night"]).names()
+        | Commands(session, own_plans["night"]).names()
         | {
             "session": session,
             "RE": session.RE,
             "scope": session.scope,
-            "cat": WhenAsked(lambda: session.catalog, flush),
-            "db": WhenAsked(lambda: session.db, flush),
+            "cat": LazyClient(lambda: session.catalog, flush),
+            "db": LazyClient(lambda: session.db, flush),
             "bp": bp,
             "bps": bps,
             "mv": bps.mv,
@@ -172,7 +165,7 @@ def namespace(session: Session) -> dict[str, Any]:
             "np": np,
             "recon": recon,
             "resume": lambda run: resume_run(session.scope, run, session.data, announce=print),
-            "live": recon.LiveReconstruction(),  # idle until somebody says RE.subscribe(live)
+            "live": recon.LiveReconstruction(),  # idle until RE.subscribe(live)
             "Rectangle": patterns.Rectangle,
             "Polygon": patterns.Polygon,
             "Annulus": patterns.Annulus,
@@ -182,15 +175,15 @@ def namespace(session: Session) -> dict[str, Any]:
 
 
 def _night_of(session: Session) -> Callable[..., Any]:
-    """The plan :func:`plans.night` with everything filled in that a person does not want to say."""
+    """Return the plan :func:`plans.night` with the arguments that a session provides."""
 
     def night(scope: Any, sheet: str | dict[str, Any], anew: bool = False) -> Any:
-        """A night sheet, specimen by specimen, step by step: docs/night.md says what it holds.
+        """Run a night sheet, specimen by specimen, step by step. docs/night.md describes the sheet.
 
         Parameters
         ----------
         sheet : path of the TOML file, or its content as a table.
-        anew : begin again, also when the last night was this sheet's and was interrupted; it goes on otherwise.
+        anew : begin with the first step, even if the last night had the same sheet and was interrupted.
 
         Example
         -------
@@ -204,17 +197,17 @@ def _night_of(session: Session) -> Callable[..., Any]:
 
 
 def banner(session: Session) -> str:
-    """What a person needs to know when sitting down."""
+    """Return the state of the instrument and the most used commands."""
     return "\n".join(
         [
             f"xrm-sims on {session.settings.name}, data in {session.data}",
             state_text(session),
-            "RE(tomography(scope, num=60, step_deg=6, binning=4))   takes a quick tomogram",
-            "RE(sims_raster(scope, fov_um=11.8))                    maps Li, Al, Ni, Co",
-            "RE(mv(rotation.angle_deg, 90))                         moves; RE(count([beam])) reads",
-            "RE(resume('3f2a9'))                                    takes what an interrupted run is missing",
-            "RE.subscribe(live)                                     rebuilds tomograms as they come: live.slice",
+            "RE(tomography(scope, num=60, step_deg=6, binning=4))   quick tomogram",
+            "RE(sims_raster(scope, fov_um=11.8))                    map of Li, Al, Ni, Co",
+            "RE(mv(rotation.angle_deg, 90))                         move a motor; RE(count([beam])) reads a device",
+            "RE(resume('3f2a9'))                                    measure what an interrupted run is missing",
+            "RE.subscribe(live)                                     reconstruct tomograms during the scan: live.slice",
             "status()  park()  abort_all()  last()  plot()  specimen()  preflight(scope, tomography, num=60)",
-            "help(tomography) says what a plan can do; Ctrl-C twice pauses, RE.resume() goes on, RE.abort() ends",
+            "help(tomography) describes a plan; Ctrl-C twice pauses, RE.resume() continues, RE.abort() ends",
         ]
     )

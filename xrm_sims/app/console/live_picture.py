@@ -1,4 +1,4 @@
-"""The newest image of the scan that goes on, as a picture file that is always whole."""
+"""The newest image of the running scan as a picture file, which is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ EVERY_S = 5.0
 
 
 class LivePicture:
-    """A callback ``(name, doc)`` for the RunEngine. It draws in a thread of its own, at most every ``every_s`` seconds
-    and once more when the run has ended; a scan never waits for it and never fails by it."""
+    """A callback ``(name, doc)`` for the RunEngine.
+
+    It draws in its own thread, at most every ``every_s`` seconds and once more at the end of the run. A scan never
+    waits for a picture, and errors in drawing cause only a warning.
+    """
 
     def __init__(self, path: Path, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
@@ -26,7 +29,7 @@ class LivePicture:
         self._clock = clock
         self._frame = LastFrame()
         self._drawn_at = -every_s
-        self._wanted = threading.Event()
+        self._requested = threading.Event()
         self._drawing: threading.Thread | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -36,22 +39,22 @@ class LivePicture:
         due = name == "stream_datum" and self._clock() - self._drawn_at >= self.every_s
         if due or (name == "stop" and self._frame.datums):
             self._drawn_at = self._clock()
-            self._wanted.set()
+            self._requested.set()
             if self._drawing is None or not self._drawing.is_alive():
-                self._drawing = threading.Thread(target=self._draw_what_is_wanted, name="live-picture", daemon=True)
+                self._drawing = threading.Thread(target=self._draw, name="live-picture", daemon=True)
                 self._drawing.start()
 
     def finish(self) -> None:
-        """Wait for what is still to be drawn."""
+        """Wait until the last picture is drawn."""
         if self._drawing is not None:
             self._drawing.join()
 
-    def _draw_what_is_wanted(self) -> None:
-        while self._wanted.is_set():
-            self._wanted.clear()
+    def _draw(self) -> None:
+        while self._requested.is_set():
+            self._requested.clear()
             try:
-                glance = self._frame.look()
-                if glance is not None:
-                    save(figure_of(glance), self.path, dpi=110)
-            except Exception as error:  # a picture is never worth a scan
+                frame = self._frame.read()
+                if frame is not None:
+                    save(figure_of(frame), self.path, dpi=110)
+            except Exception as error:  # must not end the scan
                 logger.warning("live picture %s: could not be drawn (%s)", self.path, error)

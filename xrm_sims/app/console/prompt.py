@@ -1,4 +1,4 @@
-"""How the prompt takes mistakes, completes names and shows plans that were not run."""
+"""How the prompt shows errors and plans that were not run, and completes names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import GeneratorType, TracebackType
 from typing import Any
 
-from bluesky.utils import FailedStatus, RunEngineInterrupted, TransitionError
+from bluesky.utils import FailedStatus, RunEngineInterrupted, TransitionError  # type: ignore[attr-defined]
 from IPython.core.error import TryNext
 from IPython.utils.generics import complete_object
 from ophyd import Device, Signal
@@ -16,7 +16,7 @@ from ophyd import Device, Signal
 from plans import Preflight
 from xrm_sims.app.common.errors import is_own, sentence
 
-_HEARD = (
+_SHORT_ERRORS = (
     ValueError,
     RuntimeError,
     TypeError,
@@ -26,55 +26,53 @@ _HEARD = (
     RunEngineInterrupted,
     TransitionError,
 )
-_MACHINERY = tuple(f"{os.sep}{name}{os.sep}" for name in ("bluesky", "ophyd"))
-_CALLED_WRONGLY = re.compile(r"(\w+)(\.__init__)?\(\) (missing|got|takes) ")
-_OF_A_DEVICE = ("name", "read", "describe", "stop", "component_names")
-_OF_A_SIGNAL = ("name", "get", "put", "set", "limits", "position", "read", "describe", "egu")
+_LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("bluesky", "ophyd"))
+_WRONG_CALL = re.compile(r"(\w+)(\.__init__)?\(\) (missing|got|takes) ")
+_DEVICE_METHODS = ("name", "read", "describe", "stop", "component_names")
+_SIGNAL_METHODS = ("name", "get", "put", "set", "limits", "position", "read", "describe", "egu")
 
 
 def set_up(shell: Any, names: dict[str, Any]) -> None:
-    """Everything of this module, for IPython's shell; nothing for the dummy that a queue server's worker has."""
+    """Install this module in IPython's shell; the worker of a queue server has none."""
     if not hasattr(shell, "set_custom_exc"):
         return
     own_plans = {name for name, value in names.items() if callable(value)}
-    shell.set_custom_exc(_HEARD, _teller(own_plans))
+    shell.set_custom_exc(_SHORT_ERRORS, _error_printer(own_plans))
     plain = shell.display_formatter.formatters["text/plain"]
     plain.for_type(GeneratorType, _show_generator)
     plain.for_type(Preflight, lambda flight, printer, cycle: printer.text(str(flight)))
 
 
-def _teller(own: set[str]) -> Callable[..., None]:
-    """What is refused is said in one sentence; errors of the user's own code keep their traceback."""
+def _error_printer(own: set[str]) -> Callable[..., None]:
+    """Return a handler that prints a refusal in one sentence; errors in the user's code keep their traceback."""
 
-    def tell(
+    def print_error(
         shell: Any, kind: type[BaseException], error: BaseException, trace: TracebackType, tb_offset: int | None = None
     ) -> None:
         if isinstance(error, RunEngineInterrupted):
             print(str(error).strip())
-        elif isinstance(error, TypeError) and (call := _CALLED_WRONGLY.match(str(error))) and call[1] in own:
+        elif isinstance(error, TypeError) and (call := _WRONG_CALL.match(str(error))) and call[1] in own:
             print(f"{error}; help({call[1]}) shows an example")
         elif isinstance(error, TypeError) and "function' object is not iterable" in str(error):
-            print(
-                "RE runs a plan that was called with what it needs, RE(tomography(scope, num=60)), not the plan's name"
-            )
+            print("RE needs a plan called with its arguments, RE(tomography(scope, num=60)), not the plan's name")
         elif isinstance(error, FailedStatus) or _refused(error, trace):
             print(sentence(error).removeprefix(f"{kind.__name__}: "))
         else:
             shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
-    return tell
+    return print_error
 
 
 def _refused(error: BaseException, trace: TracebackType | None) -> bool:
-    """Whether this project, or bluesky for it, said no; a slip in its code is no refusal."""
+    """Return whether this project or bluesky refused something, as opposed to an error in the code."""
     origin = _origin(trace)
     if is_own(origin):
         return not isinstance(error, (TypeError, AttributeError))
-    return any(name in origin for name in _MACHINERY)
+    return any(name in origin for name in _LIBRARIES)
 
 
 def _origin(trace: TracebackType | None) -> str:
-    """Source file that raised."""
+    """Return the source file that raised the error."""
     filename = ""
     while trace is not None:
         filename, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
@@ -82,17 +80,17 @@ def _origin(trace: TracebackType | None) -> str:
 
 
 def _show_generator(generator: Any, printer: Any, cycle: bool) -> None:
-    printer.text(f"{generator.__name__}: a plan that nothing has run; RE({generator.__name__}(...)) runs it")
+    printer.text(f"{generator.__name__}: a plan that has not run; RE({generator.__name__}(...)) runs it")
 
 
 @complete_object.register(Device)
-def _parts_first(device: Device, words: list[str]) -> list[str]:
-    """After a device's dot: its parts, and the few things one does with it."""
-    return [*device.component_names, *_OF_A_DEVICE]
+def _complete_device(device: Device, words: list[str]) -> list[str]:
+    """Complete the parts of a device, then its most used methods."""
+    return [*device.component_names, *_DEVICE_METHODS]
 
 
 @complete_object.register(Signal)
-def _what_one_does(signal: Signal, words: list[str]) -> list[str]:
+def _complete_signal(signal: Signal, words: list[str]) -> list[str]:
     if not words:
         raise TryNext
-    return list(_OF_A_SIGNAL)
+    return list(_SIGNAL_METHODS)

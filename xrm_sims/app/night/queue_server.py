@@ -1,4 +1,4 @@
-"""The queue: bluesky's queue server on this profile, and handing night sheets to it.
+"""Bluesky's queue server with this profile, and the submission of night sheets to it.
 
 Everything listens on the loopback interface only.
 """
@@ -19,19 +19,19 @@ from typing import Any, get_args, get_type_hints
 from xrm_sims.app.night.sheet_file import SheetFile
 from xrm_sims.data.layout import Layout
 
-PORT = 60615  # where the qserver client looks, too
-CONSOLE_AFTER = 10  # the console's output is published that many ports further on
-ADDRESS = "QSERVER_ZMQ_CONTROL_ADDRESS"  # the qserver client's own name for it
+PORT = 60615  # the default of the qserver client
+CONSOLE_PORT_OFFSET = 10  # from PORT, for the output of the console
+ADDRESS = "QSERVER_ZMQ_CONTROL_ADDRESS"  # the name that the qserver client reads
 USER_GROUP = "primary"
 _ANSWER_MS = 5000
-_HEARD_S = 20.0  # in which a manager that was told to end has ended, if it heard
-_LOOK_S, _MISSES = 1.0, 3  # how often Redis is looked for, and how often in vain before it counts as gone
+_TERMINATE_S = 20.0  # wait before SIGTERM is sent again
+_CHECK_S, _MAX_FAILURES = 1.0, 3  # interval of checks of Redis, and failures in a row before it counts as gone
 
 
 def manager_command(data: Path | None, redis: str, port: int = PORT) -> list[str]:
-    """``start-re-manager`` with this project's profile collection on a data root.
+    """Return the command line of ``start-re-manager`` with this project's profile collection on a data root.
 
-    The queue lives in Redis under a name of the data root's own, so that two data roots may share a Redis.
+    The queue has its own name in Redis for each data root, so two data roots can share a Redis.
     """
     layout = Layout.of(data)
     startup = Path(str(files("profile_collection"))) / "startup"
@@ -43,7 +43,7 @@ def manager_command(data: Path | None, redis: str, port: int = PORT) -> list[str
         f"--redis-addr={redis}",
         f"--redis-name-prefix={queue_name(layout)}",
         f"--zmq-control-addr=tcp://127.0.0.1:{port}",
-        f"--zmq-info-addr=tcp://127.0.0.1:{port + CONSOLE_AFTER}",
+        f"--zmq-info-addr=tcp://127.0.0.1:{port + CONSOLE_PORT_OFFSET}",
         "--zmq-publish-console=ON",
     ]
 
@@ -53,10 +53,10 @@ def queue_name(layout: Layout) -> str:
 
 
 def run_manager(data: Path | None, redis: str, port: int = PORT) -> int:
-    """The queue server's manager, until Ctrl-C; its exit code.
+    """Run the queue server's manager until Ctrl-C and return its exit code.
 
-    The manager does not get over the loss of its Redis, and says so to nobody: it is looked after here. RuntimeError
-    when it or Redis is not there, and when Redis goes away: a plan under way comes to its end first.
+    The manager does not notice when Redis stops and cannot recover from it, so this function checks Redis. Raises
+    RuntimeError if the manager or Redis is missing, and if Redis stops; a running plan finishes first.
     """
     layout = Layout.of(data)
     command = manager_command(layout.root, redis, port)
@@ -66,45 +66,47 @@ def run_manager(data: Path | None, redis: str, port: int = PORT) -> int:
     layout.queue.mkdir(parents=True, exist_ok=True)
     os.environ |= {"XRM_SIMS_DATA": str(layout.root), ADDRESS: f"tcp://127.0.0.1:{port}"}
     manager = subprocess.Popen(command)
-    missed = 0
+    failures = 0
     try:
-        while missed < _MISSES or _executing():
+        while failures < _MAX_FAILURES or _executing():
             with suppress(subprocess.TimeoutExpired):
-                return manager.wait(_LOOK_S)
-            missed = missed + 1 if missed >= _MISSES or not _answers(redis) else 0
-            if missed == _MISSES:
-                print(f"xrm-sims: Redis at {redis} is gone; a plan under way goes on to its end", file=sys.stderr)
+                return manager.wait(_CHECK_S)
+            failures = failures + 1 if failures >= _MAX_FAILURES or not _answers(redis) else 0
+            if failures == _MAX_FAILURES:
+                print(f"xrm-sims: Redis at {redis} is gone; a running plan will finish", file=sys.stderr)
     finally:
         while manager.poll() is None:
-            manager.terminate()  # one that is just coming up does not hear the first
+            manager.terminate()  # a manager that is starting ignores the first signal
             with suppress(subprocess.TimeoutExpired):
-                manager.wait(_HEARD_S)
+                manager.wait(_TERMINATE_S)
     raise RuntimeError(
-        f"Redis at {redis} is gone, so the queue server has ended; start Redis, then xrm-sims queue: what was still to "
-        "come is in the queue, and the last plan's own record says how it ended"
+        f"Redis at {redis} is gone, so the queue server has ended; start Redis, then xrm-sims queue. The remaining "
+        "plans are in the queue; the record of the last plan has its result"
     )
 
 
-def spell_out(plan: Callable[..., Any]) -> None:
-    """Tell a queue server what a plan's parameters are. It reads annotations as text and without a plan's imports, and
-    without one it takes every word that names a device or a plan for that thing."""
+def annotate_parameters(plan: Callable[..., Any]) -> None:
+    """Annotate a plan's parameters for the queue server, which evaluates annotations without the plan's imports.
+
+    Without annotations it would replace every string that names a device or a plan by that object.
+    """
     parameters = {
-        name: {"annotation": "__DEVICE__" if name == "scope" else _spelled(hint)}
+        name: {"annotation": "__DEVICE__" if name == "scope" else _annotation(hint)}
         for name, hint in get_type_hints(plan).items()
         if name != "return"
     }
     plan._custom_parameter_annotation_ = {"parameters": parameters}  # type: ignore[attr-defined]
 
 
-def _spelled(hint: Any) -> str:
-    """A type in words that need only ``typing`` and ``collections``; anything of this project's own is Any."""
+def _annotation(hint: Any) -> str:
+    """Return a type as text that needs only ``typing`` and ``collections``; types of this project become Any."""
     text = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
     own = re.search(r"\b(xrm_sims|plans|devices)\.|~|^[A-Z]\w*$", text.replace("None", ""))
     return "typing.Any" if own else text
 
 
 def check_redis(address: str) -> None:
-    """RuntimeError naming the address and how to start it when no Redis answers there."""
+    """Raise RuntimeError with the command that starts Redis if none answers at this address."""
     if not _answers(address):
         port = address.partition(":")[2] or 6379
         raise RuntimeError(
@@ -126,18 +128,17 @@ def _answers(address: str) -> bool:
 
 
 def _executing() -> bool:
-    """Whether the manager's worker runs a plan; this it knows without Redis."""
+    """Return whether the manager's worker runs a plan; the manager reports this without Redis."""
     try:
         return str(ask("status")["worker_environment_state"]).startswith("executing")
-    except RuntimeError:  # nobody is there
+    except RuntimeError:  # no manager answers
         return False
 
 
 def submit(file: SheetFile) -> str:
-    """Put a night sheet into the queue; the uid of its place there.
+    """Put a night sheet into the queue and return the uid of its item.
 
-    RuntimeError when the manager does not answer (the sheet may be in the queue all the same: look before handing it
-    in again) or refuses.
+    Raises RuntimeError if the manager refuses, or does not answer; the sheet may then be in the queue all the same.
     """
     item = {"item_type": "plan", "name": "night", "args": ["scope", file.table], "meta": {"sheet": str(file.path)}}
     answer = ask("queue_item_add", item=item, user="xrm-sims", user_group=USER_GROUP)
@@ -145,17 +146,17 @@ def submit(file: SheetFile) -> str:
 
 
 def ask(method: str, **parameters: Any) -> dict[str, Any]:
-    """One question to the manager; RuntimeError with its own words when it refuses."""
+    """Return the manager's answer to a request; raise RuntimeError with its message if it refuses."""
     from bluesky_queueserver.manager.comms import CommTimeoutError, ZMQCommSendThreads
 
     address = os.environ.get(ADDRESS, f"tcp://127.0.0.1:{PORT}")
     client = ZMQCommSendThreads(zmq_server_address=address, timeout_recv=_ANSWER_MS)
     try:
-        answer = client.send_message(method=method, params=parameters, raise_exceptions=True)
+        answer: dict[str, Any] = client.send_message(method=method, params=parameters, raise_exceptions=True)
     except CommTimeoutError:
         raise RuntimeError(
-            f"the queue server at {address} does not answer; start it with xrm-sims queue, and before asking again for "
-            "the same thing look whether it was heard: qserver queue get"
+            f"the queue server at {address} does not answer; start it with xrm-sims queue. The request may have "
+            "arrived: check with qserver queue get before you repeat it"
         ) from None
     finally:
         client.close()

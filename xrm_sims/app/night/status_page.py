@@ -98,9 +98,9 @@ def _run(layout: Layout) -> dict[str, Any] | None:
 def picture_of(data: Path | None = None) -> bytes | None:
     """Return the last frame of the newest run with frames, as a PNG."""
     for path in reversed(journal_paths(Layout.of(data).journal)):
-        glance = LastFrame(read_journal(path)).look()
-        if glance is not None:
-            return png_of(glance)
+        frame = LastFrame(read_journal(path)).read()
+        if frame is not None:
+            return png_of(frame)
     return None
 
 
@@ -118,9 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
     data: Path | None = None
 
     def do_GET(self) -> None:
-        if (self.headers.get("Host") or "").rsplit(":", 1)[
-            0
-        ] not in _HOSTS:  # DNS rebinding: a foreign name for this computer
+        host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+        if host not in _HOSTS:  # a web site may have given this computer's address its own name
             return self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"only for this computer\n")
         path = self.path.partition("?")[0]
         try:
@@ -131,9 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif path == "/picture.png" and (picture := picture_of(self.data)) is not None:
                 self._answer(HTTPStatus.OK, "image/png", picture)
             else:
-                self._answer(
-                    HTTPStatus.NOT_FOUND, "text/plain", b"not found; available are /, /status.json and /picture.png\n"
-                )
+                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"try /, /status.json or /picture.png\n")
         except (ValueError, OSError) as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{in_one_line(error)}\n".encode())
 
