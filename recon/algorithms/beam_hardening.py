@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_erosion
-from skimage.filters import threshold_otsu
 
 from recon.algorithms.sart import sart
 from recon.kernels.argument_checks import checked_scan, checked_weights
@@ -88,6 +87,8 @@ def beam_hardening_correction(
     if volume is None:
         data, trust, geometry = _coarse(data, trust, geometry)
         volume = sart(data, geometry, weights=trust).volume
+    from skimage.filters import threshold_otsu  # here, because its import delays the console
+
     grey = np.asarray(volume, np.float32)
     solid = (grey > threshold_otsu(grey.ravel(), 512)).astype(np.float32)  # 0 in voids and air
     if not _one_material(grey, solid > 0):
