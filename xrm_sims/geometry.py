@@ -283,9 +283,7 @@ class ParallelGeometry(_Scan):
     def source_object_mm(self) -> float:
         return FAR_WIDTHS * 1e-3 * self.voxel_um * max(self.volume_shape)
 
-    @property
-    def source_detector_mm(self) -> float:
-        return self.source_object_mm
+    source_detector_mm = source_object_mm
 
     def __str__(self) -> str:
         rows, columns = self.detector_shape

@@ -26,7 +26,7 @@ from xrm_sims.twin.surface_kernels import facets, look_down, lower_block
 
 Beam = tuple[tuple[float, float], ...]  # Gaussians: share, standard deviation in um
 UNTOUCHED = -1.0
-FULL_SHARE, LEAST_SHARE = (0.99, 1e-3)  # of the dose: plane above, untouched below, flank between
+FULL_SHARE, LEAST_SHARE = 0.99, 1e-3  # of the dose: plane above, untouched below, flank between
 BEAM_REACH = 4.0  # standard deviations
 BEYOND = 64  # sampling points per side of a field that leaves the map
 
