@@ -48,7 +48,7 @@ class Loop:
     inside: bool = False
     map_nm: float = np.nan
     sigma_nm: float = np.nan
-    z_said_um: float = np.nan
+    height_error_um: float = np.nan
     why: str = ""
 
     @property
@@ -65,7 +65,7 @@ class Loop:
         return (
             f"{self.seed}: {'hit' if self.hit else 'MISSED'}, {self.kind}, {1e3 * self.lateral_um:.0f} nm aside, plane "
             f"{1e3 * self.depth_um:+.0f} nm above its middle; map off by {self.map_nm:.0f} nm, stated "
-            f"{self.sigma_nm:.0f} nm; plane's stated height off by {1e3 * self.z_said_um:+.0f} nm"
+            f"{self.sigma_nm:.0f} nm; plane's stated height off by {1e3 * self.height_error_um:+.0f} nm"
         )
 
 
@@ -74,18 +74,18 @@ def measure(seed: int, folder: Path) -> Loop:
     out = folder / str(seed)
     try:
         summary = out / "summary.json"
-        told = json.loads(summary.read_text()) if summary.exists() else run_closed_loop(out, seed=seed)
+        record = json.loads(summary.read_text()) if summary.exists() else run_closed_loop(out, seed=seed)
     except (ValueError, RuntimeError) as refusal:
         return Loop(seed, why=sentence(refusal))
-    raised_um = raised(told, out, seed)
-    sims = find_run(told["run_uids"]["sims"], out / "data").metadata["start"]
+    raised_um = height_offset(record, out, seed)
+    sims = find_run(record["run_uids"]["sims"], out / "data").metadata["start"]
     with Microscope(out / "data" / "twin") as twin:
-        return judge(seed, told, sims, twin.truth(), raised_um)
+        return judge(seed, record, sims, twin.truth(), raised_um)
 
 
-def raised(told: dict[str, Any], out: Path, seed: int) -> float:
+def height_offset(record: dict[str, Any], out: Path, seed: int) -> float:
     """Return the height offset of the tomogram from all pores found; projections do not determine it."""
-    table = results.load(out / "data", told["run_uids"]["tomography"], "rois").tables["rois"]
+    table = results.load(out / "data", record["run_uids"]["tomography"], "rois").tables["rois"]
     pores = table[table["kind"] == "pore"][["x_um", "y_um", "z_um"]].to_numpy()
     known = CathodePillar(seed).pores
     true = known["centre_um"][known["diameter_um"] > LEAST_PORE_UM]
@@ -96,30 +96,30 @@ def raised(told: dict[str, Any], out: Path, seed: int) -> float:
     return float(np.median(apart[np.arange(len(pores)), nearest, 2][matched]))
 
 
-def judge(seed: int, told: dict[str, Any], sims: dict[str, Any], truth: Truth, raised_um: float) -> Loop:
+def judge(seed: int, record: dict[str, Any], sims: dict[str, Any], truth: Truth, raised_um: float) -> Loop:
     """Compare a summary with the truth."""
-    said = np.array(told["defect_centre_um"]) - [0.0, 0.0, raised_um]
-    centre, kind, parent = nearest_defect(truth.specimen, said)
+    stated_um = np.array(record["defect_centre_um"]) - [0.0, 0.0, raised_um]
+    centre, kind, parent = nearest_defect(truth.specimen, stated_um)
     rows, columns = sims["shape"]
     corners = np.array([[0, 0], [columns - 1, 0], [0, rows - 1], [columns - 1, rows - 1]], float)
     to_scan = (corners - corners.mean(axis=0)) * sims["fov_um"] / columns + sims["centre_um"]
     true = apply_affine(truth.scan_to_specimen, to_scan)
-    recorded = apply_affine(told["sims_to_specimen"], corners)
+    recorded = apply_affine(record["sims_to_specimen"], corners)
     seen_at = apply_affine(invert_affine(truth.scan_to_specimen), centre[None, :2])[0]
     inside = bool((np.abs(seen_at - sims["centre_um"]) < 0.5 * sims["fov_um"]).all())
     # position in the map, placed as the record places the map
     pixel = (seen_at - sims["centre_um"]) * columns / sims["fov_um"] + corners.mean(axis=0)
-    placed = apply_affine(told["sims_to_specimen"], pixel[None])[0]
+    placed = apply_affine(record["sims_to_specimen"], pixel[None])[0]
     plane_um = exposed(truth, true, parent)
     return Loop(
         seed,
         kind,
-        float(np.hypot(*(placed - said[:2]))),
+        float(np.hypot(*(placed - stated_um[:2]))),
         plane_um - float(centre[2]),
         inside,
         1e3 * float(np.sqrt(((true - recorded) ** 2).sum(axis=1).mean())),
-        told["sigma_nm"],
-        told["exposed_z_um"] - raised_um - plane_um,
+        record["sigma_nm"],
+        record["exposed_z_um"] - raised_um - plane_um,
     )
 
 

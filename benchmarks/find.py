@@ -144,17 +144,17 @@ def score(made: Scan, specimen: CathodePillar, found: Sequence[Defect]) -> Score
     def places(chosen: Sequence[Defect]) -> NDArray[np.float64]:
         return np.array([d.centre_um for d in chosen]).reshape(-1, 3) - [0.0, 0.0, made.raised_um]
 
-    told_pores = [d for d in found if d.kind == "pore"]
-    told_cracks = [d for d in found if d.kind == "crack"]
-    right_pores = _near(places(told_pores), pores["centre_um"][known])
-    right_cracks = [any(_on(place, crack) for crack in cracks[real]) for place in places(told_cracks)]
-    large = [d.diameter_um >= PORE_UM for d in told_pores]
-    wide = [d.opening_um >= CRACK_UM[0] and d.extents_um[0] >= CRACK_UM[1] for d in told_cracks]
+    found_pores = [d for d in found if d.kind == "pore"]
+    found_cracks = [d for d in found if d.kind == "crack"]
+    right_pores = _near(places(found_pores), pores["centre_um"][known])
+    right_cracks = [any(_on(place, crack) for crack in cracks[real]) for place in places(found_cracks)]
+    large = [d.diameter_um >= PORE_UM for d in found_pores]
+    wide = [d.opening_um >= CRACK_UM[0] and d.extents_um[0] >= CRACK_UM[1] for d in found_cracks]
     return Score(
-        _near(pores["centre_um"][counted], places(told_pores)),
+        _near(pores["centre_um"][counted], places(found_pores)),
         right_pores,
         [r for r, chosen in zip(right_pores, large, strict=True) if chosen],
-        _near(cracks["centre_um"][whole], places(told_cracks)),
+        _near(cracks["centre_um"][whole], places(found_cracks)),
         right_cracks,
         [r for r, chosen in zip(right_cracks, wide, strict=True) if chosen],
     )
@@ -203,12 +203,12 @@ def measure(scale: str, seed: int, keep: Path | None = None) -> Score:
     return result
 
 
-def run(scale: str, seeds: Sequence[int], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
-    """Return the score of all seeds; call ``say`` with that of each."""
+def run(scale: str, seeds: Sequence[int], keep: Path | None = None, report: Callable[[str], object] = str) -> Score:
+    """Return the score of all seeds; call ``report`` with that of each."""
     total = Score()
     for seed in seeds:
         one = measure(scale, seed, keep)
-        say(f"{scale} {seed}: {one}")
+        report(f"{scale} {seed}: {one}")
         total += one
     return total
 

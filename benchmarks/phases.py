@@ -72,10 +72,10 @@ class Score:
     calibration: list[tuple[float, float, int]]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{said:.2f} said {right:.2f} right ({n})" for said, right, n in self.calibration)
+        calibration = ", ".join(f"{stated:.2f} stated {right:.2f} right ({n})" for stated, right, n in self.calibration)
         return (
             f"{self.plane:.4f} of {self.pixels} pixels, through the registration {self.registered:.4f}; LCO or NCA at "
-            f"any depth {self.depth:.4f}; particles {self.particles[0]} of {self.particles[1]}; {told}"
+            f"any depth {self.depth:.4f}; particles {self.particles[0]} of {self.particles[1]}; {calibration}"
         )
 
 
@@ -96,7 +96,7 @@ def true_phases(truth: Truth, xy_um: NDArray[np.float64]) -> tuple[Codes, Codes,
     return np.where(~level & np.isin(met, ACTIVE), np.uint8(Phase.PORE), met), met, level
 
 
-def tell(data: Path, summary: dict) -> tuple[Chemistry, Raster]:
+def compute_phases(data: Path, summary: dict) -> tuple[Chemistry, Raster]:
     """Compute the phases of a data root's map from its counts, volume and registration."""
     uids = summary["run_uids"]
     counts, start = read_raster(uids["sims"], data)
@@ -116,7 +116,7 @@ def tell(data: Path, summary: dict) -> tuple[Chemistry, Raster]:
 
 
 @contextmanager
-def looked_at(twin: Path) -> Iterator[Truth]:
+def truth_of(twin: Path) -> Iterator[Truth]:
     """Give the truth of a copy of a stored instrument, so that the original stays free."""
     with tempfile.TemporaryDirectory() as scratch, Microscope(shutil.copytree(twin, Path(scratch) / "twin")) as copy:
         yield copy.truth()
@@ -127,10 +127,10 @@ def score(folder: Path) -> Score:
     summary = json.loads((folder / "summary.json").read_text())
     if open_catalog(folder / "data")[-1].metadata["start"]["uid"] != summary["run_uids"]["sims"]:
         raise ValueError(f"{folder}: the instrument was used after the map, so the twin has changed; make a fresh one")
-    found, raster = tell(folder / "data", summary)
+    found, raster = compute_phases(folder / "data", summary)
     r, c = np.indices(raster.shape)
     pixels = np.stack([c.ravel(), r.ravel()], axis=1)
-    with looked_at(folder / "data" / "twin") as truth:
+    with truth_of(folder / "data" / "twin") as truth:
         plane, met, level = true_phases(truth, pixel_points(Scan(raster, truth.scan_to_specimen, 0.0)))
         recorded = apply_affine(summary["sims_to_specimen"], pixels).reshape(*raster.shape, 2)
         registered, _, _ = true_phases(truth, recorded)

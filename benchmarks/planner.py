@@ -161,9 +161,9 @@ def maps(chosen: Sequence[Protocol], settings: Settings, seed: int) -> list[dict
 
 
 def run(
-    seed: int, window: str = "sharp", only: str = "", say: Callable[[Comparison], object] = str
+    seed: int, window: str = "sharp", only: str = "", report: Callable[[Comparison], object] = str
 ) -> list[Comparison]:
-    """Return all comparisons, or those of the tomogram of one protocol; call ``say`` with each.
+    """Return all comparisons, or those of the tomogram of one protocol; call ``report`` with each.
 
     Raises ValueError for an unknown protocol.
     """
@@ -173,7 +173,7 @@ def run(
 
     def compare(*entries: object) -> None:
         done.append(Comparison(*entries))  # type: ignore[arg-type]
-        say(done[-1])
+        report(done[-1])
 
     chosen = [each for each in protocols(settings) if only in ("", each.name)]
     if not chosen:

@@ -78,12 +78,12 @@ class Score:
 
 def scan(seed: int, copper: dict[str, Any], data: Path) -> list[str]:
     """Return the uids of both runs in a data root; scan if it has none."""
-    told = data / "two-target.json"
-    if not told.exists():
+    uids_file = data / "two-target.json"
+    if not uids_file.exists():
         with open_session(data, seed=seed) as session:
             uids = session.run(plans.two_target_tomography(session.scope, **SCAN, second_scan=copper))
-        told.write_text(json.dumps(uids))
-    return list(json.loads(told.read_text()))
+        uids_file.write_text(json.dumps(uids))
+    return list(json.loads(uids_file.read_text()))
 
 
 def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
@@ -151,7 +151,9 @@ def _truth(
     return phase.reshape(shape), particle.reshape(shape)
 
 
-def measure(seed: int, copper: dict[str, Any], keep: Path | None = None, say: Callable[[str], object] = str) -> Score:
+def measure(
+    seed: int, copper: dict[str, Any], keep: Path | None = None, report: Callable[[str], object] = str
+) -> Score:
     specimen = CathodePillar(seed)
     with tempfile.TemporaryDirectory() as folder:
         name = "-".join(["two-target", str(seed), *(f"{n}-{v:g}" for n, v in copper.items())])
@@ -164,18 +166,18 @@ def measure(seed: int, copper: dict[str, Any], keep: Path | None = None, say: Ca
                 reconstruct_tomogram(uid, data)
         first, second = (kept_tomogram(uid, data) for uid in uids)
         compared = compare(first, second, parts_of(find_run(uids[1], data)), lambda stage, share: None)
-    say(f"seed {seed}: {compared.fit}")
+    report(f"seed {seed}: {compared.fit}")
     return score(compared, specimen, height_in(first.volume, first.voxel_um, specimen))
 
 
 def run(
-    seeds: Sequence[int], copper: dict[str, Any], keep: Path | None = None, say: Callable[[str], object] = str
+    seeds: Sequence[int], copper: dict[str, Any], keep: Path | None = None, report: Callable[[str], object] = str
 ) -> Score:
-    """Return the score of all seeds; ``copper``: arguments of its scan; call ``say`` with each score."""
+    """Return the score of all seeds; ``copper``: arguments of its scan; call ``report`` with each score."""
     total = Score()
     for seed in seeds:
-        one = measure(seed, copper, keep, say)
-        say(f"seed {seed}: {one}")
+        one = measure(seed, copper, keep, report)
+        report(f"seed {seed}: {one}")
         total += one
     return total
 
