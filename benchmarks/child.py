@@ -19,7 +19,7 @@ def result(process: subprocess.Popen[str]) -> Any:
     """Wait for a process and return the JSON value in the last line of its output; RuntimeError when it fails."""
     out, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"{process.args} failed")
+        raise RuntimeError(f"{process.args!r} failed with exit code {process.returncode}")
     return json.loads(out.splitlines()[-1])
 
 
