@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 import recon
 from benchmarks.recon_phantom import Images
-from recon.frames.flat_field import trust
+from recon.frames.flat_field import relative_weights
 from recon.quality.edge_resolution import edge_resolution
 from xrm_sims.geometry import ConeGeometry, Geometry
 from xrm_sims.settings import Detector, Settings
@@ -70,7 +70,7 @@ def pillar_scan(seed: int, *, views: int = VIEWS, rows: int = ROWS, binning: int
     for share, sigma_um in zip(spot.shares, spot.sigma_um, strict=True):
         sigma = sigma_um / voxel_um
         seen += np.float32(share) * gaussian_filter(solid, (sigma * spot.vertical_stretch, sigma, sigma))
-    p, weights = np.log(flat / counts), trust(counts)
+    p, weights = np.log(flat / counts), relative_weights(counts)
     recon.beam_hardening_correction(p, geometry, weights=weights).correct(p, weights)
     return PillarScan(p, weights, geometry, solid, seen, spot)
 

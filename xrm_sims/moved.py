@@ -16,9 +16,10 @@ _ROOMS = {
     "recon.kernels": "columns rays roll projector differences total_variation guided_variation support "
     "argument_checks>checks",
     "recon.algorithms": "solver fdk redundancy sart checkpoint beam_hardening focal_spot",
-    "recon.frames": "documents flat_field>preparation prepare>prepared outliers rings screening data_warnings>reports",
+    "recon.frames": "documents flat_field>preparation prepare>prepared outliers rings view_selection>screening "
+    "data_warnings>reports",
     "recon.alignment": "moments references reprojection axis outline",
-    "recon.live": "run_follower>following arrivals growing_volume>growing shift_prediction>tracking",
+    "recon.live": "run_follower>following arrivals live_volume>growing shift_prediction>tracking",
     "recon.quality": "edge_resolution>resolution fourier_shell",
     "xrm_sims.correlate.volume": "segment defects ranking",
     "xrm_sims.correlate.registration": "pillar_outline>align affine_fit active_material>appearance "

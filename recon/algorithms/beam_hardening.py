@@ -80,7 +80,7 @@ def beam_hardening_correction(
     p : (angle, row, column) line integrals.
     geometry : the scan with all corrections.
     volume : (z, y, x) reconstruction of p in this geometry; by default a coarse one is made.
-    weights : (angle, row, column) trust in each ray.
+    weights : (angle, row, column) weight of each ray.
     """
     data = checked_scan(p, geometry)
     trust = None if weights is None else checked_weights(weights, geometry)

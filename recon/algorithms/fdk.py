@@ -94,7 +94,7 @@ def fdk_into(
     for first in range(0, geometry.num_views, VIEWS_AT_ONCE):
         some = slice(first, min(first + VIEWS_AT_ONCE, geometry.num_views))
         few = rays[some]
-        straight = p[some] if weights is None else _bridged(p[some], weights[some].astype(np.float32, copy=False))
+        straight = p[some] if weights is None else _interpolated(p[some], weights[some].astype(np.float32, copy=False))
         # repeated edges: the zeros of roll.upright would be edges for the ramp filter
         straight = turned(straight, few.centres[:, ::-1] - [beyond, 0], -math.radians(geometry.detector_roll_deg))
         image = np.zeros((len(few), rows, length), np.float32)
@@ -141,7 +141,7 @@ def _rows_beyond(geometry: Geometry) -> int:
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _bridged(p, weights):
+def _interpolated(p, weights):
     """p (view, row, column) with rays of no weight interpolated in their row, 0 in rows that have none."""
     whole = p.copy()
     columns = p.shape[2]

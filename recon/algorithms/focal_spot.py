@@ -78,7 +78,6 @@ def sharpen(
     ``amplification`` is the largest factor of any spatial frequency, but for 1 / (4 amplification^2) of it; the noise
     is amplified too, so the volume needs total-variation denoising (:func:`recon.sart` with its defaults).
     ``progress`` is called with the finished fraction.
-
     Raises ValueError for an amplification of less than 1.
     """
     if not amplification >= 1:

@@ -96,7 +96,7 @@ class Solver:
         Parameters
         ----------
         p : (angle, row, column) line integrals of these views, and ``geometry`` of theirs alone.
-        weights : (angle, row, column) trust in each ray, 0 to 1, or None for 1.
+        weights : (angle, row, column) weight of each ray, 0 to 1, or None for 1.
         relaxation : fraction of the correction that is applied.
         shared : whether to compute ``shared`` of the misfit; otherwise it is 0.
         """

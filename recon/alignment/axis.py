@@ -34,7 +34,6 @@ def find_axis(p: ArrayLike, geometry: Geometry, *, search_px: float | None = Non
     """Return the geometry with the column of ``detector_offset_px`` that fits the projections best.
 
     Its ``axis_column`` is the detector column of the axis. Works best for a specimen that every view sees whole.
-
     Raises ValueError naming the argument, what it got and what it needs.
 
     Parameters

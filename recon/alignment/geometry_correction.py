@@ -65,26 +65,22 @@ def correct_geometry(
     rounds: int = ROUNDS,
     progress: Fraction | None = None,
 ) -> AnyGeometry:
-    """Find shifts, magnification and angle of each view, axis offset and roll from projections.
+    """Return the geometry with shifts, magnification and angle of each view, axis offset and roll from projections.
 
-    Raises ValueError naming the argument, what it got and what it needs.
+    Sets ``view_shifts_px``, ``view_scale``, ``detector_roll_deg`` and ``axis_offset_um``, and the ``angles_deg`` and
+    ``view_height_um`` that follow from the motion of source or specimen. The module's docstring lists the conventions
+    for what the data leave undetermined. Raises ValueError naming the argument, what it got and what it needs.
 
     Parameters
     ----------
     p : (angle, row, column) line integrals; read view by view, so a memory map will do.
     geometry : the scan as built; the search starts from the shifts in it.
-    weights : (angle, row, column) trust in each ray, 0 to 1. Views without any get the motion of their neighbours.
+    weights : (angle, row, column) weight of each ray, 0 to 1. Views without any get the motion of their neighbours.
     times_s : (n,) time of each view; default one after the other.
     reference, reference_times_s : (m, row, column) line integrals of images at one angle, and their times. They
         separate drift from the position of the specimen.
     rounds : of registration at the coarsest level, with one more at each finer one; 0 to use moments only.
     progress : called with the finished fraction.
-
-    Returns
-    -------
-    The geometry with ``view_shifts_px``, ``view_scale``, ``detector_roll_deg``, ``axis_offset_um``, and with the
-    ``angles_deg`` and ``view_height_um`` that follow from the motion of source or specimen. The module's docstring
-    lists the conventions for what the data leave undetermined.
     """
     n = geometry.num_views
     shape = (n, *geometry.detector_shape)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
 from recon.frames.data_warnings import format_list, warn
-from recon.frames.outliers import fill_untrusted, remove_outliers
+from recon.frames.outliers import fill_unweighted, remove_outliers
 from recon.frames.rings import remove_rings
 
 Float = TypeVar("Float", bound=np.floating[Any])
@@ -161,7 +161,7 @@ class FlatField:
             p,
             weights,
         )
-        fill_untrusted(p, weights)
+        fill_unweighted(p, weights)
         return p, weights
 
 
@@ -198,7 +198,7 @@ def line_integrals(
         )
     p, variance = field.integrals(counts, current_na)
     clean(p, variance, [np.arange(len(p))], outliers=outliers, rings=rings)
-    return p, trust(variance)
+    return p, relative_weights(variance)
 
 
 def clean(
@@ -250,7 +250,7 @@ def level_air(p: NDArray[np.float32], weights: NDArray[np.floating]) -> None:
             view -= np.float32((w * view[:, margin]).sum() / total)
 
 
-def trust(weights: NDArray[Float]) -> NDArray[Float]:
+def relative_weights(weights: NDArray[Float]) -> NDArray[Float]:
     """Scale inverse variances in place to weights from 0 to 1: the median ray and all better ones have 1."""
     weights /= weights.dtype.type(typical_weight(weights))
     np.minimum(weights, 1, out=weights)

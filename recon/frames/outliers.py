@@ -76,7 +76,7 @@ def _find(p, weights, first, sigmas, scale, instead):
 
 
 @njit(cache=True, parallel=True)
-def fill_untrusted(p, weights):
+def fill_unweighted(p, weights):
     """Fill every ray without weight with the mean of the nearest ones in its image (angle, row, column), in place."""
     rows, columns = p.shape[1:]
     for view in prange(len(p)):

@@ -4,7 +4,7 @@ The order of the steps; each relies on those before it:
 
 1. subtract darks, divide by flats at the time and beam current of the view, take the logarithm; bad, saturated and
    unreadable pixels are filled from their neighbours and get no weight (:func:`block_integrals`)
-2. leave out views that show no usable image of the specimen (:mod:`recon.frames.screening`)
+2. leave out views that show no usable image of the specimen (:mod:`recon.frames.view_selection`)
 3. ``outliers``: replace single readings that counting statistics exclude (:mod:`recon.frames.outliers`)
 4. fix the beam of each view by the open air beside the specimen (:func:`recon.frames.flat_field.level_air`)
 5. ``rings``: remove errors of pixels that last through the scan (:mod:`recon.frames.rings`)
@@ -26,8 +26,8 @@ from recon.algorithms.beam_hardening import BeamHardening, beam_hardening_correc
 from recon.algorithms.focal_spot import FocalSpot, sharpen
 from recon.frames.data_warnings import format_list, warn
 from recon.frames.documents import FrameSet, TomographyScan, merge_scans
-from recon.frames.flat_field import FlatField, Float, clean, level_air, trust
-from recon.frames.screening import Screening
+from recon.frames.flat_field import FlatField, Float, clean, level_air, relative_weights
+from recon.frames.view_selection import ViewSelection
 from recon.kernels.progress import STAGES, Fraction, Progress
 from xrm_sims.geometry import Geometry
 
@@ -65,7 +65,7 @@ def prepare(
     shape = (len(angles), *first.geometry.detector_shape)
     p, weights, times = np.empty(shape, np.float32), np.empty(shape, np.float16), np.empty(len(angles))
     owner, number = np.array(chosen, int).reshape(-1, 2).T
-    screening = Screening(angles)
+    selection = ViewSelection(angles)
     references, reference_times = [], []
     best = 0.0  # inverse variance that gets weight 1 at first, so that half precision holds all weights
     done = 0
@@ -76,7 +76,7 @@ def prepare(
         current_known = 2 * int((frames.current_na > 0).sum()) >= len(frames)
         field = flat_field(scan, current_known=current_known)
         best = best or float(np.median(field.open_beam)) / field.variance_per_count
-        for block, integrals, precision in block_integrals(scan.uid, field, frames, where, screening):
+        for block, integrals, precision in block_integrals(scan.uid, field, frames, where, selection):
             p[where[block]], weights[where[block]] = integrals, precision / np.float32(best)
             done += len(integrals)
             if progress is not None:
@@ -85,8 +85,8 @@ def prepare(
         if len(scan.references):
             references.append(field.integrals(scan.references.read(), view_currents(scan.uid, field, scan.references)))
             reference_times.append(scan.references.time_s)
-    kept = screening.keep(first.uid)
-    p, weights = _only(p, kept), _only(weights, kept)
+    kept = selection.select(first.uid)
+    p, weights = _kept_only(p, kept), _kept_only(weights, kept)
     parts = [np.flatnonzero(owner[kept] == part) for part in range(len(scans))]
     clean(p, weights, parts, variance=1 / best, outliers=outliers, rings=rings)
     for reference in references:
@@ -95,7 +95,7 @@ def prepare(
     return Prepared(
         geometry=replace(first.geometry, angles_deg=angles[kept]),
         p=p,
-        weights=trust(weights),
+        weights=relative_weights(weights),
         times_s=times[kept],
         reference=np.concatenate([r for r, _ in references]) if references else None,
         reference_times_s=np.concatenate(reference_times) if references else np.zeros(0),
@@ -126,17 +126,17 @@ def flat_field(scan: TomographyScan, *, current_known: bool = True) -> FlatField
 
 
 def block_integrals(
-    uid: str, field: FlatField, frames: FrameSet, views: NDArray[np.int64], screening: Screening
+    uid: str, field: FlatField, frames: FrameSet, views: NDArray[np.int64], selection: ViewSelection
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield which of the frames, their line integrals and inverse variances, block by block.
 
-    ``screening`` records what the frames look like, under the numbers of their ``views``.
+    ``selection`` records what the frames look like, under the numbers of their ``views``.
     """
     current = view_currents(uid, field, frames)
     times_s = frames.time_s if np.isfinite(frames.time_s).all() else None
     for block, counts in frames.blocks():
         beam = np.ones(len(counts)) if current is None else current[block]
-        screening.look(views[block], counts, beam, field.bad, field.counter_end)
+        selection.record(views[block], counts, beam, field.bad, field.counter_end)
         when = None if times_s is None else times_s[block]
         yield block, *field.integrals(counts, None if current is None else beam, when)
 
@@ -163,7 +163,7 @@ def correct_beam_hardening(prepared: Prepared) -> BeamHardening:
     """Correct ``p`` and ``weights`` in place for beam hardening in the corrected geometry; return the correction."""
     hardening = beam_hardening_correction(prepared.p, prepared.geometry, weights=prepared.weights)
     hardening.correct(prepared.p, prepared.weights)
-    trust(prepared.weights)
+    relative_weights(prepared.weights)
     return hardening
 
 
@@ -177,7 +177,7 @@ def remove_blur(prepared: Prepared, progress: Fraction | None = None) -> None:
     sharpen(prepared.p, prepared.geometry, prepared.focal_spot, progress=progress)
 
 
-def _only(stack: NDArray[Float], kept: NDArray[np.int64]) -> NDArray[Float]:
+def _kept_only(stack: NDArray[Float], kept: NDArray[np.int64]) -> NDArray[Float]:
     """Return the views kept (ascending), moved to the front so that no second stack is needed."""
     if len(kept) < len(stack):
         for n, view in enumerate(kept):

@@ -51,7 +51,7 @@ class LiveReconstruction:
     ----------
     on_result : called in the thread with each finished :class:`Reconstruction`.
     tolerance : the change of the volume that :meth:`enough` accepts.
-    options : for :class:`recon.live.growing_volume.GrowingVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
+    options : for :class:`recon.live.live_volume.LiveVolume`: ``correct``, ``sweeps``, ``tv``, ``relaxation``.
     """
 
     def __init__(

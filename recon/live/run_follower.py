@@ -10,9 +10,9 @@ import numpy as np
 from recon.frames.documents import FrameSet, TomographyScan
 from recon.frames.flat_field import FlatField, level_air
 from recon.frames.prepare import block_integrals, flat_field, view_currents
-from recon.frames.screening import Screening
+from recon.frames.view_selection import ViewSelection
 from recon.live.arrivals import Arrivals
-from recon.live.growing_volume import GrowingVolume
+from recon.live.live_volume import LiveVolume
 from recon.runs import Reconstruction
 from xrm_sims.geometry import ConeGeometry
 
@@ -21,13 +21,12 @@ BEAM_SAMPLES = 16
 
 
 class RunFollower:
-    """One tomography run and its growing volume.
+    """One tomography run and its live volume.
 
     Parameters
     ----------
     start : the start document of the run.
-    options : for :class:`GrowingVolume`.
-
+    options : for :class:`LiveVolume`.
     Raises ValueError when the document has no geometry.
     """
 
@@ -39,8 +38,8 @@ class RunFollower:
         order = np.argsort(as_taken.angles_deg, kind="stable")
         self._number = np.argsort(order)  # number by angle of the view with seq_num - 1
         self._geometry = as_taken.only(order)
-        self.volume = GrowingVolume(self._geometry, uid=self.uid, **options)
-        self._screening = Screening(self._geometry.angles_deg)
+        self.volume = LiveVolume(self._geometry, uid=self.uid, **options)
+        self._selection = ViewSelection(self._geometry.angles_deg)
         self.arrivals = Arrivals()
         self.arrivals("start", start)
         self._flats, self._darks, self._new_flats = FrameSet(), FrameSet(), False
@@ -70,7 +69,7 @@ class RunFollower:
         if not self.views:
             raise ValueError(f"run {self.uid}: no projections, needs at least one frame with its event")
         self._update_field()  # the last flats come after the last view
-        residual = self.volume.finish(self._screening.keep(self.uid, self.volume.views))
+        residual = self.volume.finish(self._selection.select(self.uid, self.volume.views))
         return Reconstruction(
             volume=self.volume.volume,
             geometry=self.volume.geometry,
@@ -94,7 +93,7 @@ class RunFollower:
             level_air(*images)
             self.volume.add_references(images[0], references.time_s)
         views = self._number[seq_nums - 1]
-        for block, p, precision in block_integrals(self.uid, field, frames, views, self._screening):
+        for block, p, precision in block_integrals(self.uid, field, frames, views, self._selection):
             level_air(p, precision)
             self.volume.add(views[block], p, precision, frames.angle_deg[block], frames.time_s[block])
         return len(frames) > 0

@@ -82,7 +82,6 @@ def edge_resolution(volume: NDArray[np.float32], voxel_um: float, *, seed: int =
 
     Total variation sharpens a strong edge more than weak contrasts: for the resolution of the data use a volume that
     was reconstructed without.
-
     Raises ValueError when there is no round edge with solid material behind it.
 
     Parameters

@@ -9,7 +9,7 @@ from bluesky import RunEngine
 import recon
 from devices import Instrument
 from plans import tomography
-from recon.live.growing_volume import GrowingVolume
+from recon.live.live_volume import LiveVolume
 from recon.live.run_follower import RunFollower
 from recon.live.shift_prediction import Moments, ShiftPrediction
 from xrm_sims.settings import Settings, SurfaceGrid
@@ -160,17 +160,17 @@ def test_later_flats_correct_earlier_views(taken):
 
 def test_every_view_is_used_and_new_views_first(taken):
     geometry = taken[1].geometry
-    growing = GrowingVolume(geometry, correct=False, sweeps=2)
+    live = LiveVolume(geometry, correct=False, sweeps=2)
     p = np.zeros((96, *geometry.detector_shape), np.float32)
     first, later = np.arange(0, 96, 2), np.arange(1, 96, 2)
     for views in (first, later):
-        growing.add(views, p[views], np.ones_like(p[views]), geometry.angles_deg[views], np.zeros(48))
-        while growing.visits[views].min() == 0:
-            assert growing.improve()
-    assert growing.visits.max() == 1
-    while growing.improve():
+        live.add(views, p[views], np.ones_like(p[views]), geometry.angles_deg[views], np.zeros(48))
+        while live.visits[views].min() == 0:
+            assert live.improve()
+    assert live.visits.max() == 1
+    while live.improve():
         pass
-    assert growing.visits.min() == growing.visits.max() == 2
+    assert live.visits.min() == live.visits.max() == 2
 
 
 def test_a_scan_may_end_when_more_views_would_change_little(scope):

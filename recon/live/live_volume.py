@@ -32,7 +32,7 @@ UNUSED_SHARE = 0.5  # with a larger share of unused views the previous volume is
 WIDEST_GAP_DEG = 180.0  # a wider gap leaves motion and position of the specimen indistinguishable
 
 
-class GrowingVolume:
+class LiveVolume:
     """A volume that can be read at any time while line integrals are added.
 
     Parameters

@@ -17,7 +17,7 @@ NEIGHBOURS = 5  # views on each side
 LEAST_VIEWS = 2
 
 
-class Screening:
+class ViewSelection:
     """Record brightness and defects of the frames of a scan, and decide which views to leave out.
 
     A view is left out when half its pixels are no numbers, when the beam was off, when it is much darker or brighter
@@ -33,7 +33,7 @@ class Screening:
         self._first_with: dict[int, int] = {}  # checksum of a frame: first view that had it
         self._copies = np.zeros(len(angles_deg), bool)
 
-    def look(
+    def record(
         self,
         views: NDArray[np.int64],
         counts: NDArray[np.generic],
@@ -54,7 +54,7 @@ class Screening:
                 self._full[view] = np.count_nonzero((frame >= counter_end) & ~useless)
             self._copies[view] |= self._first_with.setdefault(zlib.crc32(frame.tobytes()), view) != view
 
-    def keep(self, uid: str, views: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    def select(self, uid: str, views: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return the views to keep of these (default all, ascending by angle); warn of the others and of full pixels.
 
         Raises ValueError when fewer than two are left.
