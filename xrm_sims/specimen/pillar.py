@@ -118,17 +118,14 @@ class CathodePillar:
 
     def _calibrate_particles(self, packing: Packing, points: NDArray[np.float64]) -> None:
         """Scale the particles of each phase by a few per cent until both volume fractions are right."""
+        s = self.settings
         for _ in range(3):
             codes = self.material_at(points)
             codes[codes == Material.NCA_BOUNDARY] = Material.NCA
-            for phase, wanted in (
-                (Material.LCO, self.settings.fraction_lco),
-                (Material.NCA, self.settings.fraction_nca),
-            ):
-                if wanted > 0:
-                    packing.radii[packing.is_nca == (phase == Material.NCA)] *= np.cbrt(
-                        wanted / (codes == phase).mean()
-                    )
+            for phase, fraction in ((Material.LCO, s.fraction_lco), (Material.NCA, s.fraction_nca)):
+                if fraction > 0:
+                    scale = np.cbrt(fraction / (codes == phase).mean())
+                    packing.radii[packing.is_nca == (phase == Material.NCA)] *= scale
             self._set_particles(packing)
 
     def _compile(self) -> tracing.Solids:
