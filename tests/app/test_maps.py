@@ -1,5 +1,4 @@
-"""The command maps on rasters of the twin: what it prints, keeps and draws, with an inclusion to find, and what it
-refuses."""
+"""The command maps on rasters of the twin with an inclusion: its output, results and figures, and its refusals."""
 
 import re
 
@@ -69,7 +68,7 @@ def measured(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mapped(measured, tmp_path_factory):
-    """What the command said of the lithium, where its pictures lie and what it kept."""
+    """The command's summary of the lithium, the folder of its figures and its result."""
     data, uids = measured
     out = tmp_path_factory.mktemp("pictures")
     maps = report_maps(uids["lithium"][:8], data=data, out=out, ratio="6Li/7Li", align=True)
@@ -81,7 +80,7 @@ def test_an_inclusion_is_found_mapped_and_followed_down(mapped):
     said, out, kept = mapped
     for name in ("maps", "ratio", "profile"):
         assert (out / f"{name}.png").read_bytes().startswith(PNG)
-    assert re.search(r"6Li/7Li 0\.08\d+ \+- 0\.00\d+ \(natural 0\.0821\); regions that depart: 1", said)
+    assert re.search(r"6Li/7Li 0\.08\d+ \+- 0\.00\d+ \(natural 0\.0821\); deviating regions: 1", said)
     (region,) = kept.tables["regions"].to_dict("records")
     assert region["kind"] == "enriched"
     assert (region["u_um"], region["v_um"]) == pytest.approx(PLANTED_UM[:2], abs=0.5)
@@ -93,7 +92,7 @@ def test_an_inclusion_is_found_mapped_and_followed_down(mapped):
     assert (profile["6Li"] > 0.8 * profile["7Li"]).all()
 
 
-def test_the_numbers_that_are_kept(measured, mapped):
+def test_the_saved_numbers(measured, mapped):
     data, uids = measured
     _, _, kept = mapped
     counts, start = read_raster(uids["lithium"], data)
@@ -133,18 +132,18 @@ def test_all_parts_of_an_interrupted_raster_are_gathered(measured):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["deadbeef"], "run 'deadbeef' is not in the catalogue"),
-        (["{image}"], "is a se_image, and maps are made of a sims_raster"),
+        (["{image}"], "is a se_image, but maps need a sims_raster"),
         (["{small}"], "frames of 16 x 16 pixels are too small to be aligned.*--no-align"),
-        (["{small}", "--ratio", "6Li/7Li"], "has no channel 6Li, its collectors stood on 7Li, 27Al, 58Ni, 59Co"),
-        (["{small}", "--ratio", "6Li"], "ratio: needs two channels with a stroke between them.* got '6Li'"),
+        (["{small}", "--ratio", "6Li/7Li"], "has no channel 6Li, its collectors were set to 7Li, 27Al, 58Ni, 59Co"),
+        (["{small}", "--ratio", "6Li"], "ratio: needs two channels with a slash between them.* got '6Li'"),
     ],
 )
-def test_what_is_refused(measured, command, args, told):
+def test_what_is_refused(measured, command, args, message):
     data, uids = measured
     ended = command("maps", *(word.format(**uids) for word in args), "--data", data)
     assert ended.code == 1
     (line,) = own_lines(ended.err)
-    assert re.search(told, line), line
+    assert re.search(message, line), line

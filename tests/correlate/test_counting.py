@@ -35,21 +35,23 @@ def test_dead_time_and_darks_over_the_range_of_rates(loss):
     pull_is_standard((found.number - 64**2 * dwell_s * (true_cps - darks_cps)) / found.error)
 
 
-def test_what_the_documents_tell_is_used_and_nothing_else():
+def test_collectors_are_read_from_the_documents():
     start = {"uid": "abc", "channels": CHANNELS, "dwell_ms": 0.55}
-    told = {f"sector_collector_{n}_dead_time_ns": 20.0 + n for n in (1, 2, 3, 4)}
-    told |= {f"sector_collector_{n}_dark_rate_cps": 1.0 * n for n in (1, 2, 3, 4)}
-    read = Counters.from_documents(start, told)
+    configuration = {f"sector_collector_{n}_dead_time_ns": 20.0 + n for n in (1, 2, 3, 4)}
+    configuration |= {f"sector_collector_{n}_dark_rate_cps": 1.0 * n for n in (1, 2, 3, 4)}
+    read = Counters.from_documents(start, configuration)
     assert read.labels == ("6Li", "7Li", "27Al", "59Co")
     assert read.dead_time_s == pytest.approx([21e-9, 22e-9, 23e-9, 24e-9])
     assert read.dark_rate_cps == pytest.approx([1, 2, 3, 4])
-    told.pop("sector_collector_3_dark_rate_cps")
-    with pytest.raises(ValueError, match="run abc: does not tell the dark rate of the collector of 27Al"):
-        Counters.from_documents(start, told)
+    configuration.pop("sector_collector_3_dark_rate_cps")
+    with pytest.raises(ValueError, match="run abc: does not record the dark rate of the collector of 27Al"):
+        Counters.from_documents(start, configuration)
 
 
 def test_counts_beyond_a_counter_and_misshapen_ones_are_refused():
-    with pytest.raises(ValueError, match=r"counts: 30000 in a dwell of 0.55 ms are more than counters dead for 25 ns"):
+    with pytest.raises(
+        ValueError, match=r"counts: 30000 in a dwell of 0.55 ms are more than .* dead time of 25 ns can"
+    ):
         counters().ions(np.full((4, 2, 2), 30000))
     with pytest.raises(ValueError, match=r"counts: got shape \(3, 8, 8\), needs \(..., 4 channels, row, column\)"):
         counters().ions(np.zeros((3, 8, 8)))
@@ -67,7 +69,7 @@ def test_moved_frames_keep_their_ions_and_their_variance():
     assert still.whole.all()
     assert summed.whole.sum() == 36 * 38  # a row or column that only part of a pixel reaches is not whole
     assert summed.channel("7Li").number.shape == (40, 40)
-    with pytest.raises(ValueError, match="there is no 58Ni, the collectors stood on 6Li, 7Li, 27Al, 59Co"):
+    with pytest.raises(ValueError, match="there is no 58Ni, the collectors were set to 6Li, 7Li, 27Al, 59Co"):
         summed.channel("58Ni")
 
 

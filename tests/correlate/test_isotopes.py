@@ -112,7 +112,7 @@ def test_a_field_that_is_half_enriched_still_tells_the_halves_apart():
 
 @pytest.mark.parametrize("word", ["6Li", "6Li/", "/7Li", "6Li/7Li/8Li", "7Li/7Li", ""])
 def test_what_is_no_ratio(word):
-    with pytest.raises(ValueError, match="ratio: needs two channels with a stroke between them, such as 6Li/7Li"):
+    with pytest.raises(ValueError, match="ratio: needs two channels with a slash between them, such as 6Li/7Li"):
         channels_of(word)
 
 

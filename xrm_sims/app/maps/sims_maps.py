@@ -1,4 +1,4 @@
-"""What the command maps does: gather a raster's parts, correct, align and sum its frames, keep and draw what comes."""
+"""The command maps: correct, align and sum the frames of a raster and its parts; save and draw the maps."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """Everything that comes of one raster, whose ``start`` document is that of its first part.
+    """The maps of one raster; ``start`` is the start document of its first part.
 
-    ``counts`` (channel, row, column) are as they were read, the frames over one another to a pixel. ``drift`` is None
-    where frames were summed as they are or there is but one, ``ratio`` and ``departures`` where no ratio was asked for,
-    ``profiles`` empty for a single frame.
+    ``counts`` (channel, row, column) are uncorrected, with the frames aligned to a pixel. ``drift`` is None for a
+    single frame or without alignment, ``ratio`` and ``departures`` are None without a requested ratio; ``profiles`` is
+    empty for a single frame.
     """
 
     start: dict[str, Any]
@@ -57,18 +57,18 @@ class Maps:
 
     @property
     def whole_raster(self) -> Raster:
-        """With the dwell of all frames together."""
+        """The raster with the dwell of all frames together."""
         return replace(self.raster, dwell_ms=self.summed.frames * self.raster.dwell_ms)
 
     @property
     def image(self) -> NDArray[np.float64]:
-        """Ions (channel, row, column) as a picture: none below zero, where not every frame was seen as if it had."""
+        """Ions (channel, row, column) to display: not negative, and scaled up where frames are missing."""
         seen = np.maximum(self.summed.seen, 1e-6) / self.summed.frames
-        return np.maximum(self.summed.ions.number / np.maximum(seen, 0.5), 0.0)
+        return np.asarray(np.maximum(self.summed.ions.number / np.maximum(seen, 0.5), 0.0))
 
     @property
     def totals(self) -> Ions:
-        """(channel,) sums over the part of the field that every frame shows."""
+        """Sums (channel,) over the part of the field that every frame covers."""
         return self.summed.ions.over(self.summed.whole)
 
 
@@ -85,16 +85,16 @@ def make_maps(
 ) -> Maps:
     """Read a raster with all its parts and compute its maps.
 
-    ``uncorrected_too`` : where nothing tells of the collectors, as of others' maps, counts pass for ions.
+    ``uncorrected_too`` : use counts without correction if the run has no calibration of its collectors (imported maps).
 
-    Raises ValueError for an unknown run and one that is no raster, for a ratio of channels that were not counted, and
-    where counts cannot be corrected or frames cannot be aligned.
+    Raises ValueError for an unknown run, a run that is not a raster, a ratio of channels that were not counted, counts
+    that cannot be corrected, and frames that cannot be aligned.
     """
     names = None if ratio is None else channels_of(ratio)
     frames, start, counters = _stored(run, data, uncorrected_too)
     if names is not None and (missing := [name for name in names if name not in counters.labels]):
         raise ValueError(
-            f"ratio: run {start['uid']} has no channel {' nor '.join(missing)}, its collectors stood on "
+            f"ratio: run {start['uid']} has no channel {' nor '.join(missing)}, its collectors were set to "
             f"{', '.join(counters.labels)}; measure again with sims --channels"
         )
     raster = raster_of(start)
@@ -123,7 +123,7 @@ def make_maps(
 def report_maps(
     run: str, *, data: Path | None, out: Path | None, ratio: str | None, align: bool, settings_file: Path | None = None
 ) -> Maps:
-    """The command: compute, keep, say it in words, draw."""
+    """Run the command: compute and save the maps, print a summary, draw figures."""
     root = Layout.of(data).root
     settings, drift = session_settings(root), load_analysis_settings(root, settings_file).drift
     with stages() as progress:
@@ -141,7 +141,7 @@ def report_maps(
 
 
 def save_maps(maps: Maps, data: Path | None) -> None:
-    """At ``/results/<uid>/maps``."""
+    """Save the maps as ``/results/<uid>/maps``."""
     summed = maps.summed
     arrays: dict[str, NDArray[Any]] = {
         "counts": summed.ions.number, "variance": summed.ions.variance, "frames_seen": summed.seen,
@@ -177,12 +177,12 @@ def save_maps(maps: Maps, data: Path | None) -> None:
 
 
 def load_ions(uid: str, data: Path | None) -> NDArray[np.float64]:
-    """(channel, row, column) as :func:`save_maps` has kept them; ValueError when nobody has."""
+    """Return the saved ions (channel, row, column) of a run; ValueError if there are none."""
     return np.asarray(results.load(data, uid, KIND).arrays["counts"], dtype=float)
 
 
 def in_words(maps: Maps, natural: float | None) -> list[str]:
-    """What there is, line by line."""
+    """Return a summary of the maps, line by line."""
     summed, raster, totals = maps.summed, maps.raster, maps.totals
     rows, columns = raster.shape
     frames = "1 frame" if summed.frames == 1 else f"{summed.frames} frames"
@@ -190,8 +190,8 @@ def in_words(maps: Maps, natural: float | None) -> list[str]:
     if maps.drift is not None:
         reach_px = float(np.hypot(*np.ptp(maps.drift.shift_px, axis=0)))
         lines.append(
-            f"drift of {reach_px:.2f} px ({1e3 * raster.pixel_um * reach_px:.0f} nm) undone, each place known to "
-            f"{maps.drift.sigma_px.max():.2f} px; {summed.whole.mean():.1%} of the field in every frame"
+            f"drift of {reach_px:.2f} px ({1e3 * raster.pixel_um * reach_px:.0f} nm) corrected, with an uncertainty of "
+            f"{maps.drift.sigma_px.max():.2f} px; every frame covers {summed.whole.mean():.1%} of the field"
         )
     lines += [
         f"{label:>6} {number:14,.0f} +- {error:,.0f} ions"
@@ -204,7 +204,7 @@ def in_words(maps: Maps, natural: float | None) -> list[str]:
     if maps.departures is not None:
         rest, regions = maps.departures.rest, maps.departures.regions
         nature = "" if natural is None else f" (natural {natural:.4f})"
-        found = f"regions that depart: {len(regions)}"
+        found = f"deviating regions: {len(regions)}"
         lines.append(f"{maps.ratio_name} {rest.value:.5f} +- {rest.sigma:.5f}{nature}; {found}")
         lines += [
             f"  {one.number}: {one.kind}, {one.ratio:.4f} +- {one.sigma:.4f} over {one.area_um2:.3g} um2 "
@@ -215,7 +215,7 @@ def in_words(maps: Maps, natural: float | None) -> list[str]:
 
 
 def draw(maps: Maps, natural: float | None, out: Path) -> list[Path]:
-    """``maps.png``; ``profile.png`` of several frames; ``ratio.png`` where one was asked for."""
+    """Write ``maps.png``, ``profile.png`` for several frames, and ``ratio.png`` for a requested ratio."""
     from xrm_sims.correlate.figures import drawing, map_figures
 
     summed = maps.summed
@@ -233,12 +233,12 @@ def _stored(run: str, data: Path | None, uncorrected_too: bool) -> tuple[StoredF
     start = find_run(run, data).metadata["start"]
     kind = start.get("scan_type", start.get("plan_name", "run of unknown kind"))
     if kind != ScanType.SIMS_RASTER:
-        raise ValueError(f"run {start['uid']}: is a {kind}, and maps are made of a sims_raster; name one of those")
+        raise ValueError(f"run {start['uid']}: is a {kind}, but maps need a sims_raster; name such a run")
     frames, first = stored_raster(start["uid"], data)
-    told = stored_configuration(first["uid"], data)
-    if uncorrected_too and not any("_collector_" in key for key in told):
+    configuration = stored_configuration(first["uid"], data)
+    if uncorrected_too and not any("_collector_" in key for key in configuration):
         return frames, first, Counters.unknown(first)
-    return frames, first, Counters.from_documents(first, told)
+    return frames, first, Counters.from_documents(first, configuration)
 
 
 def _drift(frames: AlignedFrames, progress: Progress, settings: DriftSettings) -> Drift:
@@ -246,7 +246,7 @@ def _drift(frames: AlignedFrames, progress: Progress, settings: DriftSettings) -
 
     def image(frame: int) -> NDArray[np.float64]:
         progress("drift", frame / len(frames))
-        return frames.raw(frame).number.sum(axis=0)
+        return np.asarray(frames.raw(frame).number.sum(axis=0))
 
     drift = measure_drift(image, len(frames), settings)
     progress("drift", 1.0)

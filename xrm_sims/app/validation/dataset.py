@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.measure import block_reduce
 
 from xrm_sims.app.validation.truth import (
     CLASSES,
@@ -186,7 +187,7 @@ def _coarse(image: Image) -> tuple[NDArray[np.float32], float, float]:
     coarse = np.empty(sizes, np.float32)
     for k in range(sizes[0]):
         slab = np.asarray(image.data[fronts[0] + k * step : fronts[0] + (k + 1) * step])[:, rows, columns]
-        coarse[k] = slab.reshape(step, sizes[1], step, sizes[2], step).mean(axis=(0, 2, 4))
+        coarse[k] = block_reduce(slab, step, np.mean)[0]
     middle = fronts[0] + 0.5 * (sizes[0] * step - 1) - 0.5 * (image.shape[0] - 1)
     return coarse, image.pixel_um * step, middle * image.pixel_um
 

@@ -1,14 +1,14 @@
-"""From the counts of a SIMS raster to ions, with the error of counting: dead time and darks taken out, frames summed.
+"""Ions with their counting errors from the counts of a SIMS raster: dead time, darks, sums over frames.
 
-A collector that is dead for tau after each count, without a count prolonging it, shows n of N ions in a dwell T:
-N = n / (1 - n tau / T) (Knoll, Radiation Detection and Measurement, ch. 4). Darks pass the same counter, so they are
-taken off afterwards, at their mean. The variance of n is taken as n, an upper bound (dead time evens counts out), and
-propagates as (dN/dn)^2; the numbers may therefore be negative where there is nothing, and that is right in sums.
+A non-paralyzable counter with dead time tau registers n of N ions in a dwell T: N = n / (1 - n tau / T) (Knoll,
+Radiation Detection and Measurement, ch. 4). Darks pass the same counter, so their mean is subtracted afterwards;
+numbers of ions may be negative, and their sums are unbiased. The variance of n is taken as n, an upper bound because
+dead time evens counts out, and propagates with (dN/dn)^2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -18,7 +18,7 @@ from scipy import ndimage
 
 
 class Frames(Protocol):
-    """Counts (frame, channel, row, column) that are read slice by slice, such as ``xrm_sims.data.stored`` gives."""
+    """Counts (frame, channel, row, column) that are read slice by slice, as by ``xrm_sims.data.stored``."""
 
     def __len__(self) -> int: ...
 
@@ -32,12 +32,16 @@ class Ions:
     number: NDArray[np.float64]
     variance: NDArray[np.float64]
 
-    def __getitem__(self, wanted: Any) -> Ions:
-        return Ions(self.number[wanted], self.variance[wanted])
+    def each(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Ions:
+        """Apply a linear function to numbers and variances alike."""
+        return Ions(function(self.number), function(self.variance))
+
+    def __getitem__(self, place: Any) -> Ions:
+        return self.each(lambda part: np.asarray(part[place]))
 
     def over(self, mask: NDArray[np.bool_]) -> Ions:
-        """Sums over the pixels of a mask (row, column), for each of what stands before."""
-        return Ions(self.number[..., mask].sum(axis=-1), self.variance[..., mask].sum(axis=-1))
+        """Return sums over the pixels of a mask (row, column); earlier axes remain."""
+        return self.each(lambda part: np.asarray(part[..., mask].sum(axis=-1)))
 
     @property
     def error(self) -> NDArray[np.float64]:
@@ -56,44 +60,44 @@ class Counters:
 
     @classmethod
     def from_documents(cls, start: Mapping[str, Any], configuration: Mapping[str, Any]) -> Self:
-        """What a raster's start document and the configuration of its stream tell.
+        """Read the collectors from a raster's start document and the configuration of its stream.
 
-        Raises ValueError when they are silent on a collector's dead time or dark rate, which are never guessed.
+        Raises ValueError if a collector's dead time or dark rate is missing.
         """
         labels = tuple(channel["label"] for channel in start["channels"])
-        told: dict[str, list[float]] = {"dead_time_ns": [], "dark_rate_cps": []}
+        found: dict[str, list[float]] = {"dead_time_ns": [], "dark_rate_cps": []}
         for number, label in enumerate(labels, 1):
-            for name, values in told.items():
+            for name, values in found.items():
                 if (key := f"sector_collector_{number}_{name}") not in configuration:
                     raise ValueError(
-                        f"run {start['uid']}: does not tell the {name.rsplit('_', 1)[0].replace('_', ' ')} of the "
-                        f"collector of {label} ({key}), without which its counts cannot be corrected"
+                        f"run {start['uid']}: does not record the {name.rsplit('_', 1)[0].replace('_', ' ')} of the "
+                        f"collector of {label} ({key}), which the correction of its counts needs"
                     )
                 values.append(float(configuration[key]))
-        dead_time_s = 1e-9 * np.array(told["dead_time_ns"])
-        return cls(labels, 1e-3 * float(start["dwell_ms"]), dead_time_s, np.array(told["dark_rate_cps"]))
+        dead_time_s = 1e-9 * np.array(found["dead_time_ns"])
+        return cls(labels, 1e-3 * float(start["dwell_ms"]), dead_time_s, np.array(found["dark_rate_cps"]))
 
     @classmethod
     def unknown(cls, start: Mapping[str, Any]) -> Self:
-        """Collectors of which nothing is told: their counts pass for ions."""
+        """Return collectors without a calibration: their counts are used uncorrected."""
         labels = tuple(channel["label"] for channel in start["channels"])
         nothing = np.zeros(len(labels))
         return cls(labels, 1e-3 * float(start["dwell_ms"]), nothing, nothing)
 
     def ions(self, counts: ArrayLike) -> Ions:
-        """Ions behind counts (..., channel, row, column).
+        """Return the ions for counts (..., channel, row, column).
 
-        Raises ValueError when the channels do not fit, or a pixel has more counts than its counter can register.
+        Raises ValueError for other channels, and if a pixel has more counts than its counter can register.
         """
         n = np.asarray(counts, dtype=float)
         if n.ndim < 3 or n.shape[-3] != len(self.labels):
             raise ValueError(f"counts: got shape {n.shape}, needs (..., {len(self.labels)} channels, row, column)")
-        # less one: else the curve would turn the scatter of n into a surplus of tau / T
+        # n - 1: with n the curvature would turn the scatter of n into a bias of tau / T
         alive = 1.0 - (n - 1.0) * (self.dead_time_s / self.dwell_s)[:, None, None]
         if alive.size and alive.min() <= 0:
             raise ValueError(
-                f"counts: {n.max():.0f} in a dwell of {1e3 * self.dwell_s:g} ms are more than counters dead for "
-                f"{1e9 * self.dead_time_s.max():g} ns after each can register; are dwell and dead time right?"
+                f"counts: {n.max():.0f} in a dwell of {1e3 * self.dwell_s:g} ms are more than a counter with a dead "
+                f"time of {1e9 * self.dead_time_s.max():g} ns can register; check dwell and dead time"
             )
         darks = (self.dark_rate_cps * self.dwell_s)[:, None, None]
         return Ions(n / alive - darks, n / alive**4)
@@ -101,10 +105,10 @@ class Counters:
 
 @dataclass(frozen=True, eq=False)
 class Summed:
-    """Frames summed: ions (channel, row, column), and in how many frames each pixel (row, column) was seen.
+    """Sums over frames: ions (channel, row, column), and the number of frames that cover each pixel (row, column).
 
-    A frame that was moved by part of a pixel shares its ions, and their variance, out between the pixels they fall on:
-    right for sums over regions, an upper bound for a single pixel.
+    A frame moved by a fraction of a pixel shares its ions and their variance between pixels: the variance is right for
+    sums over regions, and an upper bound for a single pixel.
     """
 
     labels: tuple[str, ...]
@@ -113,22 +117,22 @@ class Summed:
     frames: int
 
     def channel(self, label: str) -> Ions:
-        """(row, column) of one channel; ValueError says which there are."""
+        """Return one channel (row, column); ValueError for an unknown label."""
         if label not in self.labels:
-            raise ValueError(f"channel: there is no {label}, the collectors stood on {', '.join(self.labels)}")
+            raise ValueError(f"channel: there is no {label}, the collectors were set to {', '.join(self.labels)}")
         return self.ions[self.labels.index(label)]
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """Pixels that lie in the field of every frame."""
+        """Pixels (row, column) that every frame covers."""
         return self.seen > self.frames - 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedFrames:
-    """A raster's frames as ions, one at a time, each moved back by what its image has drifted.
+    """A raster's frames as ions, one at a time, each moved back by its drift.
 
-    ``shift_px`` (frame, 2) is the displacement (row, column) of each frame's image; None leaves them as they are.
+    ``shift_px`` (frame, 2) is the displacement (row, column) of each frame's image; None for no drift.
     """
 
     counts: Frames
@@ -139,20 +143,19 @@ class AlignedFrames:
         return len(self.counts)
 
     def raw(self, frame: int) -> Ions:
-        """Ions (channel, row, column) of a frame where the beam met them."""
+        """Return the ions (channel, row, column) of a frame, not moved."""
         return self.counters.ions(self.counts[frame : frame + 1][0])
 
     def __getitem__(self, frame: int) -> Ions:
-        """Ions (channel, row, column) of a frame in the pixels of the reference."""
+        """Return the ions (channel, row, column) of a frame on the pixels of the reference."""
         ions = self.raw(frame)
         if self.shift_px is None:
             return ions
         back = (0.0, *-self.shift_px[frame])
-        return Ions(moved(ions.number, back), moved(ions.variance, back))
+        return ions.each(lambda part: moved(part, back))
 
     def counted(self) -> NDArray[np.float64]:
-        """Counts (channel, row, column) of all frames summed as they were read, each moved back by whole pixels: they
-        stay counts, for what reckons with their statistics."""
+        """Return uncorrected counts (channel, row, column) of all frames, moved by whole pixels: still Poisson."""
         whole = np.zeros(())
         for frame in range(len(self)):
             counts = np.asarray(self.counts[frame : frame + 1][0], dtype=float)
@@ -162,7 +165,7 @@ class AlignedFrames:
         return whole
 
     def total(self) -> Summed:
-        """All frames summed."""
+        """Return the sum of all frames."""
         number = variance = seen = np.zeros(())
         for frame in range(len(self)):
             ions = self[frame]
@@ -173,5 +176,5 @@ class AlignedFrames:
 
 
 def moved(image: NDArray[np.float64], shift_px: Sequence[float]) -> NDArray[np.float64]:
-    """An image displaced, each pixel's content shared out linearly; what leaves the field is lost, nothing enters."""
+    """Return an image moved with linear interpolation; content that leaves the field is lost."""
     return np.asarray(ndimage.shift(image, shift_px, order=1, mode="grid-constant", cval=0.0))

@@ -1,7 +1,7 @@
-"""Counts against depth: many frames over one field, each a little deeper than the one before.
+"""Depth profiles: ions of successive frames over one field against depth.
 
-Depth is dose times erosion rate over area, counted down from the surface as the raster found it. What stands in the
-beam is not known beforehand, so the rate is the mean of the active materials', and its uncertainty grows with depth.
+Depth is dose times erosion rate over area, from the surface before the raster. The material under the beam is unknown,
+so the rate is the mean of the active materials' rates, and the uncertainty of depth is proportional to depth.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from xrm_sims.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class DepthScale:
-    """``depth_um`` (frame,) at which half of a frame had been taken, and its standard uncertainty ``sigma_um``, which
-    all frames share in proportion."""
+    """Depth (frame,) at half of each frame, and its standard uncertainty, which is fully correlated between frames."""
 
     depth_um: NDArray[np.float64]
     sigma_um: NDArray[np.float64]
@@ -29,7 +28,7 @@ class DepthScale:
 
 @dataclass(frozen=True, eq=False)
 class DepthProfile:
-    """Ions per pixel of each channel (frame, channel) with their errors of counting, over ``pixels`` pixels."""
+    """Ions per pixel (frame, channel) with their counting errors, over ``pixels`` pixels."""
 
     labels: tuple[str, ...]
     scale: DepthScale
@@ -37,7 +36,7 @@ class DepthProfile:
     pixels: int
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A row for each frame: depth, its uncertainty, and each channel with its error."""
+        """Return a row for each frame: depth, its uncertainty, and each channel with its error."""
         number, error = self.per_pixel.number, self.per_pixel.error
         return [
             {"depth_um": float(depth_um), "depth_sigma_um": float(sigma_um)}
@@ -48,9 +47,9 @@ class DepthProfile:
 
 
 def depth_scale(dose_nc: ArrayLike, raster: Raster, settings: Settings) -> DepthScale:
-    """Depths that doses (frame,) in nC reach on a raster's field.
+    """Return the depths of doses (frame,) in nC on a raster's field.
 
-    The uncertainty is that of the rates and, in quadrature, half the difference between the two active materials.
+    The uncertainty is that of the rates plus, in quadrature, half the difference between the two active materials.
     """
     s = settings.sputtering
     rate = 0.5 * (s.rate_lco_um3_per_nc + s.rate_nca_um3_per_nc)
@@ -62,15 +61,15 @@ def depth_scale(dose_nc: ArrayLike, raster: Raster, settings: Settings) -> Depth
 def depth_profiles(
     frames: AlignedFrames, scale: DepthScale, masks: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, DepthProfile]:
-    """A profile over each of several masks (row, column), all from one reading of the frames.
+    """Return a profile over each mask (row, column), reading each frame once.
 
-    Raises ValueError for an empty mask, and unless there is a depth for each frame.
+    Raises ValueError for an empty mask, and unless each frame has a depth.
     """
     if len(scale.depth_um) != len(frames):
         raise ValueError(f"scale: has {len(scale.depth_um)} depths for {len(frames)} frames")
     for name, mask in masks.items():
         if not mask.any():
-            raise ValueError(f"masks: {name!r} is empty, there is nothing to follow down")
+            raise ValueError(f"masks: {name!r} has no pixels")
     sums: dict[str, list[Ions]] = {name: [] for name in masks}
     for n in range(len(frames)):
         ions = frames[n]

@@ -1,4 +1,4 @@
-"""SIMS maps as people look at them: composition in colour, statistics per channel, and the CT slice beneath.
+"""SIMS maps: colour composition, statistics of each channel, and the CT slice in the field of a raster.
 
 Maps are (channel, row, column) counts; labels name the channels by isotope, such as "7Li".
 """
@@ -30,7 +30,7 @@ class ChannelStatistics:
 
 
 def sum_frames(counts: ArrayLike) -> NDArray[np.float64]:
-    """(frame, channel, row, column) or (channel, row, column) counts to their sum over frames."""
+    """Return counts ([frame,] channel, row, column) summed over frames."""
     array = np.asarray(counts, dtype=float)
     if array.ndim == 4:
         array = array.sum(axis=0)
@@ -40,7 +40,7 @@ def sum_frames(counts: ArrayLike) -> NDArray[np.float64]:
 
 
 def channel_statistics(counts: ArrayLike, labels: Sequence[str]) -> list[ChannelStatistics]:
-    """Totals and means per pixel with their Poisson standard error, sqrt(total) / pixels."""
+    """Return totals and means per pixel with their Poisson standard error, sqrt(total) / pixels."""
     maps = sum_frames(counts)
     check_labels(maps, labels)
     return [
@@ -59,7 +59,7 @@ def channel_statistics(counts: ArrayLike, labels: Sequence[str]) -> list[Channel
 def rgb_composition(
     counts: ArrayLike, labels: Sequence[str], smooth_px: float = 0.7, percentile: float = 99.7
 ) -> NDArray[np.float32]:
-    """(row, column, 3) in 0..1: each channel of ``COLOURS`` scaled to its own percentile and added in its colour."""
+    """Return an image (row, column, 3) in 0..1: the channels of ``COLOURS``, each scaled to its percentile, added."""
     maps = sum_frames(counts)
     check_labels(maps, labels)
     picture = np.zeros((*maps.shape[1:], 3))
@@ -75,9 +75,9 @@ def rgb_composition(
 def slice_in_field(
     volume: Volume, voxel_um: float, z_um: float, sims_to_specimen: ArrayLike, shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """The CT slice at height z, resampled (linear) to the pixels of a raster.
+    """Return the CT slice at height z, interpolated linearly at the pixels of a raster.
 
-    ``sims_to_specimen`` carries pixel (column, row) to specimen (x, y) in um, ``shape`` is (rows, columns). Pixels
+    ``sims_to_specimen`` maps pixel (column, row) to specimen (x, y) in um, ``shape`` is (rows, columns). Pixels
     outside the volume are NaN. Raises ValueError when the height is outside the volume.
     """
     return _in_field(
@@ -88,7 +88,7 @@ def slice_in_field(
 def labels_in_field(
     labels: NDArray[np.int32], voxel_um: float, z_um: float, sims_to_specimen: ArrayLike, shape: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """As :func:`slice_in_field` for labels (z, y, x): that of the nearest voxel, 0 outside the volume."""
+    """Return labels (z, y, x) in a raster as :func:`slice_in_field`: of the nearest voxel, 0 outside the volume."""
     return _in_field(labels, voxel_um, z_um, sims_to_specimen, shape, order=0, outside=0)
 
 
@@ -113,6 +113,6 @@ def _in_field(
 
 
 def check_labels(maps: NDArray[np.float64], labels: Sequence[str]) -> None:
-    """ValueError where channels and labels do not fit."""
+    """Raise ValueError unless there is one label for each channel."""
     if len(labels) != len(maps):
         raise ValueError(f"labels: got {len(labels)} for {len(maps)} channels")

@@ -1,7 +1,7 @@
-"""Ratios of two isotopes counted in parallel, with their standard errors, and where they depart from the rest.
+"""Ratios of two isotopes counted in parallel, with their standard errors, and regions that deviate from the rest.
 
-Topography, matrix and beam act on both alike and cancel in the ratio; what the instrument itself prefers (mass
-fractionation) does not, so places are compared with one another rather than with nature.
+Topography, matrix and beam affect both isotopes alike and cancel in the ratio. Instrumental mass fractionation does
+not, so regions are compared with the rest of the field instead of with natural abundance.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from xrm_sims.correlate.maps.counting import Ions
 from xrm_sims.patterns import Raster
 
 Mask = NDArray[np.bool_]
-LEAST_OF_RARER = 25.0  # expected ions of the rarer isotope in a block that is judged
-MANY_BLOCKS = 100  # enough to tell what is usual
-LINK_PX = 2  # patches that touch when each grows by so much are one region
+LEAST_OF_RARER = 25.0  # expected ions of the rarer isotope in a block that is tested
+MANY_BLOCKS = 100  # enough for the typical ratio
+LINK_PX = 2  # patches that touch after dilation by this are one region
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of the sums of two isotopes, with its standard error from counting, and how many ions stand behind it."""
+    """Ratio of the sums of two isotopes, with its standard error from counting, and both sums."""
 
     value: float
     sigma: float
@@ -35,8 +35,10 @@ class Ratio:
 
 @dataclass(frozen=True, eq=False)
 class RatioMap:
-    """``ratio`` and its standard error ``sigma`` (row, column), constant over each block of ``blocks`` (row, column),
-    NaN where there is too little of the denominator."""
+    """``ratio`` and its standard error ``sigma`` (row, column), constant over each block of ``blocks`` (row, column).
+
+    Both are NaN where the denominator has too few ions.
+    """
 
     ratio: NDArray[np.float64]
     sigma: NDArray[np.float64]
@@ -45,8 +47,11 @@ class RatioMap:
 
 @dataclass(frozen=True)
 class Region:
-    """A region whose ratio departs from the rest. ``p_value`` is that of its clearest block, times the number of
-    blocks looked at; ``u_um`` and ``v_um`` are the middle in the scan frame."""
+    """A region whose ratio deviates from the rest.
+
+    ``p_value`` is that of its clearest block, times the number of blocks tested; ``u_um`` and ``v_um`` are the middle
+    in the scan frame.
+    """
 
     number: int
     kind: str  # "enriched" or "depleted" in the numerator
@@ -64,7 +69,7 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Departures:
-    """Regions that depart, the map of their numbers (row, column), 0 elsewhere, and the ratio of the rest."""
+    """Deviating regions, the map of their numbers (row, column), 0 elsewhere, and the ratio of the rest."""
 
     regions: list[Region]
     numbers: NDArray[np.int64]
@@ -72,26 +77,26 @@ class Departures:
 
 
 def ratio_over(light: Ions, heavy: Ions, mask: Mask) -> Ratio:
-    """Ratio of the sums of two isotopes (row, column) over a mask, and its standard error to first order.
+    """Return the ratio of the sums of two isotopes (row, column) over a mask, with its standard error to first order.
 
-    Raises ValueError when the denominator's sum does not stand out of its own error fivefold.
+    Raises ValueError unless the denominator's sum is at least five times its error.
     """
     a, b = light.over(mask), heavy.over(mask)
     if not b.number > 5 * np.sqrt(b.variance):
         raise ValueError(
             f"ratio: only {float(b.number):.1f} +- {float(b.error):.1f} ions of the denominator over "
-            f"{int(mask.sum())} pixels; there is nothing to divide by"
+            f"{int(mask.sum())} pixels; at least five times the error is needed"
         )
     value, sigma = _quotient(a, b)
     return Ratio(float(value), float(sigma), float(a.number), float(b.number))
 
 
 def ratio_map(light: Ions, heavy: Ions, mask: Mask, relative_error: float = 0.05) -> RatioMap:
-    """Ratio of two isotopes (row, column) in blocks just large enough for a relative standard error.
+    """Return the ratio of two isotopes (row, column) in blocks just large enough for a relative standard error.
 
-    Each pixel belongs to the smallest of the square blocks around it, of sides 1, 2, 4... pixels, that holds enough of
-    the commoner isotope: chance in the rarer one then chooses no blocks. What larger blocks keep after smaller ones
-    were taken out of them may hold less, and has the larger error to show for it.
+    Each pixel belongs to the smallest square block around it, of side 1, 2, 4... pixels, with enough ions of the
+    commoner isotope, so that fluctuations of the rarer one do not select blocks. The remainder of a block without its
+    smaller blocks may have fewer ions and a larger error.
     """
     overall = ratio_over(light, heavy, mask)
     commoner, share = (heavy, overall.value) if overall.value < 1 else (light, 1.0 / max(overall.value, 1e-12))
@@ -117,25 +122,23 @@ def ratio_map(light: Ions, heavy: Ions, mask: Mask, relative_error: float = 0.05
 def find_enriched(
     light: Ions, heavy: Ions, mask: Mask, raster: Raster, false_alarms: float = 0.01, rounds: int = 5
 ) -> Departures:
-    """Regions where the ratio of two isotopes (row, column) departs from the rest of the mask.
+    """Find regions where the ratio of two isotopes (row, column) deviates from the rest of the mask.
 
-    Square blocks of sides 1, 2, 4... pixels are each held against the ratio of the rest by the exact binomial test.
-    A region is made of blocks that are significant at a false discovery rate of ``false_alarms`` (Benjamini and
-    Hochberg, J. R. Stat. Soc. B 57 (1995) 289), the smallest there are, less those that depart by less than half of
-    what is usual in it. It counts only with a block that is significant at that chance of a single false alarm in the
-    whole field (Bonferroni). The rest, at first what is usual among blocks, is summed anew without all that was found
-    until nothing changes.
+    Square blocks of side 1, 2, 4... pixels are compared with the ratio of the rest by the exact binomial test. A region
+    consists of the smallest blocks that are significant at a false discovery rate of ``false_alarms`` (Benjamini and
+    Hochberg, J. R. Stat. Soc. B 57 (1995) 289), without those that deviate by less than half of the region's median. It
+    needs one block that is significant at that chance of any false alarm in the whole field (Bonferroni). The rest is
+    at first the typical ratio of blocks, then the sum without the regions, until nothing changes.
 
     Raises ValueError as :func:`ratio_over` does.
     """
-    inside = [np.where(mask, part, 0.0) for ions in (light, heavy) for part in (ions.number, ions.variance)]
-    a, b = Ions(*inside[:2]), Ions(*inside[2:])
+    a, b = (ions.each(lambda part: np.where(mask, part, 0.0)) for ions in (light, heavy))
     rest = ratio_over(a, b, mask)
-    expected = _usual_ratio(a, b, rest.value)
+    expected = _typical_ratio(a, b, rest.value)
     signs = away = chance = np.zeros(mask.shape)
     for _ in range(rounds):
         before = signs
-        signs, away, chance = _departing(a, b, expected, false_alarms)
+        signs, away, chance = _deviating(a, b, expected, false_alarms)
         if not (signs == 0)[mask].any():
             break
         rest = ratio_over(a, b, mask & (signs == 0))
@@ -148,7 +151,7 @@ def find_enriched(
         patches, count = ndimage.label(ndimage.binary_dilation(signs == sign, iterations=LINK_PX))
         for n in range(1, count + 1):
             patch = (patches == n) & (signs == sign)
-            patch &= away >= 0.5 * np.median(away[patch])  # its halo departs, too, but less
+            patch &= away >= 0.5 * np.median(away[patch])  # without its halo, which deviates less
             if (p_value := float(chance[patch].min())) < false_alarms:
                 regions.append(_region(len(regions) + 1, a, b, patch, p_value, expected, raster))
                 numbers[patch] = len(regions)
@@ -156,63 +159,59 @@ def find_enriched(
 
 
 def channels_of(ratio: str) -> tuple[str, str]:
-    """The two channels of "6Li/7Li"; ValueError for anything else."""
+    """Return the two channels of "6Li/7Li"; ValueError for anything else."""
     light, stroke, heavy = (word.strip() for word in ratio.partition("/"))
     if not (light and stroke and heavy and "/" not in heavy) or light == heavy:
-        raise ValueError(f"ratio: needs two channels with a stroke between them, such as 6Li/7Li, got {ratio!r}")
+        raise ValueError(f"ratio: needs two channels with a slash between them, such as 6Li/7Li, got {ratio!r}")
     return light, heavy
 
 
 def _quotient(a: Ions, b: Ions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ratio of sums and its standard error; the counts of the two are independent."""
+    """Return the ratio of sums and its standard error; both counts are independent."""
     ratio = a.number / b.number
     return ratio, np.sqrt(a.variance + ratio**2 * b.variance) / np.abs(b.number)
 
 
 def _sides(shape: tuple[int, ...]) -> list[int]:
-    """Block sides in pixels from one up to a quarter of the field."""
+    """Return block sides in pixels from one up to a quarter of the field."""
     return [2**k for k in range(max(1, int(np.log2(max(min(shape) / 4, 1))) + 1))]
 
 
 def _pooled(image: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Sums over square blocks; the last ones may reach beyond the image."""
+    """Return sums over square blocks, of which the last may be incomplete, in the same order at every call."""
     rows, columns = (range(0, n, side) for n in image.shape)
     return np.asarray(np.add.reduceat(np.add.reduceat(image, rows, axis=0), columns, axis=1))
 
 
 def _spread(blocks: NDArray[Any], side: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A value per block back to its pixels."""
+    """Return an image with the value of each block in its pixels."""
     return blocks.repeat(side, axis=0).repeat(side, axis=1)[: shape[0], : shape[1]]
 
 
 def _by_block(ions: Ions, blocks: NDArray[np.int64]) -> Ions:
     inside = blocks >= 0
-    number, variance = (
-        np.bincount(blocks[inside], part[inside]).astype(float) for part in (ions.number, ions.variance)
-    )
-    return Ions(number, variance)
+    return ions.each(lambda part: np.bincount(blocks[inside], part[inside]).astype(float))
 
 
 def _blocks(a: Ions, b: Ions, expected: float) -> Iterator[tuple[int, Ions, Ions, Mask]]:
-    """Of each size, from the smallest: side, sums of both isotopes, and which blocks hold enough to be judged."""
+    """Yield for each size, the smallest first: side, sums of both isotopes, and which blocks have enough ions."""
     for side in _sides(a.number.shape):
         light, heavy = (_pooled_ions(ions, side) for ions in (a, b))
         yield side, light, heavy, _enough(heavy, expected)
 
 
 def _pooled_ions(ions: Ions, side: int, where: Mask | bool = True) -> Ions:
-    number, variance = (_pooled(np.where(where, part, 0.0), side) for part in (ions.number, ions.variance))
-    return Ions(number, variance)
+    return ions.each(lambda part: _pooled(np.where(where, part, 0.0), side))
 
 
 def _enough(heavy: Ions, expected: float) -> Mask:
     return np.asarray(min(expected, 1.0) * heavy.number >= LEAST_OF_RARER)
 
 
-def _usual_ratio(a: Ions, b: Ions, overall: float) -> float:
-    """Mean of the closest half of the ratios of blocks, which a region does not move as it moves the mean of all."""
+def _typical_ratio(a: Ions, b: Ions, overall: float) -> float:
+    """Return the mean of the closest half of the blocks' ratios, which a region biases less than the mean of all."""
     ratios: NDArray[np.float64] = np.array([overall])
-    for _, light, heavy, enough in _blocks(a, b, overall):  # the largest of which there are many
+    for _, light, heavy, enough in _blocks(a, b, overall):  # the largest size with many blocks
         if enough.sum() >= min(MANY_BLOCKS, len(ratios)):
             ratios = np.sort(light.number[enough] / heavy.number[enough])
     half = (len(ratios) + 1) // 2
@@ -220,15 +219,17 @@ def _usual_ratio(a: Ions, b: Ions, overall: float) -> float:
     return float(ratios[first : first + half].mean())
 
 
-def _departing(
+def _deviating(
     a: Ions, b: Ions, expected: float, false_alarms: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """For each pixel: 1 or -1 where the smallest significant block around it lies above or below the expected ratio,
-    how far that block's ratio is away from it, and the block's p-value times the number of blocks. A larger block is
-    judged by what smaller ones left of it."""
+    """Return for the smallest significant block around each pixel: sign, distance from the expected ratio, p-value.
+
+    The sign is 1 above and -1 below the expected ratio, 0 without a significant block; the p-value is multiplied by the
+    number of blocks. A block is tested without the smaller significant blocks in it.
+    """
     signs, away, chance = np.zeros(a.number.shape), np.zeros(a.number.shape), np.ones(a.number.shape)
-    judged = [_binomial_test(light, heavy, expected)[0][ok] for _, light, heavy, ok in _blocks(a, b, expected)]
-    p_values = np.concatenate(judged)
+    p_of_size = [_binomial_test(light, heavy, expected)[0][ok] for _, light, heavy, ok in _blocks(a, b, expected)]
+    p_values = np.concatenate(p_of_size)
     if not p_values.size:
         return signs, away, chance
     significant = stats.false_discovery_control(p_values) < false_alarms
@@ -246,17 +247,17 @@ def _departing(
 
 
 def _binomial_test(a: Ions, b: Ions, expected: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Two-sided p-value of each block, and on which side of the expected ratio it lies.
+    """Return the two-sided p-value of each block, and its side of the expected ratio.
 
-    Given both together, the ions of one of two Poisson isotopes are binomial. Corrections left them a little more
-    uncertain than Poisson; as many counts as have the relative error that they have take their place.
+    Given the sum of two Poisson numbers, each of them is binomial. Corrected ions vary a little more than Poisson
+    numbers and are replaced by the number of counts with the same relative error.
     """
-    counts, worth = [], []
+    counts, per_ion = [], []
     for ions in (a, b):
         number, variance = np.maximum(ions.number, 0.0), np.maximum(ions.variance, 1e-12)
-        worth.append(np.where(number > 0, number / variance, 1.0))
-        counts.append(number * worth[-1])
-    odds = expected * worth[0] / worth[1]
+        per_ion.append(np.where(number > 0, number / variance, 1.0))
+        counts.append(number * per_ion[-1])
+    odds = expected * per_ion[0] / per_ion[1]
     share = odds / (1.0 + odds)
     above = special.betainc(np.maximum(counts[0], 1e-9), counts[1] + 1.0, share)  # this many or more
     below = special.betainc(np.maximum(counts[1], 1e-9), counts[0] + 1.0, 1.0 - share)  # this many or fewer
