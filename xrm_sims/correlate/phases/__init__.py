@@ -1,1 +1,5 @@
-"""Which phase a pixel or a particle is."""
+"""Phases of pixels and particles."""
+
+from xrm_sims.correlate.phases.phases import CHANNELS, Phase, PhaseMap, PhaseModel, PhaseSettings
+
+__all__ = ["CHANNELS", "Phase", "PhaseMap", "PhaseModel", "PhaseSettings"]
