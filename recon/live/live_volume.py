@@ -16,7 +16,7 @@ from recon.alignment.moments import specimen_radius_um
 from recon.frames.flat_field import clean, typical_weight
 from recon.frames.prepare import Prepared, correct_beam_hardening
 from recon.kernels.support import resized, solver_geometry, support_radius_um
-from recon.live.shift_prediction import Moments, ShiftPrediction
+from recon.live.shift_prediction import ShiftPrediction
 from recon.runs import correct_run
 from xrm_sims.geometry import ConeGeometry, Geometry
 
@@ -106,7 +106,7 @@ class LiveVolume:
         self._measured_deg[views] = self._angles_deg[views] = angles_deg
         self.times_s[views] = times_s
         if self._prediction is not None:
-            self._shifts_px[views] = self._prediction.shifts_px(Moments.of(corrected), angles_deg)
+            self._shifts_px[views] = self._prediction.shifts_px(corrected, angles_deg)
             self._angles_deg[views] += self._prediction.turned_deg(self._shifts_px[views])
             self._scale[views] = self._scale[self._nearest_in_time(views)]
         self.seen[views], self.visits[views] = True, 0
@@ -228,7 +228,7 @@ class LiveVolume:
         if specimen_um is not None:
             measured = self._measured_deg[views]
             turned_deg = found.angles_deg - measured
-            self._prediction = ShiftPrediction.from_aligned(Moments.of(prepared.p), measured, shifts, turned_deg)
+            self._prediction = ShiftPrediction.from_aligned(prepared.p, measured, shifts, turned_deg)
         return moved
 
     def finish(self, kept: NDArray[np.int64]) -> float:

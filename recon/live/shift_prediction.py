@@ -18,23 +18,6 @@ HARMONICS = 2
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Of line integrals: centre of mass (n,) in columns from the middle, normalised sums over the columns (n, row)."""
-
-    centre_px: NDArray[np.float64]
-    profile: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, p: NDArray[np.float32]) -> Moments:
-        """Return the moments of line integrals (view, row, column)."""
-        columns = p.shape[2]
-        mass = p.sum(axis=1, dtype=np.float64)
-        total = mass.sum(axis=1)
-        centre = mass @ np.arange(columns) / np.where(total > 0, total, 1.0) - (columns - 1) / 2
-        return cls(centre, normalised(p.sum(axis=2, dtype=np.float64)))
-
-
-@dataclass(frozen=True)
 class ShiftPrediction:
     """Path of the centre of mass of aligned views, their mean profile, and the line of sight's turn by column shift."""
 
@@ -45,23 +28,34 @@ class ShiftPrediction:
     @classmethod
     def from_aligned(
         cls,
-        moments: Moments,
+        p: NDArray[np.float32],
         angles_deg: NDArray[np.float64],
         shifts_px: NDArray[np.float64],
         turned_deg: NDArray[np.float64],
     ) -> ShiftPrediction:
-        """Fit views whose shifts (n, 2) are known, and by how much their angle differs from the one measured."""
-        path, *_ = np.linalg.lstsq(sinusoids(angles_deg, HARMONICS), moments.centre_px - shifts_px[:, 1], rcond=None)
+        """Fit line integrals of views with known shifts (n, 2) and turns of their angle from the one measured."""
+        centre_px, profiles = _moments(p)
+        path, *_ = np.linalg.lstsq(sinusoids(angles_deg, HARMONICS), centre_px - shifts_px[:, 1], rcond=None)
         across = np.column_stack([np.ones(len(shifts_px)), shifts_px[:, 1]])
         turn, *_ = np.linalg.lstsq(across, turned_deg, rcond=None)
-        profile = moved_profiles(moments.profile, -shifts_px[:, 0]).mean(axis=0)
+        profile = moved_profiles(profiles, -shifts_px[:, 0]).mean(axis=0)
         return cls(np.asarray(path, float), profile, np.asarray(turn, float))
 
-    def shifts_px(self, moments: Moments, angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the (n, 2) displacement of further views along (row, column)."""
-        across = moments.centre_px - sinusoids(angles_deg, HARMONICS) @ self.path
-        return np.column_stack([profile_shifts(moments.profile, self.profile), across])
+    def shifts_px(self, p: NDArray[np.float32], angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the displacement (n, 2) along (row, column) of further views from their line integrals."""
+        centre_px, profiles = _moments(p)
+        across = centre_px - sinusoids(angles_deg, HARMONICS) @ self.path
+        return np.column_stack([profile_shifts(profiles, self.profile), across])
 
     def turned_deg(self, shifts_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much (n,) the line of sight of views with these shifts (n, 2) is turned."""
         return np.asarray(self.turn[0] + self.turn[1] * shifts_px[:, 1])
+
+
+def _moments(p: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centres of mass (n,) in columns from the middle, and normalised sums over the columns (n, row)."""
+    columns = p.shape[2]
+    mass = p.sum(axis=1, dtype=np.float64)
+    total = mass.sum(axis=1)
+    centre = mass @ np.arange(columns) / np.where(total > 0, total, 1.0) - (columns - 1) / 2
+    return centre, normalised(p.sum(axis=2, dtype=np.float64))

@@ -11,7 +11,7 @@ from devices import Instrument
 from plans import tomography
 from recon.live.live_volume import LiveVolume
 from recon.live.run_follower import RunFollower
-from recon.live.shift_prediction import Moments, ShiftPrediction
+from recon.live.shift_prediction import ShiftPrediction
 from xrm_sims.settings import Settings, SurfaceGrid
 from xrm_sims.specimen import CathodePillar
 from xrm_sims.twin.microscope import Microscope
@@ -137,8 +137,8 @@ def test_shifts_of_new_views_are_predicted_from_their_moments(taken):
     p = follower.volume._p
     angles, turned = follower.volume._measured_deg, made.geometry.angles_deg - follower.volume._measured_deg
     known, new = np.arange(0, 96, 2), np.arange(1, 96, 2)
-    prediction = ShiftPrediction.from_aligned(Moments.of(p[known]), angles[known], made.shifts_px[known], turned[known])
-    found = prediction.shifts_px(Moments.of(p[new]), angles[new])
+    prediction = ShiftPrediction.from_aligned(p[known], angles[known], made.shifts_px[known], turned[known])
+    found = prediction.shifts_px(p[new], angles[new])
     assert np.sqrt(((found - made.shifts_px[new]) ** 2).mean(axis=0)).max() < 0.3
     assert np.abs(prediction.turned_deg(found) - turned[new]).max() < 0.05
 
