@@ -5,7 +5,7 @@ import pytest
 
 from xrm_sims.correlate.registration.active_material import sims_active
 from xrm_sims.correlate.registration.mutual_information import mutual_information
-from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct, together
+from xrm_sims.correlate.registration.register import RegisterSettings, Registration, combine, register_to_ct
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
 from xrm_sims.specimen import CathodePillar
@@ -59,6 +59,74 @@ def test_the_affine_comes_back_within_100_nm_at_the_corners(pillar, pillar_volum
     np.testing.assert_allclose(
         apply_affine(found.sims_to_specimen, pixels), apply_affine(found.scan_to_specimen, scan), atol=1e-9
     )
+
+
+def deformed(turn_deg=0.0, scale=0.0, stretch=(0.0, 0.0), offset_um=(0.4, -0.3)):
+    angle, (a, b) = np.radians(turn_deg), stretch
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.column_stack([(1 + scale) * turn @ [[1 + a, b], [b, 1 - a]], offset_um])
+
+
+OUTSIDE = Raster((256, 256), 14.0, 2.2, (0.5, -0.7))
+
+
+def registered_off_um(pillar, volume, truth, lift_um=0.0, settings=None):
+    """Register a map under a known affine, from the identity and a height that is wrong by ``lift_um``.
+
+    Returns the registration and its rms error at the corners in um.
+    """
+    counts = sims_of(pillar, truth, OUTSIDE, 1.3, np.random.default_rng(100))
+    found = register_to_ct(sims_active(counts), volume, VOXEL_UM, OUTSIDE, 1.3 + lift_um, np.eye(2, 3), settings)
+    apart = apply_affine(found.scan_to_specimen, corners(OUTSIDE)) - apply_affine(truth, corners(OUTSIDE))
+    return found, float(np.sqrt((apart**2).sum(axis=1).mean()))
+
+
+@pytest.mark.parametrize(
+    ("truth", "lift_um"),
+    [
+        ({"turn_deg": -2.4}, 0.0),
+        ({"scale": 0.006}, 0.0),
+        ({"stretch": (0.0, 0.004)}, 0.0),
+        ({}, -0.55),
+        ({"turn_deg": 2.0, "scale": 0.004, "stretch": (0.002, -0.002), "offset_um": (1.4, -1.4)}, -0.4),
+        ({"turn_deg": -2.4, "scale": -0.006, "stretch": (-0.003, 0.003), "offset_um": (-1.4, 1.4)}, 0.4),
+    ],
+)
+def test_a_map_two_to_four_sigma_outside_the_prior_is_placed_as_well_as_stated(pillar, pillar_volume, truth, lift_um):
+    found, error_um = registered_off_um(pillar, pillar_volume, deformed(**truth), lift_um)
+    assert 1e3 * error_um < 2 * found.sigma_nm
+    assert found.exposed_z_um == pytest.approx(1.3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "lift_um", "told"),
+    [
+        ({"turn_deg": 3.0}, 0.0, "turned by"),
+        ({"turn_deg": 10.0}, 0.0, "registration: "),
+        ({"offset_um": (2.5, 0.0)}, 0.0, "edge of the search range of 1.5 um"),
+        ({}, 0.8, "edge of the search range of 0.6 um"),
+        ({}, 2.0, "registration: "),
+        (
+            {"scale": 0.03},
+            0.0,
+            r"scaled or stretched by [23]\.\d%, the first guess allows 2\.0%; calibrate the scan, or raise prior_scale",
+        ),
+        ({"scale": -0.1}, 0.0, "scaled or stretched"),
+        ({"stretch": (0.0, 0.03)}, 0.0, "scaled or stretched"),
+        ({"stretch": (-0.06, 0.0)}, 0.0, "scaled or stretched"),
+    ],
+)
+def test_a_map_far_outside_the_prior_is_refused(pillar, pillar_volume, truth, lift_um, told):
+    with pytest.raises(ValueError, match=told):
+        registered_off_um(pillar, pillar_volume, deformed(**truth), lift_um)
+
+
+def test_a_badly_calibrated_scan_is_placed_with_a_wider_prior(pillar, pillar_volume):
+    found, error_um = registered_off_um(
+        pillar, pillar_volume, deformed(scale=0.03), settings=RegisterSettings(prior_scale=0.02)
+    )
+    assert 1e3 * error_um < 2 * found.sigma_nm
+    assert found.scale == pytest.approx(1.03, abs=0.01)
 
 
 def test_frames_are_summed(pillar, pillar_volume):
@@ -127,13 +195,13 @@ def placed(shift_nm, sigma_nm):
     return Registration(affine, affine, 1.0, 0.02, sigma_nm, 10.0, 0.9, 0.9, 0.0, 1.0)
 
 
-def test_two_images_of_one_plane_are_taken_together():
+def test_two_images_of_one_plane_are_taken_combine():
     raster = Raster((100, 100), 10.0, 1.0)
-    both, apart_nm = together(placed(0, 40), placed(100, 80), raster)
+    both, apart_nm = combine(placed(0, 40), placed(100, 80), raster)
     assert apart_nm == pytest.approx(100)
     assert both.scan_to_specimen[0, 2] == pytest.approx(0.02)  # four times the weight
     assert both.sigma_nm == pytest.approx(50)  # half of what they lie apart
     assert both.sims_to_specimen[0, 0] == pytest.approx(0.1)
-    assert together(placed(0, 40), placed(10, 80), raster)[0].sigma_nm == pytest.approx(40)
+    assert combine(placed(0, 40), placed(10, 80), raster)[0].sigma_nm == pytest.approx(40)
     with pytest.raises(ValueError, match="placed 400 nm apart, their uncertainties allow 268 nm"):
-        together(placed(0, 40), placed(400, 80), raster)
+        combine(placed(0, 40), placed(400, 80), raster)

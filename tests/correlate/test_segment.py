@@ -53,7 +53,7 @@ def test_cupping_is_taken_off(phantom_volume):
     [
         (np.zeros((8, 8)), "shape"),
         (np.full((8, 8, 8), np.nan), "not finite"),
-        (np.full((8, 8, 8), 0.05), "told apart"),
+        (np.full((8, 8, 8), 0.05), "nothing to segment"),
         (np.random.default_rng(0).normal(size=(32, 48, 48)), "no contrast"),
     ],
 )

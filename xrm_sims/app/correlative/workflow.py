@@ -22,7 +22,7 @@ from xrm_sims.app.maps.sims_maps import make_maps, save_maps
 from xrm_sims.app.planner import Planner, find_map
 from xrm_sims.app.tomography.tomogram import Ct, Tomogram, reconstruct_tomogram
 from xrm_sims.correlate.registration.active_material import se_active, sims_active
-from xrm_sims.correlate.registration.register import Registration, register_to_ct, together
+from xrm_sims.correlate.registration.register import Registration, combine, register_to_ct
 from xrm_sims.correlate.volume.defects import find_defects
 from xrm_sims.correlate.volume.ranking import COLUMNS, Roi, best_roi, rank_rois
 from xrm_sims.correlate.volume.segment import Segmentation, coordinates_um, segment
@@ -150,7 +150,7 @@ class Analysis:
         told: dict[str, Any] = {}
         if found.seen is not None:
             height = found.surface.mean(Height.seen(registration))
-            registration, told["se_apart_nm"] = together(registration, found.seen, raster)
+            registration, told["se_apart_nm"] = combine(registration, found.seen, raster)
             registration = replace(registration, exposed_z_um=height.z_um, sigma_z_um=height.sigma_um)
         about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]

@@ -1,7 +1,7 @@
-"""What a SIMS raster and a CT volume have in common: an image of active material, on comparable scales.
+"""Images of active material from SIMS maps, SE images and CT volumes, on comparable scales.
 
-The map shows the first solid under each pixel; where a void is open at the exposed plane, that is what lies at its
-bottom. CT knows active material only: what lies under a void may be seen, or be hidden by binder.
+A map shows the first solid under each pixel; where a void is open at the exposed plane, that is the material at its
+bottom. CT shows active material only: the material under a void may be visible in the map, or hidden by binder.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from xrm_sims.patterns import Raster
 
 
 def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-    """Counts (frame, channel, row, column) or (channel, row, column) to one image, 0 to about 1.
+    """Return counts (frame, channel, row, column) or (channel, row, column) as one image, 0 to about 1.
 
-    Frames and channels are summed and the square root taken, which makes Poisson noise the same everywhere.
+    It is the square root of the sum over frames and channels, whose Poisson noise is the same everywhere.
     Raises ValueError for a blank or misshapen raster.
     """
     array = np.asarray(counts, dtype=float)
@@ -36,7 +36,7 @@ def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> N
 
 
 def se_active(image: ArrayLike) -> NDArray[np.float64]:
-    """Secondary-electron counts (row, column) to one image, 0 to about 1: what is hit deep down or is binder is dark.
+    """Return secondary-electron counts (row, column) as an image, 0 to about 1; deep places and binder are dark.
 
     Raises ValueError for a blank or misshapen image.
     """
@@ -49,7 +49,7 @@ def se_active(image: ArrayLike) -> NDArray[np.float64]:
 
 
 def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The root of counts, from dark to bright areas 0 to 1."""
+    """Return the square root of counts, scaled to 0 in dark and 1 in bright areas."""
     root = np.sqrt(counts)
     low, high = np.percentile(ndimage.uniform_filter(root, 5), [2, 98])
     if high - low < 0.5:
@@ -60,7 +60,7 @@ def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
 
 
 def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
-    """2 x 3 affine from pixel (column, row) to scan coordinates (u, v) in um."""
+    """Return the 2 x 3 affine from pixel (column, row) to scan coordinates (u, v) in um."""
     rows, columns = raster.shape
     pixel = raster.pixel_um
     return np.array(
@@ -72,19 +72,19 @@ def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
 
 
 def chain(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
-    """The 2 x 3 affine that applies ``inner`` first."""
+    """Return the 2 x 3 affine that applies ``inner`` first, then ``outer``."""
     full = [np.vstack([np.asarray(m, float), [0.0, 0.0, 1.0]]) for m in (outer, inner)]
     return np.asarray((full[0] @ full[1])[:2])
 
 
-SURFACE_STEP_UM = 0.1  # voxels in which the surfaces of active material are kept
+SURFACE_STEP_UM = 0.1  # size of the voxels of the slices
 STEEPNESS = 4.0  # of a surface, relative to the blurred one
-UNDER_UM = 1.5  # what lies that little under a void is about as bright in a map as the plane itself
+UNDER_UM = 1.5  # active material less than this under a void is about as bright in a map as the plane itself
 
 
 @dataclass(frozen=True, eq=False)
 class ActiveStack:
-    """Slices (z, y, x) of active material around the exposed plane, and where there is some shortly under each.
+    """Slices (z, y, x) of active material around the exposed plane, and of active material shortly under each.
 
     ``origin_um`` (x, y, z) is the centre of voxel (0, 0, 0).
     """
@@ -95,12 +95,12 @@ class ActiveStack:
     voxel_um: float
 
     def index(self, points_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
-        """(3, n) fractional (k, j, i) of specimen points (n, 2) at height z."""
+        """Return fractional (k, j, i), (3, n), of specimen points (n, 2) at height z."""
         i, j = ((points_um - self.origin_um[:2]) / self.voxel_um).T
         return np.stack([np.full(len(points_um), (z_um - self.origin_um[2]) / self.voxel_um), j, i])
 
     def plane(self, z_um: float) -> NDArray[np.float32]:
-        """The slice (y, x) at a height, between voxels linear; the outermost one beyond the ends."""
+        """Return the slice (y, x) at a height, interpolated linearly; beyond the ends the outermost slice."""
         k = float(np.clip((z_um - self.origin_um[2]) / self.voxel_um, 0, len(self.slices) - 1))
         low = min(int(k), len(self.slices) - 2)
         part = np.float32(k - low)
@@ -117,10 +117,9 @@ def active_stack(
     centre_um: NDArray[np.float64],
     reach_um: float,
 ) -> ActiveStack:
-    """The part of a normalised volume (1 is active material) within ``reach_um`` of ``centre_um`` (x, y) and ``z_um``,
-    in voxels of about ``SURFACE_STEP_UM``.
+    """Cut a normalised volume (1 is active material) to ``reach_um`` about ``centre_um`` (x, y) and the range ``z_um``.
 
-    Raises ValueError when the plane is outside the volume.
+    The slices have voxels of about ``SURFACE_STEP_UM``. Raises ValueError when the plane is outside the volume.
     """
     nz, ny, nx = normalised.shape
     z = (np.arange(nz) - (nz - 1) / 2) * voxel_um
@@ -149,6 +148,8 @@ def active_stack(
 
 
 def surfaces(part: Volume) -> Volume:
-    """A blurred volume of active material (0 to 1) with its surfaces made steep again: they are where it is one half,
-    whatever the blur, and a map cuts them without any blur in depth."""
+    """Return a blurred volume of active material (0 to 1) with steep surfaces.
+
+    Surfaces are where the volume is one half, for any blur, and a map cuts them without blur in depth.
+    """
     return np.asarray(np.clip(0.5 + STEEPNESS * (part - 0.5), 0.0, 1.0), dtype=np.float32)

@@ -1,8 +1,8 @@
-"""Least-squares fit of an affine that makes a CT slice look like a map: from far to near.
+"""Least-squares fit of the affine between a map and a CT slice, from coarse to fine.
 
 The map is modelled as a constant plus the CT's active material, both with a fitted weight, sampled through an affine at
 a height. Gauss-Newton from coarse to fine blur (Lucas and Kanade, IJCAI 1981; with fitted brightness: Evangelidis and
-Psarakis, IEEE PAMI 30 (2008) 1858), robust, with what the instrument's mode changes are known to do as a prior.
+Psarakis, IEEE PAMI 30 (2008) 1858), robust, with the known errors of the instrument's mode changes as a prior.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FitResult:
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """The map at points of the scan: (n, 2) um, blurred values."""
+    """Points (n, 2) of the scan in um, and values of the blurred map there."""
 
     points_um: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -47,7 +47,7 @@ class _Samples:
 def deform(
     initial: NDArray[np.float64], centre_um: NDArray[np.float64], theta: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The affine after moving, turning, scaling and stretching about the field's centre; ``theta`` as in FitResult."""
+    """Return ``initial`` moved, turned, scaled and stretched about the field's centre; ``theta`` as in FitResult."""
     tx, ty, rotation, scale, stretch, skew = theta[:6]
     change = np.array([[1 + scale + stretch, skew - rotation], [skew + rotation, 1 + scale - stretch]])
     linear = change @ initial[:, :2]
@@ -100,7 +100,7 @@ def fit_affine(
 def _look_up(
     stack: ActiveStack, plane: NDArray[np.float32], places_um: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values (n,) of a slice at specimen points, and its slopes (n, 2) along x and y per um."""
+    """Return values (n,) of a slice at specimen points, and its slopes (n, 2) along x and y per um."""
     at = stack.index(places_um, 0.0)[1:]
     slopes = []
     for axis in (1, 0):
@@ -121,7 +121,7 @@ def _gauss_newton(
     theta: NDArray[np.float64],
     prior_sigma: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float]:
-    """One step: change of theta, and the correlation of map and model before the step."""
+    """Return one step: the change of theta, and the correlation of map and model before it."""
     affine = deform(initial, centre, theta)
     here, slopes = _look_up(stack, plane, apply_affine(affine, samples.points_um))
     design = np.column_stack([np.ones(len(here)), here])
@@ -130,7 +130,7 @@ def _gauss_newton(
         amplitude = np.linalg.lstsq(design * weight[:, None], samples.values * weight, rcond=None)[0]
         residual = samples.values - design @ amplitude
         spread = 1.4826 * np.median(np.abs(residual)) + 1e-6
-        # Geman-McClure: what lies at the bottom of deep voids resembles nothing in the slice.
+        # Geman-McClure: the slice does not show the bottom of deep voids
         weight = 1 / (1 + (residual / (OUTLIER_SCALE * spread)) ** 2)
     gx, gy = (amplitude[1] * slopes).T
     arm = (samples.points_um - centre) @ initial[:, :2].T
@@ -142,7 +142,7 @@ def _gauss_newton(
     normal = jacobian.T @ jacobian + np.diag(prior)
     gradient = jacobian.T @ (weight * residual)
     pull = gradient - np.concatenate([prior[:GEOMETRY] * theta, np.zeros(design.shape[1])])
-    normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # a slice that is all alike tells nothing
+    normal += 1e-9 * np.trace(normal) * np.eye(len(normal))  # a uniform slice has no gradient
     step = np.linalg.solve(normal, pull)
     alike = float(np.ptp(here)) < 1e-6
     correlation = 0.0 if alike else float(np.corrcoef(samples.values, design @ amplitude)[0, 1])

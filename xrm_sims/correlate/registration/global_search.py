@@ -1,7 +1,7 @@
-"""Where a map lies in a volume when nothing says so: at any height, turned by any angle, anywhere.
+"""Registration without a first guess: at any height, any angle, any place.
 
-Coarsely by normalised cross-correlation (J. P. Lewis, Vision Interface 1995, in scikit-image) of the map, turned step
-by step, with slice after slice; the best few places are then registered as any other, and the best has to lead.
+The map, turned step by step, is compared with slice after slice by normalised cross-correlation (J. P. Lewis, Vision
+Interface 1995, in scikit-image). The best few places are then registered, and the best of them has to lead.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AnywhereSettings(Section):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A coarse one: scan → specimen (2 x 3), height, likeness."""
+    """A coarse place: scan → specimen (2 x 3), height, correlation, centre of the field."""
 
     affine: NDArray[np.float64]
     z_um: float
@@ -61,9 +61,9 @@ def register_anywhere(
     registration: RegisterSettings = RegisterSettings(),
     segmentation: SegmentSettings = SegmentSettings(),
 ) -> Registration:
-    """As :func:`register_to_ct` without a first guess; ``z_um`` is the height, where that is known at least.
+    """Register as :func:`register_to_ct`, without a first guess; ``z_um`` is the height if it is known.
 
-    The map must not be mirrored. Raises ValueError as :func:`register_to_ct`, and when two places are as good.
+    The map must not be mirrored. Raises ValueError as :func:`register_to_ct`, and when two places fit equally well.
     """
     places = coarse_places(image, ct_volume, voxel_um, raster, z_um, settings, progress, segmentation)
     near = registration.model_copy(update=NEAR)
@@ -86,7 +86,7 @@ def register_anywhere(
     if lead < settings.least_lead:
         raise ValueError(
             f"registration: another place in the volume fits almost as well (correlation {best.score:.2f}, {lead:.3f} "
-            "ahead); say where the map lies, or map a larger field"
+            "ahead); give a first guess of its place, or map a larger field"
         )
     return replace(best, lead=min(best.lead, lead))
 
@@ -101,7 +101,7 @@ def coarse_places(
     progress: Progress = lambda name, share: None,
     segmentation: SegmentSettings = SegmentSettings(),
 ) -> list[Place]:
-    """The best places, best first; ValueError for a height outside the volume."""
+    """Return the best places, best first. Raises ValueError for a height outside the volume."""
     slices, step_um = _coarse_volume(ct_volume, voxel_um, segmentation)
     heights_um = (np.arange(len(slices)) - (len(slices) - 1) / 2) * step_um
     every = max(1, round(settings.height_step_um / step_um))
@@ -139,7 +139,7 @@ def coarse_places(
 
 
 def _coarse_volume(ct_volume: Volume, voxel_um: float, segmentation: SegmentSettings) -> tuple[Volume, float]:
-    """Active material (0 to 1), blurred, every few voxels; and how far apart those are."""
+    """Return blurred active material (0 to 1) at every few voxels, and their distance."""
     every = max(1, round(VOXEL_UM / voxel_um))
     active = np.clip(normalise(ct_volume, voxel_um, segmentation), 0.0, 1.0)
     blurred = ndimage.gaussian_filter(active, BLUR_UM / voxel_um)
@@ -154,7 +154,7 @@ def _template(
     side: int,
     step_um: float,
 ) -> NDArray[np.float64]:
-    """The middle of the map as it lies in the specimen; its corners, where the turned map ends, at its own mean."""
+    """Return the middle of the map, turned as in the specimen; corners beyond the map have its mean."""
     smooth = ndimage.gaussian_filter(image, BLUR_UM / raster.pixel_um)
     axis = (np.arange(side) - (side - 1) / 2) * step_um
     x, y = np.meshgrid(axis, axis)
@@ -165,7 +165,7 @@ def _template(
 
 
 def _without_contrast(plane: NDArray[np.float32], side: int) -> NDArray[np.bool_]:
-    """Windows in which too little is seen to compare anything with, by their first row and column."""
+    """Return the windows with too little contrast for a comparison, by their first row and column."""
     deviation = np.sqrt(
         np.maximum(ndimage.uniform_filter(plane**2, side) - ndimage.uniform_filter(plane, side) ** 2, 0.0)
     )
@@ -191,6 +191,6 @@ def _apart(one: Registration, other: Registration, raster: Raster) -> bool:
 
 
 def _turned_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Degrees between two affines."""
+    """Return the angle in degrees between two affines."""
     relative = one[:, :2] @ np.linalg.inv(other[:, :2])
     return float(abs(np.degrees(np.arctan2(relative[1, 0] - relative[0, 1], np.trace(relative)))))

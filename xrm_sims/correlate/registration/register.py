@@ -1,4 +1,4 @@
-"""Where a SIMS raster lies in the CT volume: affine, height, and an honest word on how well both are known."""
+"""Registration of a SIMS raster, or an image of its plane, to a CT volume: affine, height and their uncertainties."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.registration.active_material import ActiveStack, active_stack, chain, pixel_to_scan
-from xrm_sims.correlate.registration.affine_fit import GEOMETRY, FitResult, deform, fit_affine
-from xrm_sims.correlate.registration.mutual_information import TILES, Asked, ask, find_height, refine
+from xrm_sims.correlate.registration.affine_fit import FitResult, deform, fit_affine
+from xrm_sims.correlate.registration.mutual_information import TILES, PixelSample, find_height, refine, sample_pixels
 from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
@@ -25,7 +25,12 @@ COARSE_BLUR_UM = 0.4
 MAX_CANDIDATES = 4  # coarse places that are fitted
 MAX_ROUNDS = 2  # of height, then affine
 LEAST_LEAD = 0.02  # correlation of the best place over that of the next
+NEXT_PLACE_UM = 1.0  # a fit further from the best one is another place
+# Scale and stretch beyond so many of the larger prior standard deviation are refused: the prior then keeps the fit too
+# close to the first guess, and the error exceeds the stated uncertainty (tests/correlate/test_register.py).
+LARGEST_DEFORMATION = 10.0
 SYSTEMATIC_UM = 0.05  # uncertainty of CT geometry and resampling, added in quadrature
+WIDE_PRIOR = 30.0  # factor on the prior of scale and stretch, with which the data alone decide
 
 
 class RegisterSettings(Section):
@@ -65,14 +70,14 @@ class RegisterSettings(Section):
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """A SIMS raster placed in the specimen.
+    """Place of a SIMS raster in the specimen.
 
     ``sims_to_specimen`` : 2 x 3 affine from pixel (column, row) to specimen (x, y) in um.
     ``scan_to_specimen`` : 2 x 3 affine from scan (u, v) in um to specimen (x, y) in um.
     ``exposed_z_um`` and ``sigma_z_um`` : height of the exposed plane.
-    ``sigma_nm`` : stated standard uncertainty, rms displacement over the field's four corners.
-    ``residual_nm`` : how far two registrations from separate halves of the field disagree at the corners (rms), reduced
-    to the whole field.
+    ``sigma_nm`` : standard uncertainty, rms displacement over the field's four corners.
+    ``residual_nm`` : rms distance at the corners of two registrations from separate halves of the field, reduced to the
+    whole field.
     ``score`` : correlation of the map with the fitted CT image; ``lead`` : its distance to the next other place.
     """
 
@@ -92,32 +97,31 @@ class Registration:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`; what else the table holds is left."""
-        told: dict[str, Any] = {name: table[name] for name in cls.__dataclass_fields__}
-        told |= {name: np.array(value) for name, value in told.items() if isinstance(value, list)}
-        return cls(**told)
+        """Return the registration that :meth:`as_dict` gave; other keys of the table are ignored."""
+        fields: dict[str, Any] = {name: table[name] for name in cls.__dataclass_fields__}
+        fields |= {name: np.array(value) for name, value in fields.items() if isinstance(value, list)}
+        return cls(**fields)
 
 
-def together(one: Registration, other: Registration, raster: Raster) -> tuple[Registration, float]:
-    """Two registrations of one scan frame, by independent images, as one for a raster; and how far they lie apart at
-    its corners (rms, nm).
+def combine(one: Registration, other: Registration, raster: Raster) -> tuple[Registration, float]:
+    """Combine two registrations of one scan frame by independent images, for a raster.
 
-    The mean is weighted by the variances. It is held to be no better known than the better of the two, nor than half of
-    what they lie apart. ValueError when that is beyond three times what both are uncertain by.
+    Returns their mean, weighted by the variances, and their rms distance at the raster's corners in nm. The uncertainty
+    of the mean is the better of the two, and at least half of their distance. Raises ValueError when the distance
+    exceeds three times the combined uncertainty.
     """
     corners = np.array(raster.centre_um) + 0.5 * np.array(raster.size_um) * [[-1, -1], [-1, 1], [1, -1], [1, 1]]
-    apart = apply_affine(one.scan_to_specimen, corners) - apply_affine(other.scan_to_specimen, corners)
-    apart_nm = 1e3 * float(np.sqrt((apart**2).sum(axis=1).mean()))
-    if apart_nm > (allowed_nm := 3 * float(np.hypot(one.sigma_nm, other.sigma_nm))):
+    distance_nm = 1e3 * _rms_distance_um(one.scan_to_specimen, other.scan_to_specimen, corners)
+    if distance_nm > (allowed_nm := 3 * float(np.hypot(one.sigma_nm, other.sigma_nm))):
         raise ValueError(
-            f"registration: two images of the same plane are placed {apart_nm:.0f} nm apart, their uncertainties allow "
-            f"{allowed_nm:.0f} nm; one of them is wrong, so neither is used"
+            f"registration: two images of the same plane are placed {distance_nm:.0f} nm apart, their uncertainties "
+            f"allow {allowed_nm:.0f} nm; one of them is wrong, so neither is used"
         )
-    share = other.sigma_nm**2 / (one.sigma_nm**2 + other.sigma_nm**2)
-    affine = share * one.scan_to_specimen + (1 - share) * other.scan_to_specimen
-    sigma_nm = max(min(one.sigma_nm, other.sigma_nm), 0.5 * apart_nm)
+    weight = other.sigma_nm**2 / (one.sigma_nm**2 + other.sigma_nm**2)
+    affine = weight * one.scan_to_specimen + (1 - weight) * other.scan_to_specimen
+    sigma_nm = max(min(one.sigma_nm, other.sigma_nm), 0.5 * distance_nm)
     to_specimen = chain(affine, pixel_to_scan(raster))
-    return replace(one, scan_to_specimen=affine, sims_to_specimen=to_specimen, sigma_nm=sigma_nm), apart_nm
+    return replace(one, scan_to_specimen=affine, sims_to_specimen=to_specimen, sigma_nm=sigma_nm), distance_nm
 
 
 def register_to_ct(
@@ -130,22 +134,23 @@ def register_to_ct(
     settings: RegisterSettings | None = None,
     segmentation: SegmentSettings = SegmentSettings(),
 ) -> Registration:
-    """Find the affine that carries a raster onto the CT volume, and the height of the plane it was taken at.
+    """Find the affine that maps a raster to the CT volume, and the height of its plane.
 
     Parameters
     ----------
-    image : (row, column) where active material is seen, 0 to about 1, as :mod:`appearance` gives it.
+    image : (row, column) active material, 0 to about 1, from :mod:`.active_material`.
     ct_volume : (z, y, x) attenuation in 1/um.
-    raster : the field the image was taken in (scan coordinates).
+    raster : the field of the image (scan coordinates).
     exposed_z_um : first guess of the milled plane in the specimen frame.
-    initial : first scan → specimen affine (2 x 3, um), as ``align.pillar_affine`` gives it; identity when left out.
-    settings : by default those of an aligned pillar with ``initial``, ``RegisterSettings().unaligned()`` without.
+    initial : first scan → specimen affine (2 x 3, um), from ``pillar_outline.pillar_affine``; default: identity.
+    settings : default: those of an aligned pillar with ``initial``, ``RegisterSettings().unaligned()`` without.
     segmentation : how the volume is denoised.
 
     Raises
     ------
-    ValueError when the raster is blank, the plane outside the volume, the optimum on the edge of the search, the
-    likeness too poor, another place as good, or two halves of the field disagree beyond the stated uncertainty.
+    ValueError when the raster is blank, the plane is outside the volume, the optimum is on the edge of the search or
+    far outside the prior, the correlation is too low, another place fits as well, or two halves of the field disagree
+    beyond the largest uncertainty.
     """
     if settings is None:
         settings = RegisterSettings().unaligned() if initial is None else RegisterSettings()
@@ -157,21 +162,22 @@ def register_to_ct(
     normalised = normalise(ct_volume, voxel_um, segmentation)
     to_scan = pixel_to_scan(raster)
     middle = apply_affine(start, np.array([raster.centre_um]))[0]
-    reach = 0.75 * raster.fov_um + settings.offset_range_um + 1.0
+    reach_um = 0.75 * raster.fov_um + settings.offset_range_um + 1.0
     heights = (exposed_z_um - settings.height_range_um, exposed_z_um + settings.height_range_um)
-    stack = active_stack(normalised, voxel_um, heights, middle, reach)
+    stack = active_stack(normalised, voxel_um, heights, middle, reach_um)
+    scene = _Scene(image, raster, to_scan, stack, start, heights, sample_pixels(image, to_scan), settings)
 
-    places = _coarse_places(image, raster, stack, start, exposed_z_um, settings)
-    scene = _Scene(image, to_scan, stack, start, ask(image, to_scan), settings)
-    fits = [_settle(scene, theta, z_um, heights) for theta, z_um in places]
+    fits = [_fit(scene, theta, z_um) for theta, z_um in _coarse_places(scene, exposed_z_um)]
     fits.sort(key=lambda entry: entry[0].correlation, reverse=True)
-    (fit, z_um), others = fits[0], [f for f, _ in fits[1:] if np.hypot(*(f.theta[:2] - fits[0][0].theta[:2])) > 1.0]
-    lead = fit.correlation - max((f.correlation for f in others), default=0.0)
-    _refuse_edges(fit, z_um - exposed_z_um, lead, settings)
-    theta, z_um = refine(scene.asked, stack, start, fit.theta, z_um, settings.prior_sigma)
+    (fit, z_um), *rest = fits
+    others = [f.correlation for f, _ in rest if np.hypot(*(f.theta[:2] - fit.theta[:2])) > NEXT_PLACE_UM]
+    lead = fit.correlation - max(others, default=0.0)
+    _check_fit(fit, z_um - exposed_z_um, lead, settings)
+    _check_deformation(scene, fit, z_um)
+    theta, z_um = refine(scene.sample, stack, start, fit.theta, z_um, settings.prior_sigma)
     affine = scene.affine(theta)
-    sigma_z_um = find_height(scene.asked, stack, affine, heights)[1]
-    residual_um = _halves_apart(scene, theta, z_um)
+    sigma_z_um = find_height(scene.sample, stack, affine, heights)[1]
+    residual_um = _half_field_residual_um(scene, theta, z_um)
     sigma_um = float(np.hypot(residual_um, SYSTEMATIC_UM))
     if sigma_um > settings.largest_sigma_um:
         raise ValueError(
@@ -194,87 +200,76 @@ def register_to_ct(
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
-    """A map, the volume about it, and the first guess of where it lies."""
+    """A map with its raster and pixel → scan affine, the CT slices around it, and the first guess of its place."""
 
     image: NDArray[np.float64]
+    raster: Raster
     to_scan: NDArray[np.float64]
     stack: ActiveStack
     start: NDArray[np.float64]
-    asked: Asked
+    heights_um: tuple[float, float]
+    sample: PixelSample
     settings: RegisterSettings
 
     def affine(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        return deform(self.start, self.asked.centre_um, theta)
+        return deform(self.start, self.sample.centre_um, theta)
 
 
-def _settle(
-    scene: _Scene, theta: NDArray[np.float64], z_um: float, heights: tuple[float, float]
-) -> tuple[FitResult, float]:
-    """From a coarse place: affine and height in turn, each at the other's best."""
-    told = scene.image, scene.to_scan, scene.stack, scene.start
-    fit = fit_affine(*told, z_um, scene.settings.prior_sigma, theta)
+def _fit(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> tuple[FitResult, float]:
+    """Fit affine and height in turn, from a coarse place."""
+    fixed, prior_sigma = (scene.image, scene.to_scan, scene.stack, scene.start), scene.settings.prior_sigma
+    fit = fit_affine(*fixed, z_um, prior_sigma, theta)
     for _ in range(MAX_ROUNDS):
-        z_um, _ = find_height(scene.asked, scene.stack, fit.affine, heights)
-        fit = fit_affine(*told, z_um, scene.settings.prior_sigma, fit.theta)
+        z_um, _ = find_height(scene.sample, scene.stack, fit.affine, scene.heights_um)
+        fit = fit_affine(*fixed, z_um, prior_sigma, fit.theta)
     return fit, z_um
 
 
-def _coarse_places(
-    image: NDArray[np.float64],
-    raster: Raster,
-    stack: ActiveStack,
-    start: NDArray[np.float64],
-    z_um: float,
-    settings: RegisterSettings,
-) -> list[tuple[NDArray[np.float64], float]]:
-    """The best starts (theta, height) by normalised cross-correlation over offsets, rotations and heights."""
-    voxel = stack.voxel_um
-    rows, columns = raster.shape
-    pixel = raster.pixel_um
-    smooth = ndimage.gaussian_filter(image, COARSE_BLUR_UM / pixel)
-    turns = np.arange(-settings.rotation_range_deg, settings.rotation_range_deg + 1e-9, ROTATION_STEP_DEG)
-    climbs = np.arange(-settings.height_range_um, settings.height_range_um + 1e-9, HEIGHT_STEP_UM)
-    # The template's grid lies on the CT's voxels, so the peak's place is the offset itself.
-    half = 0.5 * min(rows, columns) * pixel * 0.96
-    count = int(2 * half / voxel)
+def _coarse_places(scene: _Scene, z_um: float) -> list[tuple[NDArray[np.float64], float]]:
+    """Return the best starts (theta, height) by normalised cross-correlation over offsets, rotations and heights."""
+    raster, stack, settings = scene.raster, scene.stack, scene.settings
+    voxel, pixel, (rows, columns) = stack.voxel_um, raster.pixel_um, raster.shape
+    smooth = ndimage.gaussian_filter(scene.image, COARSE_BLUR_UM / pixel)
+    turns_deg = np.arange(-settings.rotation_range_deg, settings.rotation_range_deg + 1e-9, ROTATION_STEP_DEG)
+    lifts_um = np.arange(-settings.height_range_um, settings.height_range_um + 1e-9, HEIGHT_STEP_UM)
+    planes = [stack.blurred_plane(z_um + lift, COARSE_BLUR_UM) for lift in lifts_um]
+    # The template has the grid of the CT's voxels, so the place of a peak is the offset itself.
+    half_um = 0.5 * min(rows, columns) * pixel * 0.96
+    count = int(2 * half_um / voxel)
     axis = (np.arange(count) - (count - 1) / 2) * voxel
     gx, gy = np.meshgrid(axis, axis)
-    middle = apply_affine(start, np.array([raster.centre_um]))[0]
+    middle = apply_affine(scene.start, np.array([raster.centre_um]))[0]
     found: list[tuple[float, NDArray[np.float64], float]] = []
-    planes = [stack.blurred_plane(z_um + climb, COARSE_BLUR_UM) for climb in climbs]
-    for turn in turns:
-        theta = np.zeros(GEOMETRY)
-        theta[2] = np.radians(turn)
-        affine = deform(start, np.array(raster.centre_um), theta)
-        back = np.linalg.inv(affine[:, :2])
-        uv = np.column_stack([gx.ravel(), gy.ravel()]) @ back.T
+    for turn in np.radians(turns_deg):
+        affine = deform(scene.start, np.array(raster.centre_um), np.array([0.0, 0.0, turn, 0.0, 0.0, 0.0]))
+        uv = np.column_stack([gx.ravel(), gy.ravel()]) @ np.linalg.inv(affine[:, :2]).T
         at = np.stack([uv[:, 1] / pixel + (rows - 1) / 2, uv[:, 0] / pixel + (columns - 1) / 2])
         template = ndimage.map_coordinates(smooth, at, order=1, mode="nearest").reshape(gx.shape)
-        for climb, plane in zip(climbs, planes, strict=True):
-            if plane.shape[0] < count or plane.shape[1] < count:
+        for lift, plane in zip(lifts_um, planes, strict=True):
+            if min(plane.shape) < count:
                 raise ValueError("initial: the field reaches beyond the CT volume; is the first alignment right?")
             score = match_template(plane.astype(float), template)
-            offset_x = stack.origin_um[0] + (np.arange(score.shape[1]) + (count - 1) / 2) * voxel - middle[0]
-            offset_y = stack.origin_um[1] + (np.arange(score.shape[0]) + (count - 1) / 2) * voxel - middle[1]
+            offset_x, offset_y = (
+                stack.origin_um[n] + (np.arange(score.shape[1 - n]) + (count - 1) / 2) * voxel - middle[n]
+                for n in (0, 1)
+            )
             score[np.abs(offset_y) > settings.offset_range_um + voxel] = -1
             score[:, np.abs(offset_x) > settings.offset_range_um + voxel] = -1
             for r, c in peak_local_max(score, min_distance=3, threshold_abs=0.0, num_peaks=3, exclude_border=False):
-                place = np.array([offset_x[c], offset_y[r], theta[2], 0.0, 0.0, 0.0])
-                found.append((float(score[r, c]), place, z_um + float(climb)))
+                place = np.array([offset_x[c], offset_y[r], turn, 0.0, 0.0, 0.0])
+                found.append((float(score[r, c]), place, z_um + float(lift)))
     found.sort(key=lambda item: -item[0])
     kept: list[tuple[NDArray[np.float64], float]] = []
     for _, theta, height in found:
-        if all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k, _ in kept):
+        if len(kept) < MAX_CANDIDATES and all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k, _ in kept):
             kept.append((theta, height))
-        if len(kept) == MAX_CANDIDATES:
-            break
     if not kept:
         raise ValueError("registration: the map resembles the CT volume nowhere within the search range")
     return kept
 
 
-def _refuse_edges(best: FitResult, climb_um: float, lead: float, settings: RegisterSettings) -> None:
-    """ValueError when the optimum cannot be trusted."""
+def _check_fit(best: FitResult, lift_um: float, lead: float, settings: RegisterSettings) -> None:
+    """Raise ValueError when the optimum cannot be trusted."""
     if best.correlation < settings.least_correlation:
         raise ValueError(
             f"registration: the map resembles the CT slice too little (correlation {best.correlation:.2f}, needs "
@@ -285,36 +280,60 @@ def _refuse_edges(best: FitResult, climb_um: float, lead: float, settings: Regis
             f"registration: another place fits almost as well (correlation {best.correlation:.2f}, "
             f"{lead:.3f} ahead); take a larger field or a better first alignment"
         )
-    offset = float(np.abs(best.theta[:2]).max())
-    if offset > settings.offset_range_um:
+    offset_um = float(np.abs(best.theta[:2]).max())
+    if offset_um > settings.offset_range_um:
         raise ValueError(
-            f"registration: the best place lies {offset:.2f} um from the first guess, on the edge of the search range "
-            f"of {settings.offset_range_um:g} um; widen offset_range_um or align on the pillar first"
+            f"registration: the best place lies {offset_um:.2f} um from the first guess, on the edge of the search "
+            f"range of {settings.offset_range_um:g} um; widen offset_range_um or align on the pillar first"
         )
-    turned = abs(np.degrees(best.theta[2]))
-    if turned > settings.rotation_range_deg:
+    turned_deg = abs(np.degrees(best.theta[2]))
+    if turned_deg > settings.rotation_range_deg:
         raise ValueError(
-            f"registration: turned by {turned:.2f} deg, beyond the search range of {settings.rotation_range_deg:g} deg"
+            f"registration: turned by {turned_deg:.2f} deg, beyond the search range of "
+            f"{settings.rotation_range_deg:g} deg"
         )
-    if abs(climb_um) > settings.height_range_um - 0.02:
+    if abs(lift_um) > settings.height_range_um - 0.02:
         raise ValueError(
-            f"registration: the best height lies {climb_um:+.2f} um from the first guess, on the edge of the "
+            f"registration: the best height lies {lift_um:+.2f} um from the first guess, on the edge of the "
             f"search range of {settings.height_range_um:g} um; is the milled depth known?"
         )
     if not best.converged:
-        raise ValueError("registration: the fit did not settle; the map and the CT slice have too little in common")
+        raise ValueError("registration: the fit did not converge; the map and the CT slice have too little in common")
 
 
-def _halves_apart(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> float:
-    """How far the two colours of a chessboard over the field disagree (um, rms over its corners), reduced to the whole
-    field: independent halves differ by sqrt(2) x sqrt(2) of its error."""
-    tiles = TILES
-    board = np.indices((tiles, tiles)).sum(axis=0).ravel() % 2
+def _check_deformation(scene: _Scene, fit: FitResult, z_um: float) -> None:
+    """Raise ValueError when the map is scaled or stretched far beyond the prior.
+
+    The prior hides that from the fit itself, so it is estimated without: by least squares, which voids bias by up to
+    1 %, and where that is suspicious by mutual information.
+    """
+    prior_sigma = scene.settings.prior_sigma
+    largest = LARGEST_DEFORMATION * float(prior_sigma[3:].max())
+    wide = np.concatenate([prior_sigma[:3], WIDE_PRIOR * prior_sigma[3:]])
+    theta = fit_affine(scene.image, scene.to_scan, scene.stack, scene.start, z_um, wide, fit.theta).theta
+    if np.abs(theta[3:]).max() > largest:
+        theta, _ = refine(scene.sample, scene.stack, scene.start, theta, z_um, wide)
+        if (deformation := float(np.abs(theta[3:]).max())) > largest:
+            raise ValueError(
+                f"registration: the map is scaled or stretched by {deformation:.1%}, the first guess allows "
+                f"{largest:.1%}; calibrate the scan, or raise prior_scale or prior_stretch in [registration]"
+            )
+
+
+def _half_field_residual_um(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> float:
+    """Return the corner distance of registrations by both colours of a chessboard, reduced to the whole field.
+
+    The difference of independent halves has sqrt(2) x sqrt(2) times the error of the whole field.
+    """
+    board = np.indices((TILES, TILES)).sum(axis=0).ravel() % 2
+    halves = [scene.sample.within(np.flatnonzero(board == colour)) for colour in (0, 1)]
+    fits = [refine(half, scene.stack, scene.start, theta, z_um, scene.settings.prior_sigma)[0] for half in halves]
     rows, columns = scene.image.shape
     corners = apply_affine(scene.to_scan, [[0, 0], [columns - 1, 0], [0, rows - 1], [columns - 1, rows - 1]])
-    placed = []
-    for colour in (0, 1):
-        half = scene.asked.within(np.flatnonzero(board == colour))
-        found, _ = refine(half, scene.stack, scene.start, theta, z_um, scene.settings.prior_sigma)
-        placed.append(apply_affine(scene.affine(found), corners))
-    return 0.5 * float(np.sqrt(((placed[0] - placed[1]) ** 2).sum(axis=1).mean()))
+    return 0.5 * _rms_distance_um(scene.affine(fits[0]), scene.affine(fits[1]), corners)
+
+
+def _rms_distance_um(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """Return the rms distance of two affines over points (n, 2)."""
+    distance = apply_affine(one, points) - apply_affine(other, points)
+    return float(np.sqrt((distance**2).sum(axis=1).mean()))

@@ -1,9 +1,9 @@
-"""Where a second volume of the same specimen lies in the first: shift, rotation and scale, found in 3D.
+"""Registration of a second volume of the same specimen in 3D: shift, rotation and scale.
 
-The specimen frame of a reconstruction is anchored on the axis of the round pillar; its height, its angle and its size
-hang on drift and on how the run began. The second volume may see the materials otherwise, so each particle has a factor
-of its own between both: the least squares of c(A x + t) - f_particle w(x) over shift, rotation and scale, the factors
-projected out (variable projection, G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413).
+The specimen frame of a reconstruction has its origin on the axis of the round pillar; its height, angle and scale
+depend on drift and on the start of the run. The second volume may show the materials with another contrast, so each
+particle has its own factor: least squares of c(A x + t) - f_particle w(x) over shift, rotation and scale, with the
+factors projected out (variable projection, G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413).
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class VolumeFitSettings(Section):
 
 @dataclass(frozen=True, eq=False)
 class VolumeFit:
-    """A second volume placed in the frame of the first.
+    """Place of a second volume in the frame of the first.
 
     matrix : 3 x 4 affine from (x, y, z) in the frame of the first to the frame of the second, both in um.
     rotation_deg : about x, y and z; scale : lengths in the second over lengths in the first.
-    sigma_nm : stated standard uncertainty, rms displacement over the specimen; residual_nm : half of what two fits to
-    separate halves of the blocks disagree by, which is what they say of the whole's error.
-    coarse_um : how far (rms) the fit lies from the shift that correlation alone gave, which knows no rotation.
-    correlation : of the second volume with what the fit makes of the first.
+    sigma_nm : standard uncertainty, rms displacement over the specimen; residual_nm : half of the rms distance of two
+    fits to separate halves of the blocks, which estimates the error of the whole fit.
+    coarse_um : rms distance of the fit from the coarse shift by correlation, which has no rotation.
+    correlation : of the second volume with the fitted model.
     """
 
     matrix: Array
@@ -91,7 +91,7 @@ class VolumeFit:
 
 @dataclass(frozen=True, eq=False)
 class _Points:
-    """Where both volumes are compared: places (n, 3) in um, the first's values, particle and block of each."""
+    """Points of the comparison: places (n, 3) in um, and value of the first volume, particle and block of each."""
 
     place_um: Array
     value: Array
@@ -104,7 +104,8 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Normal:
-    """Jacobian (n, 7) with the factors projected out, residual (n,), and the second's values (n,), where seen."""
+    """Normal equations at the points inside the second volume: Jacobian (n, 7) and residual (n,) with the factors
+    projected out, values (n,) of the second volume and blocks."""
 
     jacobian: Array
     residual: Array
@@ -119,7 +120,7 @@ class _Normal:
         return np.asarray(-np.linalg.solve(self.hessian, self.jacobian.T @ self.residual), float)
 
     def covariance(self) -> Array:
-        """Of the seven parameters, from the scatter of the blocks' scores (sandwich)."""
+        """Return the covariance of the seven parameters from the scatter of the blocks' scores (sandwich)."""
         blocks, of = np.unique(self.block, return_inverse=True)
         score = np.zeros((len(blocks), 7))
         np.add.at(score, of, self.jacobian * self.residual[:, None])
@@ -130,17 +131,17 @@ class _Normal:
 def register_volume(
     first: Segmentation, second: Volume, voxel_um: float, settings: VolumeFitSettings = VolumeFitSettings()
 ) -> VolumeFit:
-    """Find the similarity that carries the frame of a segmented volume to that of another of the same specimen.
+    """Find the similarity from the frame of a segmented volume to that of another volume of the same specimen.
 
     Parameters
     ----------
     first : particles and attenuation of the first volume.
-    second : (z, y, x) attenuation in 1/um, of whatever contrast between materials, in voxels of ``voxel_um``.
+    second : (z, y, x) attenuation in 1/um, with any contrast between materials, in voxels of ``voxel_um``.
 
     Raises
     ------
-    ValueError when the volumes do not resemble each other, the best place lies outside the search ranges, or two
-    independent estimates disagree beyond the stated uncertainty.
+    ValueError when the volumes do not resemble each other, the best place is outside the search ranges, or two
+    independent estimates disagree beyond the uncertainty.
     """
     image, voxel_um = gather(second, voxel_um, first.voxel_um)
     if not np.isclose(voxel_um, first.voxel_um):
@@ -150,54 +151,57 @@ def register_volume(
         )
     matrix = np.eye(3, 4)
     matrix[:, 3] = _coarse_shift(first, image, voxel_um, settings)
-    start, inner = matrix.copy(), _places(first)
+    start, chosen = matrix.copy(), _lattice(first)
     for blur_um in BLURS_UM:
-        points, pyramid = _points(first, inner, blur_um), _Image(image, voxel_um, blur_um)
-        matrix, normal = _fit(matrix, points, pyramid)
+        points, blurred = _points(first, chosen, blur_um), _Image(image, voxel_um, blur_um)
+        matrix, normal = _fit(matrix, points, blurred)
     corners = points.place_um[:: max(1, len(points.value) // 2000)]
-    sigma_um = float(np.hypot(_rms(normal.covariance(), corners), SYSTEMATIC_UM))
-    halves = [_fit(matrix, points.only(_board(points) == colour), pyramid)[0] for colour in (0, 1)]
-    # two halves of twice the variance each differ by twice the whole's error
-    residual_um = 0.5 * _apart(halves[0], halves[1], corners)
-    modelled = normal.value - normal.residual
-    found = _described(
-        matrix, sigma_um, residual_um, _apart(matrix, start, corners), float(np.corrcoef(normal.value, modelled)[0, 1])
-    )
-    _refuse(found, settings)
-    return found
+    sigma_um = float(np.hypot(_rms_displacement_um(normal.covariance(), corners), SYSTEMATIC_UM))
+    halves = [_fit(matrix, points.only(_half(points) == half), blurred)[0] for half in (0, 1)]
+    # two halves have twice the variance each, so they differ by twice the error of the whole
+    residual_um = 0.5 * _rms_distance_um(halves[0], halves[1], corners)
+    scale = float(np.cbrt(np.linalg.det(matrix[:, :3])))
+    x, y, z = np.degrees(Rotation.from_matrix(matrix[:, :3] / scale).as_rotvec()).tolist()
+    correlation = float(np.corrcoef(normal.value, normal.value - normal.residual)[0, 1])
+    coarse_um = _rms_distance_um(matrix, start, corners)
+    fit = VolumeFit(matrix, (x, y, z), scale, 1e3 * sigma_um, 1e3 * residual_um, coarse_um, correlation)
+    _check_fit(fit, settings)
+    return fit
 
 
 def seen_by_both(
     first: Segmentation, fit: VolumeFit, second_shape: tuple[int, ...], voxel_um: float
 ) -> NDArray[np.bool_]:
-    """Voxels of the segmentation (z, y, x) whose place lies in the second volume, which has voxels of ``voxel_um``."""
+    """Return the voxels (z, y, x) of the segmentation inside the second volume, which has voxels of ``voxel_um``."""
     shape, half_um = first.active.shape, 0.5 * (np.array(second_shape[::-1]) - 1) * voxel_um
     seen = np.empty(shape, bool)
     rows, columns = np.indices(shape[1:])
     for k in range(shape[0]):
         index = np.column_stack([np.full(rows.size, float(k)), rows.ravel(), columns.ravel()])
-        place_um = _carried(fit.matrix, voxel_to_um(index, shape, first.voxel_um))
+        place_um = _transform(fit.matrix, voxel_to_um(index, shape, first.voxel_um))
         seen[k] = (np.abs(place_um) <= half_um).all(axis=1).reshape(shape[1:])
     return seen
 
 
 def _coarse_shift(first: Segmentation, image: Volume, voxel_um: float, settings: VolumeFitSettings) -> Array:
-    """(x, y, z) in um by which the second lies further along than the first: the peak of their cross-correlation."""
+    """Return the shift (x, y, z) in um from the first volume to the second: the peak of their cross-correlation."""
     fine, wide = COARSE_UM
     reach = np.ceil(np.array([settings.height_range_um, settings.shift_range_um, settings.shift_range_um]) / voxel_um)
     shape = np.maximum(first.active.shape, image.shape) + reach.astype(int)
 
-    def band(volume: Volume) -> Volume:
-        """Without what is too fine or too wide to be compared, and with room around it: the correlation is cyclic."""
-        some = ndimage.gaussian_filter(volume, fine / voxel_um) - ndimage.gaussian_filter(volume, wide / voxel_um)
-        return np.pad(some, [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(shape, volume.shape, strict=True)])
+    def band_pass(volume: Volume) -> Volume:
+        """Return a band-pass of the volume, padded because the correlation is cyclic."""
+        band = ndimage.gaussian_filter(volume, fine / voxel_um) - ndimage.gaussian_filter(volume, wide / voxel_um)
+        return np.pad(band, [((n - m) // 2, n - m - (n - m) // 2) for n, m in zip(shape, volume.shape, strict=True)])
 
-    shift, _, _ = phase_cross_correlation(band(image), band(first.normalised), normalization=None, upsample_factor=4)
+    shift, _, _ = phase_cross_correlation(
+        band_pass(image), band_pass(first.normalised), normalization=None, upsample_factor=4
+    )
     return np.asarray(shift, float)[::-1] * voxel_um
 
 
-def _places(first: Segmentation) -> NDArray[np.bool_]:
-    """Voxels that are compared: a lattice inside the pillar."""
+def _lattice(first: Segmentation) -> NDArray[np.bool_]:
+    """Return the voxels that are compared: a lattice inside the pillar."""
     step = max(1, round(SPACING_UM / first.voxel_um))
     lattice = np.zeros(first.active.shape, bool)
     lattice[step // 2 :: step, step // 2 :: step, step // 2 :: step] = True
@@ -215,14 +219,14 @@ def _points(first: Segmentation, chosen: NDArray[np.bool_], blur_um: float) -> _
     return _Points(place, value.astype(float), particle.astype(np.int64), block)
 
 
-def _board(points: _Points) -> NDArray[np.int64]:
-    """Halves of the blocks, at random but the same each time."""
+def _half(points: _Points) -> NDArray[np.int64]:
+    """Return the half (0 or 1) of each point's block, at random but the same each time."""
     coin = np.random.default_rng(0).integers(0, 2, int(points.block.max()) + 1)
     return np.asarray(coin[points.block])
 
 
 class _Image:
-    """A blurred volume that gives values and gradients at places."""
+    """A blurred volume with its gradient, interpolated linearly."""
 
     def __init__(self, volume: Volume, voxel_um: float, blur_um: float) -> None:
         self.voxel_um = voxel_um
@@ -230,7 +234,7 @@ class _Image:
         self.slopes = [slope / voxel_um for slope in np.gradient(self.volume)][::-1]
 
     def at(self, place_um: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Values (n,) and gradients (n, 3) along x, y, z of the places that are inside, and which these are."""
+        """Return values (n,) and gradients (n, 3) along x, y, z at the places inside, and a mask of these places."""
         index = um_to_voxel(place_um, self.volume.shape, self.voxel_um)
         inside = np.all((index >= 0) & (index <= np.array(self.volume.shape) - 1), axis=1)
         at = index[inside].T
@@ -239,22 +243,20 @@ class _Image:
 
 
 def _fit(matrix: Array, points: _Points, image: _Image) -> tuple[Array, _Normal]:
-    """Gauss-Newton steps until they move nothing any more."""
+    """Take Gauss-Newton steps until they move the points by less than the tolerance."""
     some = points.place_um[:: max(1, len(points.value) // 500)]
     for _ in range(MAX_ITERATIONS):
         normal = _normal(matrix, points, image)
-        moved = _stepped(matrix, normal.step())
-        far = _apart(matrix, moved, some)
-        matrix = moved
-        if far < TOLERANCE_UM:
+        before, matrix = matrix, _stepped(matrix, normal.step())
+        if _rms_distance_um(before, matrix, some) < TOLERANCE_UM:
             break
     return matrix, _normal(matrix, points, image)
 
 
 def _normal(matrix: Array, points: _Points, image: _Image) -> _Normal:
-    value, slope, inside = image.at(_carried(matrix, points.place_um))
+    value, slope, inside = image.at(_transform(matrix, points.place_um))
     if np.count_nonzero(inside) < 100:
-        raise ValueError("volumes: hardly overlap; do both show the same specimen at the same height?")
+        raise ValueError("volumes: overlap too little; do both show the same specimen at the same height?")
     here = points.only(inside)
     arm = here.place_um @ matrix[:, :3].T
     jacobian = np.column_stack([slope, np.cross(arm, slope), (arm * slope).sum(axis=1)])
@@ -269,7 +271,7 @@ def _normal(matrix: Array, points: _Points, image: _Image) -> _Normal:
     return _Normal(projected, without_factors(value), value, here.block)
 
 
-def _carried(matrix: Array, place_um: Array) -> Array:
+def _transform(matrix: Array, place_um: Array) -> Array:
     return np.asarray(place_um @ matrix[:, :3].T + matrix[:, 3])
 
 
@@ -278,29 +280,21 @@ def _stepped(matrix: Array, step: Array) -> Array:
     return np.column_stack([turn @ matrix[:, :3], matrix[:, 3] + step[:3]])
 
 
-def _apart(one: Array, other: Array, place_um: Array) -> float:
-    """Rms distance in um over places."""
-    return float(np.sqrt(((_carried(one, place_um) - _carried(other, place_um)) ** 2).sum(axis=1).mean()))
+def _rms_distance_um(one: Array, other: Array, place_um: Array) -> float:
+    """Return the rms distance of two affines over places (n, 3)."""
+    return float(np.sqrt(((_transform(one, place_um) - _transform(other, place_um)) ** 2).sum(axis=1).mean()))
 
 
-def _rms(covariance: Array, place_um: Array) -> float:
-    """Rms displacement in um over places that the parameters' covariance amounts to."""
+def _rms_displacement_um(covariance: Array, place_um: Array) -> float:
+    """Return the rms displacement over places (n, 3) that follows from the covariance of the parameters."""
     x, y, z = place_um.T
     no, one = np.zeros_like(x), np.ones_like(x)
     moved = np.array([[one, no, no, no, z, -y, x], [no, one, no, -z, no, x, y], [no, no, one, y, -x, no, z]])
     return float(np.sqrt(np.einsum("ipn,pq,iqn->n", moved, covariance, moved).mean()))
 
 
-def _described(matrix: Array, sigma_um: float, residual_um: float, coarse_um: float, correlation: float) -> VolumeFit:
-    scale = float(np.cbrt(np.linalg.det(matrix[:, :3])))
-    about = np.degrees(Rotation.from_matrix(matrix[:, :3] / scale).as_rotvec()).tolist()
-    return VolumeFit(
-        matrix, (about[0], about[1], about[2]), scale, 1e3 * sigma_um, 1e3 * residual_um, coarse_um, correlation
-    )
-
-
-def _refuse(fit: VolumeFit, settings: VolumeFitSettings) -> None:
-    """ValueError when the fit cannot be trusted."""
+def _check_fit(fit: VolumeFit, settings: VolumeFitSettings) -> None:
+    """Raise ValueError when the fit cannot be trusted."""
     if fit.correlation < settings.least_correlation:
         raise ValueError(
             f"volumes: resemble each other too little (correlation {fit.correlation:.2f}, needs "
@@ -321,8 +315,8 @@ def _refuse(fit: VolumeFit, settings: VolumeFitSettings) -> None:
             )
     if fit.residual_nm > LARGEST_DISAGREEMENT * fit.sigma_nm:
         raise ValueError(
-            f"volumes: two halves of the specimen place the second volume {2 * fit.residual_nm:.0f} nm apart, and "
-            f"{fit.sigma_nm:.0f} nm are the stated uncertainty; look at both reconstructions"
+            f"volumes: two halves of the specimen place the second volume {2 * fit.residual_nm:.0f} nm apart, but the "
+            f"uncertainty is {fit.sigma_nm:.0f} nm; look at both reconstructions"
         )
     if fit.coarse_um > COARSE_AGREEMENT_UM:
         raise ValueError(

@@ -1,10 +1,10 @@
-"""Pores and cracks inside particles, and which of them to go and look at.
+"""Find and measure pores and cracks inside particles.
 
-A void inside a particle shows as a deficit of attenuation. Below a few voxels it never reaches zero, so voids are not
-cut out of the thresholded volume but measured on the deficit itself: its depth says whether there is one, its sum how
-large it is (blur keeps the sum), its weighted centre where it lies. Two things are looked for: basins closed on all
-sides (pores, buried cracks) and slits narrower than a box (cracks open to the particle's surface). Voids between
-particles are neither closed nor within a particle's own ellipsoid.
+A void inside a particle is a deficit of attenuation. A void of a few voxels never reaches zero, so voids are measured
+on the deficit itself, not on the thresholded volume: its depth decides whether there is a void, its sum gives the size
+(blur keeps the sum), its weighted centre the position. There are two kinds: basins closed on all sides (pores, buried
+cracks), and slits narrower than a box (cracks open to the particle's surface). Voids between particles are neither
+closed nor within the ellipsoid of a particle.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Defect:
     """One void inside a particle; positions in the specimen frame.
 
     ``extents_um`` are the full lengths of the uniform ellipsoid with the same second moments, longest first, ``normal``
-    its shortest axis; ``opening_um`` is the thickness in the middle that its volume asks for at the other two.
-    ``contrast`` is the deepest deficit (1 is empty), ``enclosure`` the share of the surrounding shell that is the
-    parent particle, ``confidence`` their product after the contrast is held against the noise. ``comparison`` is the
-    particle that the same map could show beside it (0: none), ``comparison_intact`` 1, halved with every defect in it.
+    its shortest axis; ``opening_um`` is the thickness in the middle of an ellipsoid with the same volume and the other
+    two extents. ``contrast`` is the deepest deficit (1 is empty), ``enclosure`` the share of the surrounding shell that
+    is the parent particle, ``confidence`` their product, with the contrast limited by the noise. ``comparison`` is the
+    particle that the same map can show beside it (0: none), ``comparison_intact`` is 1, halved for every defect in it.
     """
 
     label: int
@@ -69,7 +69,7 @@ class Defect:
 
     @property
     def hollow_um(self) -> float:
-        """How much thicker it spreads than its volume fills: voids that cross or touch leave their ellipsoid hollow."""
+        """Excess of the thickness over the opening: voids that cross or touch leave their ellipsoid partly filled."""
         return max(0.0, self.extents_um[2] - self.opening_um)
 
     def as_dict(self) -> dict[str, object]:
@@ -77,9 +77,9 @@ class Defect:
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`."""
-        told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-        return cls(**told)
+        """Return the defect that :meth:`as_dict` gave."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        return cls(**fields)
 
 
 class DefectSettings(Section):
@@ -102,10 +102,10 @@ def find_defects(
     settings: DefectSettings = DefectSettings(),
     segmentation: Segmentation | None = None,
 ) -> list[Defect]:
-    """Pores and cracks of a volume (z, y, x) in 1/um, the most certain first.
+    """Return pores and cracks of a volume (z, y, x) in 1/um, the most certain first.
 
-    Pass the ``segmentation`` of the same volume, when there is one already. Raises ValueError for a volume without
-    contrast (see :func:`segment`).
+    ``segmentation`` is that of the same volume; it is computed when left out. Raises ValueError for a volume without
+    contrast or particles.
     """
     seg = segmentation or segment(volume, voxel_um)
     box = _box(seg.particles > 0, margin=4)
@@ -129,8 +129,7 @@ def find_defects(
 
 
 def _beside_another(defect: Defect, many: Counter[int], seg: Segmentation, settings: DefectSettings) -> Defect:
-    """With the particle that a map of the defect's plane could show for comparison: the most intact one near it, the
-    one cut the widest among equals."""
+    """Add the particle that a map of the defect's plane can show too: the most intact one nearby, then the largest."""
     z, y, x = um_to_voxel(np.array(defect.centre_um), seg.particles.shape, seg.voxel_um)
     plane = seg.particles[int(np.clip(round(z), 0, len(seg.particles) - 1))]
     rows, columns = np.ogrid[: plane.shape[0], : plane.shape[1]]
@@ -146,7 +145,7 @@ def _beside_another(defect: Defect, many: Counter[int], seg: Segmentation, setti
 
 def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
     if not mask.any():
-        raise ValueError("volume: no particle found, so there is nothing to search for defects")
+        raise ValueError("volume: contains no particle, so it cannot be searched for defects")
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     return tuple(slice(max(0, s.start - margin), min(n, s.stop + margin)) for s, n in zip(box, mask.shape, strict=True))
 
@@ -154,15 +153,17 @@ def _box(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
 def _response(
     deficit: Volume, particles: NDArray[np.int32], voxel_um: float, settings: DefectSettings
 ) -> NDArray[np.float32]:
-    """How much darker than what closes it in a voxel of a particle is: closed basins, slits narrower than a box."""
+    """Return the depth of closed basins, or of slits narrower than a box, at the voxels of particles."""
     basin = np.maximum(deficit - passes(deficit, round(settings.largest_void_um3 / voxel_um**3)), 0.0)
     slit = deficit - ndimage.grey_opening(deficit, size=(max(2, round(settings.slit_um / voxel_um)),) * 3)
     return np.where(particles > 0, np.maximum(basin, slit), 0.0).astype(np.float32)
 
 
 def passes(deficit: Volume, most_voxels: int) -> Volume:
-    """The deficit at which each voxel gets cut off from the outside: from all voids of more than ``most_voxels`` and
-    from the volume's faces. In steps of ``LEVEL``; 0 where it never is connected."""
+    """Return the greatest deficit at which each voxel is connected to the outside, in steps of ``LEVEL``; 0 for none.
+
+    The outside is the volume's faces, and voids of more than ``most_voxels``.
+    """
     lowest = np.zeros_like(deficit)
     for level in np.arange(1, round(1 / LEVEL)) * LEVEL:
         labels, count = ndimage.label(deficit > level)
@@ -176,7 +177,7 @@ def passes(deficit: Volume, most_voxels: int) -> Volume:
 
 
 def _grow(response: NDArray[np.float32], high: float, voxel_um: float) -> NDArray[np.int32]:
-    """Voxels above ``LEAST_SHARE`` of ``high``, divided among the peaks above ``high`` that stand out by themselves."""
+    """Label voxels above ``LEAST_SHARE`` of ``high`` by the separate peaks above ``high``."""
     mask = filters.apply_hysteresis_threshold(response, LEAST_SHARE * high, high)
     smooth = ndimage.gaussian_filter(response, SMOOTH_UM / voxel_um)
     peaks = feature.peak_local_max(np.where(mask, smooth, 0.0), min_distance=1, exclude_border=False)
@@ -191,7 +192,7 @@ def _grow(response: NDArray[np.float32], high: float, voxel_um: float) -> NDArra
 
 
 def _ellipsoids(particles: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Centre and inverse covariance of each particle, in voxels."""
+    """Return centre and inverse covariance of each particle, in voxels."""
     shapes = {}
     for n, where in enumerate(ndimage.find_objects(particles), start=1):
         if where is None:
@@ -215,7 +216,7 @@ def _measure(
     seg: Segmentation,
     settings: DefectSettings,
 ) -> Defect | None:
-    """The defect's numbers, or None when it is not inside a particle or too close to a face of the volume."""
+    """Measure a defect; None when it is not inside a particle or too close to a face of the volume."""
     reach = max(1, round(SHELL_UM / seg.voxel_um))
     wide = tuple(slice(max(0, s.start - 3 * reach), s.stop + 3 * reach) for s in where)
     own = labels[wide] == n
@@ -248,10 +249,10 @@ def _measure(
     spread, axes = np.linalg.eigh(covariance)
     spread = np.maximum(spread - settings.psf_sigma_um**2, (0.1 * seg.voxel_um) ** 2)[::-1]
     extents = 2 * np.sqrt(5 * spread)
-    # blur spreads the deficit around the rim; what is dark beyond that is the particle's own level
-    spilt = deficit[wide][around & (parts == parent) & (own | (labels[wide] == 0))]
+    # blur spreads the deficit around the rim; further out the deficit is the particle's own level
+    spread_out = deficit[wide][around & (parts == parent) & (own | (labels[wide] == 0))]
     level = float(np.median(deficit[wide][shell & solid])) if (shell & solid).any() else 0.0
-    volume = max(float((spilt - level).sum()), float(weight.max())) * seg.voxel_um**3
+    volume = max(float((spread_out - level).sum()), float(weight.max())) * seg.voxel_um**3
     x, y, z = voxel_to_um(centre + origin, seg.normalised.shape, seg.voxel_um)
     flat = extents[2] < settings.crack_flatness * extents[1] and extents[1] > CRACK_WIDTH * extents[0]
     crack = extents[0] > settings.crack_length_um and flat

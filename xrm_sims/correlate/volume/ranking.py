@@ -1,4 +1,4 @@
-"""Which of the defects to go and look at: a rule that is written down, can be edited, and says why one is out."""
+"""Rank defects by a rule that a user can edit, and record why the rule holds one back."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ class DefectRule(Section):
     on seeds 11 to 24 of the twin.
 
     Each term is between 0 and 1: the diameter over ``good_diameter_um``, the closeness to the surface within the depth
-    range (less to mill), the distance to the pillar's side over ``good_edge_um``, the confidence, and how intact the
-    particle is that the same map could show for comparison (halved with every defect found in it, 0 where none is
-    near enough).
+    range, the distance to the pillar's side over ``good_edge_um``, the confidence, and ``comparison_intact`` of the
+    particle beside it.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -32,7 +31,7 @@ class DefectRule(Section):
     kinds: tuple[Literal["pore", "crack"], ...] = ("pore", "crack")
     depth_um: tuple[float, float] = (1.0, 6.0)
     least_diameter_um: float = 0.4
-    most_hollow_um: float = 0.3  # what spreads thicker than it fills is several voids, with no middle to aim at
+    most_hollow_um: float = 0.3  # above it the defect is several voids, without a common middle
     least_edge_um: float = 3.0
     least_confidence: float = 0.5
     good_diameter_um: float = 0.8
@@ -50,7 +49,7 @@ class DefectRule(Section):
         return self
 
     def obstacle(self, defect: Defect) -> str | None:
-        """Why this one is out, or None."""
+        """Return why the rule holds a defect back, or None."""
         low, high = self.depth_um
         if defect.kind not in self.kinds:
             return f"is a {defect.kind}"
@@ -77,7 +76,7 @@ class DefectRule(Section):
         )
 
     def as_toml(self) -> str:
-        """The rule as the file that :func:`load_rule` reads."""
+        """Return the rule as a file that :func:`load_rule` reads."""
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.model_dump(mode="json").items())
 
 
@@ -97,8 +96,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Roi:
-    """A defect, its ``label`` being its number in the list from 1, the best, on; its score; and why the rule holds it
-    back if it does."""
+    """A defect, whose ``label`` is its number in the ranking; its score; and why the rule holds it back, or None."""
 
     defect: Defect
     score: float
@@ -109,7 +107,7 @@ class Roi:
         return self.defect.label
 
     def as_row(self) -> dict[str, Any]:
-        """One line of a table: ``COLUMNS``."""
+        """Return the row of a table with ``COLUMNS``."""
         d = self.defect
         tilt_deg = math.degrees(math.acos(min(1.0, abs(d.normal[2]))))
         azimuth_deg = math.degrees(math.atan2(d.normal[1], d.normal[0]))
@@ -122,7 +120,7 @@ class Roi:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_row`, for a normal that points up, as the finder's do."""
+        """Return the ROI of a row of :meth:`as_row`; its normal points up."""
         tilt, azimuth = math.radians(row["normal_tilt_deg"]), math.radians(row["normal_azimuth_deg"])
         defect = Defect(
             label=int(row["roi"]),
@@ -148,34 +146,34 @@ def _floats(row: Mapping[str, Any], x: str, y: str, z: str) -> tuple[float, floa
 
 
 def rank_rois(defects: Sequence[Defect], rule: DefectRule) -> list[Roi]:
-    """All of them: first those that the rule lets through, best first, then the others likewise."""
+    """Number defects from 1: first those within the rule, best first, then the others, best first."""
     judged = [(rule.obstacle(d), rule.score(d), d) for d in defects]
     judged.sort(key=lambda entry: (entry[0] is not None, -entry[1]))
     return [Roi(replace(d, label=n), score, obstacle) for n, (obstacle, score, d) in enumerate(judged, start=1)]
 
 
 class NoDefectError(ValueError):
-    """There is none worth milling to; the sentence says what stood in the way."""
+    """No defect is within the rule."""
 
 
 def best_roi(rois: Sequence[Roi], rule: DefectRule) -> Roi:
-    """The first that the rule lets through; NoDefectError saying what stood in the way when there is none."""
+    """Return the best ROI within the rule. Raises NoDefectError with the reasons when there is none."""
     if not rois:
-        raise NoDefectError("defects: none was found in the volume, so there is nothing to mill to")
+        raise NoDefectError("defects: the volume contains none, so there is no target for milling")
     for roi in rois:
         if roi.obstacle is None:
             return roi
     reasons = [roi.obstacle for roi in rois]
     tally = ", ".join(f"{reasons.count(r)} by {r}" for r in dict.fromkeys(reasons))
     raise NoDefectError(
-        f"defects: none of {len(rois)} qualifies ({tally}); the rule asks for a depth of {rule.depth_um[0]:g} to "
+        f"defects: none of {len(rois)} qualifies ({tally}); the rule needs a depth of {rule.depth_um[0]:g} to "
         f"{rule.depth_um[1]:g} um, at least {rule.least_diameter_um:g} um across, {rule.least_edge_um:g} um from the "
         f"side and a confidence of {rule.least_confidence:g}"
     )
 
 
 def numbered_roi(rois: Sequence[Roi], number: int) -> Roi:
-    """The one with a number. ValueError for a number that no ROI has, and for one that the rule holds back."""
+    """Return the ROI with a number. Raises ValueError for an unknown one, and for one that the rule holds back."""
     if not rois:
         raise NoDefectError(f"roi: {number} was asked for, and none was found in the volume")
     if not 1 <= number <= len(rois):

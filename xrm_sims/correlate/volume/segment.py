@@ -1,4 +1,4 @@
-"""What in a CT volume is active material, where the pillar stands, and which voxels belong to which particle.
+"""Segmentation of a CT volume: active material, the pillar, and particles.
 
 Binder is as dark as air in nanoCT, so there are two classes only. Volumes are (z, y, x) attenuation in 1/um in the
 specimen frame; voxel (k, j, i) is centred at ((i, j, k) - (n - 1) / 2) * voxel.
@@ -50,9 +50,11 @@ class PillarFit:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """``normalised``: attenuation / active level, cupping removed (0 void or binder, 1 active material), clipped to
-    the pillar; ``active``: bool; ``particles``: int32 labels, 0 outside, closed pores and cracks filled; all about the
-    volume's middle in voxels of ``voxel_um``."""
+    """A volume divided into active material and particles, (z, y, x) in voxels of ``voxel_um`` about the same middle.
+
+    ``normalised`` is the attenuation over the level of active material, without cupping (0 void or binder, 1 active
+    material); ``active`` ends at the pillar; ``particles`` are labels, 0 outside, with closed pores and cracks filled.
+    """
 
     normalised: Volume
     active: NDArray[np.bool_]
@@ -64,7 +66,7 @@ class Segmentation:
 
 
 def check_volume(volume: Volume, voxel_um: float) -> Volume:
-    """The volume as float32; ValueError for a wrong shape, NaN, or a voxel that is not a length."""
+    """Return the volume as float32. Raises ValueError for a wrong shape, NaN, or a voxel that is not a length."""
     array = np.asarray(volume, dtype=np.float32)
     if array.ndim != 3 or min(array.shape) < 4:
         raise ValueError(f"volume: got shape {array.shape}, needs (z, y, x) with at least 4 voxels each way")
@@ -76,34 +78,37 @@ def check_volume(volume: Volume, voxel_um: float) -> Volume:
 
 
 def coordinates_um(shape: tuple[int, int, int], voxel_um: float) -> list[NDArray[np.float64]]:
-    """Voxel centres along z, y and x."""
+    """Return the voxel centres along z, y and x."""
     return [np.asarray((np.arange(n) - (n - 1) / 2) * voxel_um, dtype=np.float64) for n in shape]
 
 
 def voxel_to_um(index: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
-    """Fractional (k, j, i) to (x, y, z) in the specimen frame, along the last axis."""
+    """Convert fractional (k, j, i) to (x, y, z) in the specimen frame, along the last axis."""
     return ((np.asarray(index, float) - (np.array(shape) - 1) / 2) * voxel_um)[..., ::-1]
 
 
 def um_to_voxel(point_um: NDArray[np.float64], shape: tuple[int, ...], voxel_um: float) -> NDArray[np.float64]:
-    """(x, y, z) in the specimen frame to fractional (k, j, i), along the last axis."""
+    """Convert (x, y, z) in the specimen frame to fractional (k, j, i), along the last axis."""
     return np.asarray(point_um, float)[..., ::-1] / voxel_um + (np.array(shape) - 1) / 2
 
 
 def gather(volume: Volume, voxel_um: float, least_um: float) -> tuple[Volume, float]:
-    """The volume in voxels of at least ``least_um`` about the same middle, and their size; coarser ones stay."""
+    """Return the volume averaged to voxels of at least ``least_um``, and their size; coarser voxels stay.
+
+    Unlike ``skimage.measure.block_reduce`` it keeps the middle of the volume in place for any number of voxels.
+    """
     step = math.ceil(least_um / voxel_um - 1e-6)
     if step <= 1:
         return volume, voxel_um
     shape = tuple(n // step for n in volume.shape)
     offset = [(n - 1 - step * (m - 1)) / 2 for n, m in zip(volume.shape, shape, strict=True)]
-    # half a voxel between two is their mean; of more than two the others come in first
+    # linear interpolation half-way between two voxels is their mean; the filter adds the other voxels of a larger step
     mean = ndimage.uniform_filter(volume, step - 1 + step % 2) if step > 2 else volume
     return ndimage.affine_transform(mean, [step] * 3, offset, shape, order=1, mode="nearest"), voxel_um * step
 
 
 def flatten_cupping(volume: Volume, mask: NDArray[np.bool_], order: int) -> tuple[Volume, float]:
-    """The volume over the active material's local level, and that level at the axis.
+    """Return the volume over the active material's local level, and that level at the axis.
 
     A polynomial in the squared distance from the mask's axis is fitted to the voxels of the mask (beam hardening
     darkens the middle of a round sample).
@@ -166,7 +171,7 @@ def _top_um(normalised: Volume, outline: Outline, voxel_um: float) -> float:
 def label_particles(
     active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings = SegmentSettings()
 ) -> NDArray[np.int32]:
-    """Particles by watershed on the distance to the surface, with closed holes and slits filled first."""
+    """Label particles by a watershed on the distance to the surface, after closed holes and slits are filled."""
     fine, (coarse, size_um) = active, gather(active.astype(np.float32), voxel_um, PARTICLE_VOXEL_UM)
     active, step = coarse >= 0.5, round(size_um / voxel_um)
     voxel_um = size_um
@@ -182,7 +187,7 @@ def label_particles(
 
 
 def _spread(labels: NDArray[np.int32], shape: tuple[int, ...], step: int) -> NDArray[np.int32]:
-    """Labels in voxels ``step`` times finer about the same middle."""
+    """Return labels in voxels ``step`` times finer about the same middle."""
     for axis, n in enumerate(shape):
         place = (np.arange(n) - (n - 1) / 2) / step + (labels.shape[axis] - 1) / 2
         labels = labels.take(np.clip(np.rint(place).astype(int), 0, labels.shape[axis] - 1), axis=axis)
@@ -190,9 +195,9 @@ def _spread(labels: NDArray[np.int32], shape: tuple[int, ...], step: int) -> NDA
 
 
 def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSettings) -> NDArray[np.bool_]:
-    """Active material with thin slits bridged (closing by a ball) and everything enclosed filled.
+    """Bridge thin slits of the active material (closing by a ball), and fill everything that it encloses.
 
-    The volume's own faces count as open: what is cut by them is not enclosed.
+    The volume's faces are open: a void that they cut is not enclosed.
     """
     steps = settings.closing_um / voxel_um
     pad = int(np.ceil(steps)) + 1
@@ -206,8 +211,11 @@ def fill_defects(active: NDArray[np.bool_], voxel_um: float, settings: SegmentSe
 def merge_shallow(
     labels: NDArray[np.int32], height: NDArray[np.float32], peaks: NDArray[np.intp], step: float
 ) -> NDArray[np.int32]:
-    """Joins basins of a watershed whose pass (greatest height on their common face) lies less than ``step`` below the
-    lesser of their peaks (n, 3), which carry the labels 1 to n; the others are numbered anew."""
+    """Join basins of a watershed across shallow passes, and number the basins again.
+
+    A pass is the greatest height on the common face of two basins; it is shallow when it lies less than ``step`` below
+    the lower of their peaks (n, 3), which have the labels 1 to n.
+    """
     count = len(peaks)
     if count < 2:
         return labels
@@ -243,7 +251,7 @@ def merge_shallow(
 def segment(volume: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> Segmentation:
     """Divide a reconstructed volume (z, y, x) in 1/um into active material and the rest, and into particles.
 
-    Voxels finer than ``least_voxel_um`` are gathered first: the result has its own shape and voxel, and the volume's
+    Voxels finer than ``least_voxel_um`` are averaged first: the result has its own shape and voxel, and the volume's
     middle. Raises ValueError when the volume has no contrast between the two.
     """
     gathered, voxel_um = gather(check_volume(volume, voxel_um), voxel_um, settings.least_voxel_um)
@@ -256,7 +264,7 @@ def segment(volume: Volume, voxel_um: float, settings: SegmentSettings = Segment
 
 
 def normalise(volume: Volume, voxel_um: float, settings: SegmentSettings = SegmentSettings()) -> Volume:
-    """The volume denoised and over the active material's level, cupping removed: 0 void or binder, 1 active material.
+    """Return the volume denoised and normalised, without cupping: 0 void or binder, 1 active material.
 
     Raises ValueError when the volume has no contrast between the two.
     """
@@ -264,10 +272,10 @@ def normalise(volume: Volume, voxel_um: float, settings: SegmentSettings = Segme
 
 
 def _flatten(raw: Volume, voxel_um: float, settings: SegmentSettings) -> tuple[Volume, float, NDArray[np.bool_]]:
-    """Normalised volume, the level of active material at the axis in 1/um, and voxels surely active."""
+    """Return the normalised volume, the level of active material at the axis in 1/um, and voxels surely active."""
     smooth = ndimage.gaussian_filter(raw, settings.denoise_um / voxel_um)
     if np.ptp(smooth) <= 0:
-        raise ValueError(f"volume: every voxel is {raw.flat[0]:.4g} 1/um, so nothing can be told apart")
+        raise ValueError(f"volume: every voxel is {raw.flat[0]:.4g} 1/um, so there is nothing to segment")
     first = smooth > filters.threshold_otsu(smooth)
     if _separation(smooth, first) < LEAST_SEPARATION:
         raise ValueError("volume: no contrast between active material and void; is the reconstruction empty or failed?")
@@ -279,7 +287,7 @@ def _flatten(raw: Volume, voxel_um: float, settings: SegmentSettings) -> tuple[V
 
 
 def _separation(values: Volume, mask: NDArray[np.bool_]) -> float:
-    """Distance of the two class means over their pooled spread; a Gaussian cut at its mean gives 1.6 / 0.6."""
+    """Return the distance of the class means over their pooled spread; a Gaussian cut at its mean gives 1.6 / 0.6."""
     high, low = values[mask], values[~mask]
     return float((high.mean() - low.mean()) / np.sqrt(0.5 * (high.var() + low.var())))
 
@@ -287,7 +295,7 @@ def _separation(values: Volume, mask: NDArray[np.bool_]) -> float:
 def inside_pillar(
     shape: tuple[int, ...], voxel_um: float, pillar: PillarFit, grow_um: float = 0.0
 ) -> NDArray[np.bool_]:
-    """Voxels (z, y, x) within the cylinder, ``grow_um`` wider and higher."""
+    """Return the voxels (z, y, x) within the cylinder, ``grow_um`` wider and higher."""
     z, y, x = coordinates_um((shape[0], shape[1], shape[2]), voxel_um)
     disc = np.hypot(x[None, :] - pillar.centre_um[0], y[:, None] - pillar.centre_um[1]) <= pillar.radius_um + grow_um
     return disc[None] & (z <= pillar.top_z_um + grow_um)[:, None, None]
