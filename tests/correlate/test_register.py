@@ -101,7 +101,7 @@ def test_a_map_two_to_four_sigma_outside_the_prior_is_placed_as_well_as_stated(p
 @pytest.mark.parametrize(
     ("truth", "lift_um", "told"),
     [
-        ({"turn_deg": 3.0}, 0.0, "turned by"),
+        ({"turn_deg": 3.0}, 0.0, "edge of the search range of 2.5 deg"),
         ({"turn_deg": 10.0}, 0.0, "registration: "),
         ({"offset_um": (2.5, 0.0)}, 0.0, "edge of the search range of 1.5 um"),
         ({}, 0.8, "edge of the search range of 0.6 um"),

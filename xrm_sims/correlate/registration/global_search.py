@@ -6,6 +6,7 @@ Interface 1995, in scikit-image). The best few places are then registered, and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -18,7 +19,8 @@ from skimage.feature import match_template, peak_local_max
 
 from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct
 from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
-from xrm_sims.patterns import Raster
+from xrm_sims.geometry import apply_affine
+from xrm_sims.patterns import Point, Raster
 from xrm_sims.settings.section import Length, Positive, Section, Share
 
 Progress = Callable[[str, float], None]
@@ -67,21 +69,23 @@ def register_anywhere(
     """
     places = coarse_places(image, ct_volume, voxel_um, raster, z_um, settings, progress, segmentation)
     near = registration.model_copy(update=NEAR)
-    found: list[tuple[Registration, Place]] = []
+    found: list[Registration] = []
     refused: list[ValueError] = []
     for n, place in enumerate(places):
         progress("registration", n / len(places))
         try:
-            about = place.z_um, place.affine, near, segmentation
-            found.append((register_to_ct(image, ct_volume, voxel_um, raster, *about), place))
+            guess = place.z_um, place.affine
+            found.append(register_to_ct(image, ct_volume, voxel_um, raster, *guess, near, segmentation))
         except ValueError as refusal:
             refused.append(refusal)
     progress("registration", 1.0)
     if not found:
         raise refused[0]
-    found.sort(key=lambda each: -each[0].score)
-    best = found[0][0]
-    others = [r.score for r, _ in found[1:] if _apart(r, best, raster)]
+    found.sort(key=lambda each: -each.score)
+    best = found[0]
+    others = [
+        r.score for r in found[1:] if not _same_place(r.scan_to_specimen, best.scan_to_specimen, raster.centre_um)
+    ]
     lead = best.score - max([*others, 0.0])
     if lead < settings.least_lead:
         raise ValueError(
@@ -133,7 +137,8 @@ def coarse_places(
     found.sort(key=lambda place: -place.score)
     kept: list[Place] = []
     for place in found:
-        if len(kept) < settings.candidates and all(_distinct(place, other) for other in kept):
+        same = (_same_place(place.affine, k.affine, raster.centre_um, place.z_um - k.z_um) for k in kept)
+        if len(kept) < settings.candidates and not any(same):
             kept.append(place)
     return kept
 
@@ -178,19 +183,9 @@ def _turned(deg: float) -> NDArray[np.float64]:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _distinct(one: Place, other: Place) -> bool:
-    aside_um = np.linalg.norm(np.subtract([*one.centre_um, one.z_um], [*other.centre_um, other.z_um]))
-    return bool(aside_um > SAME_PLACE_UM) or _turned_apart(one.affine, other.affine) > SAME_PLACE_DEG
-
-
-def _apart(one: Registration, other: Registration, raster: Raster) -> bool:
-    middle = np.array([*raster.centre_um, 1.0])
-    aside_um = np.linalg.norm(one.scan_to_specimen @ middle - other.scan_to_specimen @ middle)
-    turned_deg = _turned_apart(one.scan_to_specimen, other.scan_to_specimen)
-    return bool(aside_um > SAME_PLACE_UM) or turned_deg > SAME_PLACE_DEG
-
-
-def _turned_apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the angle in degrees between two affines."""
+def _same_place(one: NDArray[np.float64], other: NDArray[np.float64], centre_um: Point, lift_um: float = 0.0) -> bool:
+    """Return whether two scan → specimen affines, ``lift_um`` apart in height, agree at the field's centre."""
+    x, y = apply_affine(one, [centre_um])[0] - apply_affine(other, [centre_um])[0]
     relative = one[:, :2] @ np.linalg.inv(other[:, :2])
-    return float(abs(np.degrees(np.arctan2(relative[1, 0] - relative[0, 1], np.trace(relative)))))
+    turned_deg = np.degrees(np.arctan2(relative[1, 0] - relative[0, 1], np.trace(relative)))
+    return math.hypot(x, y, lift_um) <= SAME_PLACE_UM and abs(float(turned_deg)) <= SAME_PLACE_DEG

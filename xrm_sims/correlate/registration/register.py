@@ -280,23 +280,17 @@ def _check_fit(best: FitResult, lift_um: float, lead: float, settings: RegisterS
             f"registration: another place fits almost as well (correlation {best.correlation:.2f}, "
             f"{lead:.3f} ahead); take a larger field or a better first alignment"
         )
-    offset_um = float(np.abs(best.theta[:2]).max())
-    if offset_um > settings.offset_range_um:
-        raise ValueError(
-            f"registration: the best place lies {offset_um:.2f} um from the first guess, on the edge of the search "
-            f"range of {settings.offset_range_um:g} um; widen offset_range_um or align on the pillar first"
-        )
-    turned_deg = abs(np.degrees(best.theta[2]))
-    if turned_deg > settings.rotation_range_deg:
-        raise ValueError(
-            f"registration: turned by {turned_deg:.2f} deg, beyond the search range of "
-            f"{settings.rotation_range_deg:g} deg"
-        )
-    if abs(lift_um) > settings.height_range_um - 0.02:
-        raise ValueError(
-            f"registration: the best height lies {lift_um:+.2f} um from the first guess, on the edge of the "
-            f"search range of {settings.height_range_um:g} um; is the milled depth known?"
-        )
+    offset_um, turned_deg = float(np.abs(best.theta[:2]).max()), float(np.degrees(best.theta[2]))
+    for what, value, largest, unit, margin, advice in (
+        ("place", offset_um, settings.offset_range_um, "um", 0.0, "widen offset_range_um or align on the pillar first"),
+        ("rotation", turned_deg, settings.rotation_range_deg, "deg", 0.0, "widen rotation_range_deg"),
+        ("height", lift_um, settings.height_range_um, "um", 0.02, "is the milled depth known?"),
+    ):
+        if abs(value) > largest - margin:
+            raise ValueError(
+                f"registration: the best {what} is {value:+.2f} {unit} from the first guess, on the edge of the search "
+                f"range of {largest:g} {unit}; {advice}"
+            )
     if not best.converged:
         raise ValueError("registration: the fit did not converge; the map and the CT slice have too little in common")
 
