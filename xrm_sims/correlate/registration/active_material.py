@@ -15,8 +15,10 @@ from scipy import ndimage
 from xrm_sims.correlate.volume.segment import Volume
 from xrm_sims.patterns import Raster
 
+Array = NDArray[np.float64]
 
-def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+
+def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> Array:
     """Return counts (frame, channel, row, column) or (channel, row, column) as one image, 0 to about 1.
 
     It is the square root of the sum over frames and channels, whose Poisson noise is the same everywhere.
@@ -35,7 +37,7 @@ def sims_active(counts: ArrayLike, channels: tuple[int, ...] | None = None) -> N
     return _stretched(total, "sims_counts")
 
 
-def se_active(image: ArrayLike) -> NDArray[np.float64]:
+def se_active(image: ArrayLike) -> Array:
     """Return secondary-electron counts (row, column) as an image, 0 to about 1; deep places and binder are dark.
 
     Raises ValueError for a blank or misshapen image.
@@ -48,7 +50,7 @@ def se_active(image: ArrayLike) -> NDArray[np.float64]:
     return _stretched(array, "se_image")
 
 
-def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+def _stretched(counts: Array, name: str) -> Array:
     """Return the square root of counts, scaled to 0 in dark and 1 in bright areas."""
     root = np.sqrt(counts)
     low, high = np.percentile(ndimage.uniform_filter(root, 5), [2, 98])
@@ -59,7 +61,7 @@ def _stretched(counts: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return np.asarray(np.clip((root - low) / (high - low), -0.5, 1.5))
 
 
-def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
+def pixel_to_scan(raster: Raster) -> Array:
     """Return the 2 x 3 affine from pixel (column, row) to scan coordinates (u, v) in um."""
     rows, columns = raster.shape
     pixel = raster.pixel_um
@@ -71,7 +73,7 @@ def pixel_to_scan(raster: Raster) -> NDArray[np.float64]:
     )
 
 
-def chain(outer: ArrayLike, inner: ArrayLike) -> NDArray[np.float64]:
+def chain(outer: ArrayLike, inner: ArrayLike) -> Array:
     """Return the 2 x 3 affine that applies ``inner`` first, then ``outer``."""
     full = [np.vstack([np.asarray(m, float), [0.0, 0.0, 1.0]]) for m in (outer, inner)]
     return np.asarray((full[0] @ full[1])[:2])
@@ -91,10 +93,10 @@ class ActiveStack:
 
     slices: Volume
     under: Volume
-    origin_um: NDArray[np.float64]
+    origin_um: Array
     voxel_um: float
 
-    def index(self, points_um: NDArray[np.float64], z_um: float) -> NDArray[np.float64]:
+    def index(self, points_um: Array, z_um: float) -> Array:
         """Return fractional (k, j, i), (3, n), of specimen points (n, 2) at height z."""
         i, j = ((points_um - self.origin_um[:2]) / self.voxel_um).T
         return np.stack([np.full(len(points_um), (z_um - self.origin_um[2]) / self.voxel_um), j, i])
@@ -111,11 +113,7 @@ class ActiveStack:
 
 
 def active_stack(
-    normalised: Volume,
-    voxel_um: float,
-    z_um: tuple[float, float],
-    centre_um: NDArray[np.float64],
-    reach_um: float,
+    normalised: Volume, voxel_um: float, z_um: tuple[float, float], centre_um: Array, reach_um: float
 ) -> ActiveStack:
     """Cut a normalised volume (1 is active material) to ``reach_um`` about ``centre_um`` (x, y) and the range ``z_um``.
 

@@ -16,6 +16,8 @@ from scipy import ndimage
 from xrm_sims.correlate.registration.active_material import ActiveStack
 from xrm_sims.geometry import apply_affine
 
+Array = NDArray[np.float64]
+
 GEOMETRY = 6  # offset x, y; rotation; scale; two stretches
 BLURS_UM = (0.8, 0.4, 0.2)  # from coarse to fine: the first reaches across a pore, the last is the blur of the CT
 STEP_SHARE = 0.7  # sampling step over blur: Gaussian blur leaves nothing finer
@@ -29,24 +31,22 @@ class FitResult:
     """``affine`` scan → specimen (2 x 3); ``theta``: offset x, y, rotation, scale, stretch along x and y, stretch along
     the diagonals."""
 
-    affine: NDArray[np.float64]
+    affine: Array
     correlation: float
     converged: bool
-    theta: NDArray[np.float64]
+    theta: Array
 
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
     """Points (n, 2) of the scan in um, and values of the blurred map there."""
 
-    points_um: NDArray[np.float64]
-    values: NDArray[np.float64]
+    points_um: Array
+    values: Array
     correlated: float  # samples per independent patch of the blurred map
 
 
-def deform(
-    initial: NDArray[np.float64], centre_um: NDArray[np.float64], theta: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def deform(initial: Array, centre_um: Array, theta: Array) -> Array:
     """Return ``initial`` moved, turned, scaled and stretched about the field's centre; ``theta`` as in FitResult."""
     tx, ty, rotation, scale, stretch, skew = theta[:6]
     change = np.array([[1 + scale + stretch, skew - rotation], [skew + rotation, 1 + scale - stretch]])
@@ -55,7 +55,7 @@ def deform(
     return np.column_stack([linear, anchor - linear @ centre_um])
 
 
-def take_samples(image: NDArray[np.float64], to_scan: NDArray[np.float64], blur_um: float) -> _Samples:
+def take_samples(image: Array, to_scan: Array, blur_um: float) -> _Samples:
     """Blur the map and sample it on a coarser grid, a blur's width away from its rim."""
     pixel_um = float(to_scan[0, 0])
     smooth = ndimage.gaussian_filter(image, blur_um / pixel_um)
@@ -68,13 +68,7 @@ def take_samples(image: NDArray[np.float64], to_scan: NDArray[np.float64], blur_
 
 
 def fit_affine(
-    image: NDArray[np.float64],
-    to_scan: NDArray[np.float64],
-    stack: ActiveStack,
-    initial: NDArray[np.float64],
-    z_um: float,
-    prior_sigma: NDArray[np.float64],
-    theta: NDArray[np.float64],
+    image: Array, to_scan: Array, stack: ActiveStack, initial: Array, z_um: float, prior_sigma: Array, theta: Array
 ) -> FitResult:
     """Fit at the height ``z_um`` from ``theta`` off the affine ``initial`` (scan → specimen), coarse to fine.
 
@@ -97,9 +91,7 @@ def fit_affine(
     return FitResult(deform(initial, centre, state), correlation, converged, state)
 
 
-def _look_up(
-    stack: ActiveStack, plane: NDArray[np.float32], places_um: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _look_up(stack: ActiveStack, plane: NDArray[np.float32], places_um: Array) -> tuple[Array, Array]:
     """Return values (n,) of a slice at specimen points, and its slopes (n, 2) along x and y per um."""
     at = stack.index(places_um, 0.0)[1:]
     slopes = []
@@ -116,11 +108,11 @@ def _gauss_newton(
     samples: _Samples,
     stack: ActiveStack,
     plane: NDArray[np.float32],
-    initial: NDArray[np.float64],
-    centre: NDArray[np.float64],
-    theta: NDArray[np.float64],
-    prior_sigma: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], float]:
+    initial: Array,
+    centre: Array,
+    theta: Array,
+    prior_sigma: Array,
+) -> tuple[Array, float]:
     """Return one step: the change of theta, and the correlation of map and model before it."""
     affine = deform(initial, centre, theta)
     here, slopes = _look_up(stack, plane, apply_affine(affine, samples.points_um))

@@ -23,6 +23,8 @@ from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Point, Raster
 from xrm_sims.settings.section import Length, Positive, Section, Share
 
+Array = NDArray[np.float64]
+
 Progress = Callable[[str, float], None]
 
 NEAR: dict[str, float] = {"rotation_range_deg": 4.5, "offset_range_um": 1.0, "height_range_um": 1.0}  # about a place
@@ -46,14 +48,14 @@ class AnywhereSettings(Section):
 class Place:
     """A coarse place: scan → specimen (2 x 3), height, correlation, centre of the field."""
 
-    affine: NDArray[np.float64]
+    affine: Array
     z_um: float
     score: float
     centre_um: tuple[float, float]
 
 
 def register_anywhere(
-    image: NDArray[np.float64],
+    image: Array,
     ct_volume: Volume,
     voxel_um: float,
     raster: Raster,
@@ -96,7 +98,7 @@ def register_anywhere(
 
 
 def coarse_places(
-    image: NDArray[np.float64],
+    image: Array,
     ct_volume: Volume,
     voxel_um: float,
     raster: Raster,
@@ -152,13 +154,7 @@ def _coarse_volume(ct_volume: Volume, voxel_um: float, segmentation: SegmentSett
     return np.ascontiguousarray(blurred[tuple(middle)]), every * voxel_um
 
 
-def _template(
-    image: NDArray[np.float64],
-    raster: Raster,
-    linear: NDArray[np.float64],
-    side: int,
-    step_um: float,
-) -> NDArray[np.float64]:
+def _template(image: Array, raster: Raster, linear: Array, side: int, step_um: float) -> Array:
     """Return the middle of the map, turned as in the specimen; corners beyond the map have its mean."""
     smooth = ndimage.gaussian_filter(image, BLUR_UM / raster.pixel_um)
     axis = (np.arange(side) - (side - 1) / 2) * step_um
@@ -178,12 +174,12 @@ def _without_contrast(plane: NDArray[np.float32], side: int) -> NDArray[np.bool_
     return np.asarray(deviation[side // 2 :, side // 2 :][:rows, :columns] < LEAST_DEVIATION)
 
 
-def _turned(deg: float) -> NDArray[np.float64]:
+def _turned(deg: float) -> Array:
     cos, sin = np.cos(np.radians(deg)), np.sin(np.radians(deg))
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _same_place(one: NDArray[np.float64], other: NDArray[np.float64], centre_um: Point, lift_um: float = 0.0) -> bool:
+def _same_place(one: Array, other: Array, centre_um: Point, lift_um: float = 0.0) -> bool:
     """Return whether two scan → specimen affines, ``lift_um`` apart in height, agree at the field's centre."""
     x, y = apply_affine(one, [centre_um])[0] - apply_affine(other, [centre_um])[0]
     relative = one[:, :2] @ np.linalg.inv(other[:, :2])

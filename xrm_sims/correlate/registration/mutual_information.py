@@ -21,6 +21,8 @@ from xrm_sims.correlate.registration.active_material import ActiveStack
 from xrm_sims.correlate.registration.affine_fit import GEOMETRY, deform
 from xrm_sims.geometry import apply_affine
 
+Array = NDArray[np.float64]
+
 LEVELS = 24  # of brightness, each as frequent; levels and classes were chosen on the twin's seeds 11, 12, 16 and 17
 CLASSES = 3
 TILES = 5  # along each side of the field, for the jackknife and the two halves
@@ -40,17 +42,17 @@ class PixelSample:
     ``centre_um`` is the middle of the field.
     """
 
-    points_um: NDArray[np.float64]
+    points_um: Array
     level: NDArray[np.intp]
     tile: NDArray[np.intp]
-    centre_um: NDArray[np.float64]
+    centre_um: Array
 
     def within(self, tiles: NDArray[np.intp]) -> PixelSample:
         keep = np.isin(self.tile, tiles)
         return PixelSample(self.points_um[keep], self.level[keep], self.tile[keep], self.centre_um)
 
 
-def sample_pixels(image: NDArray[np.float64], to_scan: NDArray[np.float64]) -> PixelSample:
+def sample_pixels(image: Array, to_scan: Array) -> PixelSample:
     """Sample every ``STRIDE``-th pixel of a map (row, column) with the pixel → scan affine ``to_scan``."""
     r, c = (axis.ravel() for axis in np.mgrid[: image.shape[0] : STRIDE, : image.shape[1] : STRIDE])
     values = image[r, c]
@@ -61,7 +63,7 @@ def sample_pixels(image: NDArray[np.float64], to_scan: NDArray[np.float64]) -> P
 
 
 def find_height(
-    sample: PixelSample, stack: ActiveStack, affine: NDArray[np.float64], range_um: tuple[float, float]
+    sample: PixelSample, stack: ActiveStack, affine: Array, range_um: tuple[float, float]
 ) -> tuple[float, float]:
     """Return the height of greatest mutual information within a range, and its standard deviation (um).
 
@@ -80,13 +82,8 @@ def find_height(
 
 
 def refine(
-    sample: PixelSample,
-    stack: ActiveStack,
-    initial: NDArray[np.float64],
-    theta: NDArray[np.float64],
-    z_um: float,
-    prior_sigma: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], float]:
+    sample: PixelSample, stack: ActiveStack, initial: Array, theta: Array, z_um: float, prior_sigma: Array
+) -> tuple[Array, float]:
     """Return ``theta`` and height at the nearest maximum of posterior probability, by the Nelder-Mead simplex.
 
     ``theta`` deforms the affine ``initial``, as in :class:`.FitResult`; ``prior_sigma`` (6,) are its standard
@@ -94,7 +91,7 @@ def refine(
     """
     single = np.zeros(len(sample.level), dtype=np.intp)
 
-    def loss(state: NDArray[np.float64]) -> float:
+    def loss(state: Array) -> float:
         change = state * STEPS
         places = apply_affine(deform(initial, sample.centre_um, change[:GEOMETRY]), sample.points_um)
         joint = _joint(sample, stack, places, z_um + float(change[GEOMETRY]), single, 1)[0]
@@ -108,7 +105,7 @@ def refine(
     return np.asarray(best[:GEOMETRY]), z_um + float(best[GEOMETRY])
 
 
-def mutual_information(joint: NDArray[np.float64]) -> NDArray[np.float64]:
+def mutual_information(joint: Array) -> Array:
     """Return the mutual information in nats of counts (..., class, level)."""
     share = joint / joint.sum(axis=(-2, -1), keepdims=True)
     apart = share.sum(axis=-1, keepdims=True) * share.sum(axis=-2, keepdims=True)
@@ -116,13 +113,8 @@ def mutual_information(joint: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _joint(
-    sample: PixelSample,
-    stack: ActiveStack,
-    places_um: NDArray[np.float64],
-    z_um: float,
-    group: NDArray[np.intp],
-    groups: int,
-) -> NDArray[np.float64]:
+    sample: PixelSample, stack: ActiveStack, places_um: Array, z_um: float, group: NDArray[np.intp], groups: int
+) -> Array:
     """Return counts (group, class, level) at a height: class 0 in active material, 1 above some, 2 elsewhere."""
     at = stack.index(places_um, z_um)
     active, above = (
@@ -134,7 +126,7 @@ def _joint(
     return counts.reshape(groups, CLASSES, LEVELS).astype(np.float64)
 
 
-def _peak(heights: NDArray[np.float64], value: NDArray[np.float64]) -> float:
+def _peak(heights: Array, value: Array) -> float:
     """Return the top of the parabola through the greatest value and its neighbours, or the end of the range."""
     top = int(value.argmax())
     if top in (0, len(value) - 1):

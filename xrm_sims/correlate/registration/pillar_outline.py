@@ -17,7 +17,7 @@ from xrm_sims.correlate.volume.outline import fit_outline, largest_body, sample_
 from xrm_sims.correlate.volume.segment import PillarFit
 from xrm_sims.settings.section import Length, Section, Share
 
-Affine = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 EDGE_BLUR_PX = 1.2  # of the image, and along each direction, before the steepest step is looked for
@@ -99,13 +99,13 @@ def locate_pillar(
     )
 
 
-def _within_scatter(distance: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _within_scatter(distance: Array) -> NDArray[np.bool_]:
     """Accept edge points within three robust standard deviations, of at least 0.3 pixels each."""
     off = np.abs(distance)
     return np.asarray(off < 3 * max(1.4826 * float(np.median(off)), 0.3))
 
 
-def _first_circle(image: NDArray[np.float64], sigma: float) -> tuple[float, float, float]:
+def _first_circle(image: Array, sigma: float) -> tuple[float, float, float]:
     """Return row, column and radius of the largest blob that is brighter, or darker, than its surroundings."""
     smooth = ndimage.gaussian_filter(image, sigma)
     bright = smooth > filters.threshold_otsu(smooth)
@@ -121,9 +121,7 @@ def _first_circle(image: NDArray[np.float64], sigma: float) -> tuple[float, floa
     return float(row), float(column), float(np.sqrt(body.sum() / np.pi))
 
 
-def _edge_points(
-    image: NDArray[np.float64], circle: tuple[float, float, float], settings: OutlineSettings
-) -> NDArray[np.float64]:
+def _edge_points(image: Array, circle: tuple[float, float, float], settings: OutlineSettings) -> Array:
     """Return (column, row) of the steepest step outwards along each direction, to a fraction of a pixel."""
     row, column, radius = circle
     reach, step = radius * settings.search_share, 0.25
@@ -146,14 +144,14 @@ def _edge_points(
     )
 
 
-def pillar_affine(outline: PillarOutline, pillar: PillarFit) -> Affine:
+def pillar_affine(outline: PillarOutline, pillar: PillarFit) -> Array:
     """Return the scan → specimen affine (2 x 3, um) that maps one outline to the other, without rotation."""
     scale = pillar.radius_um / outline.radius_um
     linear = scale * _stretching(pillar.stretch) @ np.linalg.inv(_stretching(outline.stretch))
     return np.column_stack([linear, np.array(pillar.centre_um) - linear @ np.array(outline.centre_um)])
 
 
-def _stretching(stretch: tuple[float, float]) -> NDArray[np.float64]:
+def _stretching(stretch: tuple[float, float]) -> Array:
     """Return the symmetric matrix that stretches a circle to r (1 + a cos 2 phi + b sin 2 phi), to first order."""
     a, b = stretch
     return np.array([[1 + a, b], [b, 1 - a]])

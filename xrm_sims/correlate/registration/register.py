@@ -19,6 +19,8 @@ from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Raster
 from xrm_sims.settings.section import Length, Positive, Section, Share
 
+Array = NDArray[np.float64]
+
 ROTATION_STEP_DEG = 1.0  # of the coarse search: at the rim of a 16 um field half a step is the coarse blur of the map
 HEIGHT_STEP_UM = 0.2  # of the coarse search: the blur of the CT along z
 COARSE_BLUR_UM = 0.4
@@ -52,7 +54,7 @@ class RegisterSettings(Section):
     largest_sigma_um: Length = 0.5
 
     @property
-    def prior_sigma(self) -> NDArray[np.float64]:
+    def prior_sigma(self) -> Array:
         """(6,) standard deviations of ``theta``, as in ``FitResult``."""
         offset, stretch, turn = self.prior_offset_um, self.prior_stretch, np.radians(self.prior_rotation_deg)
         return np.array([offset, offset, turn, self.prior_scale, stretch, stretch])
@@ -81,8 +83,8 @@ class Registration:
     ``score`` : correlation of the map with the fitted CT image; ``lead`` : its distance to the next other place.
     """
 
-    sims_to_specimen: NDArray[np.float64]
-    scan_to_specimen: NDArray[np.float64]
+    sims_to_specimen: Array
+    scan_to_specimen: Array
     exposed_z_um: float
     sigma_z_um: float
     sigma_nm: float
@@ -125,7 +127,7 @@ def combine(one: Registration, other: Registration, raster: Raster) -> tuple[Reg
 
 
 def register_to_ct(
-    image: NDArray[np.float64],
+    image: Array,
     ct_volume: Volume,
     voxel_um: float,
     raster: Raster,
@@ -202,20 +204,20 @@ def register_to_ct(
 class _Scene:
     """A map with its raster and pixel → scan affine, the CT slices around it, and the first guess of its place."""
 
-    image: NDArray[np.float64]
+    image: Array
     raster: Raster
-    to_scan: NDArray[np.float64]
+    to_scan: Array
     stack: ActiveStack
-    start: NDArray[np.float64]
+    start: Array
     heights_um: tuple[float, float]
     sample: PixelSample
     settings: RegisterSettings
 
-    def affine(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+    def affine(self, theta: Array) -> Array:
         return deform(self.start, self.sample.centre_um, theta)
 
 
-def _fit(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> tuple[FitResult, float]:
+def _fit(scene: _Scene, theta: Array, z_um: float) -> tuple[FitResult, float]:
     """Fit affine and height in turn, from a coarse place."""
     fixed, prior_sigma = (scene.image, scene.to_scan, scene.stack, scene.start), scene.settings.prior_sigma
     fit = fit_affine(*fixed, z_um, prior_sigma, theta)
@@ -225,7 +227,7 @@ def _fit(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> tuple[FitRes
     return fit, z_um
 
 
-def _coarse_places(scene: _Scene, z_um: float) -> list[tuple[NDArray[np.float64], float]]:
+def _coarse_places(scene: _Scene, z_um: float) -> list[tuple[Array, float]]:
     """Return the best starts (theta, height) by normalised cross-correlation over offsets, rotations and heights."""
     raster, stack, settings = scene.raster, scene.stack, scene.settings
     voxel, pixel, (rows, columns) = stack.voxel_um, raster.pixel_um, raster.shape
@@ -239,7 +241,7 @@ def _coarse_places(scene: _Scene, z_um: float) -> list[tuple[NDArray[np.float64]
     axis = (np.arange(count) - (count - 1) / 2) * voxel
     gx, gy = np.meshgrid(axis, axis)
     middle = apply_affine(scene.start, np.array([raster.centre_um]))[0]
-    found: list[tuple[float, NDArray[np.float64], float]] = []
+    found: list[tuple[float, Array, float]] = []
     for turn in np.radians(turns_deg):
         affine = deform(scene.start, np.array(raster.centre_um), np.array([0.0, 0.0, turn, 0.0, 0.0, 0.0]))
         uv = np.column_stack([gx.ravel(), gy.ravel()]) @ np.linalg.inv(affine[:, :2]).T
@@ -259,7 +261,7 @@ def _coarse_places(scene: _Scene, z_um: float) -> list[tuple[NDArray[np.float64]
                 place = np.array([offset_x[c], offset_y[r], turn, 0.0, 0.0, 0.0])
                 found.append((float(score[r, c]), place, z_um + float(lift)))
     found.sort(key=lambda item: -item[0])
-    kept: list[tuple[NDArray[np.float64], float]] = []
+    kept: list[tuple[Array, float]] = []
     for _, theta, height in found:
         if len(kept) < MAX_CANDIDATES and all(np.hypot(*(theta[:2] - k[:2])) > 0.8 for k, _ in kept):
             kept.append((theta, height))
@@ -314,7 +316,7 @@ def _check_deformation(scene: _Scene, fit: FitResult, z_um: float) -> None:
             )
 
 
-def _half_field_residual_um(scene: _Scene, theta: NDArray[np.float64], z_um: float) -> float:
+def _half_field_residual_um(scene: _Scene, theta: Array, z_um: float) -> float:
     """Return the corner distance of registrations by both colours of a chessboard, reduced to the whole field.
 
     The difference of independent halves has sqrt(2) x sqrt(2) times the error of the whole field.
@@ -327,7 +329,7 @@ def _half_field_residual_um(scene: _Scene, theta: NDArray[np.float64], z_um: flo
     return 0.5 * _rms_distance_um(scene.affine(fits[0]), scene.affine(fits[1]), corners)
 
 
-def _rms_distance_um(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+def _rms_distance_um(one: Array, other: Array, points: Array) -> float:
     """Return the rms distance of two affines over points (n, 2)."""
     distance = apply_affine(one, points) - apply_affine(other, points)
     return float(np.sqrt((distance**2).sum(axis=1).mean()))
