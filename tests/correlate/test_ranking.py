@@ -61,7 +61,7 @@ def test_a_rule_that_nothing_meets_says_why():
     rois = rank_rois([defect(depth_um=9.0), defect(depth_um=0.2), defect(edge_um=1.0)], RULE)
     with pytest.raises(NoDefectError, match=r"none of 3 qualifies \(2 by depth, 1 by distance to the side\)"):
         best_roi(rois, RULE)
-    with pytest.raises(NoDefectError, match="none was found"):
+    with pytest.raises(NoDefectError, match="the volume contains none"):
         best_roi([], RULE)
 
 
@@ -106,7 +106,7 @@ def test_a_rule_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("depth = [1, 2]", "depth: unknown key; the keys are kinds, depth_um, least_diameter_um"),
         ("depth_um = [6, 1]", "the lesser first"),
@@ -115,19 +115,19 @@ def test_a_rule_is_read_as_it_was_written(tmp_path):
         (None, "cannot be read"),
     ],
 )
-def test_a_rule_that_is_none(tmp_path, text, told):
+def test_a_rule_that_is_none(tmp_path, text, message):
     path = tmp_path / "rule.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         load_rule(path)
 
 
 @given(st.floats(0, 1.57), st.floats(-3.14, 3.14), st.sampled_from(["", "depth"]))
 def test_a_line_of_the_table_is_read_back(tilt, azimuth, obstacle):
     normal = (math.sin(tilt) * math.cos(azimuth), math.sin(tilt) * math.sin(azimuth), math.cos(tilt))
-    told = Roi(defect(label=3, kind="crack", normal=normal, extents_um=(2.0, 1.0, 0.2)), 2.5, obstacle or None)
-    read = Roi.from_row(json.loads(json.dumps(told.as_row())))
+    roi = Roi(defect(label=3, kind="crack", normal=normal, extents_um=(2.0, 1.0, 0.2)), 2.5, obstacle or None)
+    read = Roi.from_row(json.loads(json.dumps(roi.as_row())))
     assert read.defect.normal == pytest.approx(normal, abs=1e-7)
-    assert replace(read, defect=replace(read.defect, normal=normal)) == told
-    assert Defect.from_dict(json.loads(json.dumps(told.defect.as_dict()))) == told.defect
+    assert replace(read, defect=replace(read.defect, normal=normal)) == roi
+    assert Defect.from_dict(json.loads(json.dumps(roi.defect.as_dict()))) == roi.defect

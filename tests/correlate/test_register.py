@@ -99,7 +99,7 @@ def test_a_map_two_to_four_sigma_outside_the_prior_is_placed_as_well_as_stated(p
 
 
 @pytest.mark.parametrize(
-    ("truth", "lift_um", "told"),
+    ("truth", "lift_um", "message"),
     [
         ({"turn_deg": 3.0}, 0.0, "edge of the search range of 2.5 deg"),
         ({"turn_deg": 10.0}, 0.0, "registration: "),
@@ -116,8 +116,8 @@ def test_a_map_two_to_four_sigma_outside_the_prior_is_placed_as_well_as_stated(p
         ({"stretch": (-0.06, 0.0)}, 0.0, "scaled or stretched"),
     ],
 )
-def test_a_map_far_outside_the_prior_is_refused(pillar, pillar_volume, truth, lift_um, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_map_far_outside_the_prior_is_refused(pillar, pillar_volume, truth, lift_um, message):
+    with pytest.raises(ValueError, match=message):
         registered_off_um(pillar, pillar_volume, deformed(**truth), lift_um)
 
 

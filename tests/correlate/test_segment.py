@@ -14,7 +14,7 @@ def test_the_pillar_is_found_to_a_quarter_of_a_voxel(phantom, phantom_volume):
     assert np.hypot(*pillar.stretch) < 0.004
 
 
-def test_particles_are_told_apart(phantom, phantom_volume):
+def test_particles_are_separated(phantom, phantom_volume):
     labels = segment(phantom_volume, VOXEL_UM).particles
     z, y, x = np.meshgrid(*coordinates_um(labels.shape, VOXEL_UM), indexing="ij")
     points = np.stack([x, y, z], axis=-1)

@@ -35,7 +35,7 @@ def test_a_named_file_wins_key_by_key_and_a_rule_file_over_both(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[segmentation]\nneck = 0.3\n", "segmentation.neck: unknown key; the keys are least_voxel_um, denoise_um"),
         ("[segments]\nneck_um = 0.3\n", "segments is no section; the sections are segmentation, defects, rois"),
@@ -47,14 +47,14 @@ def test_a_named_file_wins_key_by_key_and_a_rule_file_over_both(tmp_path):
     ],
 )
 @pytest.mark.parametrize("name", ["settings.toml", "mine.toml"])
-def test_what_is_wrong_is_said_with_the_file_and_the_key(tmp_path, text, told, name):
+def test_what_is_wrong_is_said_with_the_file_and_the_key(tmp_path, text, message, name):
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(ValueError, match=f"settings file .*{name}: {told}") as refused:
+    with pytest.raises(ValueError, match=f"settings file .*{name}: {message}") as refused:
         load_analysis_settings(tmp_path, path)
     assert "\n" not in str(refused.value)
     if name == "settings.toml":
-        with pytest.raises(ValueError, match=f"settings file .*{name}: {told}"):
+        with pytest.raises(ValueError, match=f"settings file .*{name}: {message}"):
             session_settings(tmp_path)
 
 

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 EDGE_BLUR_PX = 1.2  # of the image, and along each direction, before the steepest step is looked for
 ANGLES = 360  # directions in which the edge is measured
+LARGEST_REMAINDER = 0.2  # share of the pillar's area far outside the outline: a circle can fit into a cut-off pillar
 LEAST_POINTS = 8  # of an outline, which has five parameters
 LEAST_CONTRAST = 1.5  # step between inside and outside over their spread
 
@@ -68,7 +69,9 @@ def locate_pillar(
     if not np.isfinite(image).all() or np.ptp(image) == 0:
         raise ValueError("se_image: is blank or not finite, so it shows no pillar")
     pixel_um = fov_um / image.shape[1]
-    row, column, radius = _first_circle(image, settings.smooth_um / pixel_um)
+    body = _find_body(image, settings.smooth_um / pixel_um)
+    row, column = (float(middle) for middle in ndimage.center_of_mass(body))
+    radius = float(np.sqrt(body.sum() / np.pi))
     seen = 0.0
     for _ in range(3):
         points = _edge_points(image, (row, column, radius), settings)
@@ -82,6 +85,8 @@ def locate_pillar(
             f"se_image: shows only {seen:.0%} of a round outline, at least {settings.least_share:.0%} is needed; "
             f"widen the field ({fov_um:g} um) or centre it on the pillar"
         )
+    if np.mean(outline.distance(np.argwhere(body)[:, ::-1].astype(float)) > 0.1 * radius) > LARGEST_REMAINDER:
+        raise ValueError("se_image: the pillar reaches beyond the round outline; does the image show all of it?")
     scatter_um = float(np.std(outline.distance(kept))) * pixel_um
     if scatter_um > settings.largest_scatter_um:
         raise ValueError(f"se_image: the outline is not round, it scatters by {scatter_um:.2f} um about a circle")
@@ -105,8 +110,8 @@ def _within_scatter(distance: Array) -> NDArray[np.bool_]:
     return np.asarray(off < 3 * max(1.4826 * float(np.median(off)), 0.3))
 
 
-def _first_circle(image: Array, sigma: float) -> tuple[float, float, float]:
-    """Return row, column and radius of the largest blob that is brighter, or darker, than its surroundings."""
+def _find_body(image: Array, sigma: float) -> NDArray[np.bool_]:
+    """Return the largest blob that is brighter, or darker, than its surroundings."""
     smooth = ndimage.gaussian_filter(image, sigma)
     bright = smooth > filters.threshold_otsu(smooth)
     if np.mean(np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])) > 0.5:
@@ -117,8 +122,7 @@ def _first_circle(image: Array, sigma: float) -> tuple[float, float, float]:
         abs(inside.mean() - outside.mean()) < LEAST_CONTRAST * np.hypot(inside.std(), outside.std())
     ):
         raise ValueError("se_image: no pillar stands out from the background of the image")
-    row, column = ndimage.center_of_mass(body)
-    return float(row), float(column), float(np.sqrt(body.sum() / np.pi))
+    return body
 
 
 def _edge_points(image: Array, circle: tuple[float, float, float], settings: OutlineSettings) -> Array:

@@ -59,7 +59,8 @@ def test_images_without_a_pillar_are_refused(image, word):
         locate_pillar(image, FOV_UM)
 
 
-def test_a_pillar_mostly_outside_the_image_is_refused():
-    image = se_of_a_pillar(np.eye(2), (32.0, 25.0), np.random.default_rng(1))
+@pytest.mark.parametrize("centre_um", [(32.0, 25.0), (28.0, 12.0)])
+def test_a_pillar_mostly_outside_the_image_is_refused(centre_um):
+    image = se_of_a_pillar(np.eye(2), centre_um, np.random.default_rng(1))
     with pytest.raises(ValueError, match="se_image"):
         locate_pillar(image, FOV_UM)
