@@ -106,11 +106,11 @@ class LazyClient:
             raise AttributeError(name)
         return getattr(self._client(), name)
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._client()[key]
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._client()(*args, **kwargs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._client()[key]
 
     def __len__(self) -> int:
         return len(self._client())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import GeneratorType, TracebackType
 from typing import Any
 
-from bluesky.utils import FailedStatus, RunEngineInterrupted, TransitionError  # type: ignore[attr-defined]
+from bluesky.utils import FailedStatus, RunEngineInterrupted, TransitionError
 from IPython.core.error import TryNext
 from IPython.utils.generics import complete_object
 from ophyd import Device, Signal

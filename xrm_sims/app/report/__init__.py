@@ -6,12 +6,13 @@ import re
 import time
 from pathlib import Path
 
+from recon.kernels.progress import Progress
 from xrm_sims.app.common.html import render
 from xrm_sims.app.report import sections
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
 from xrm_sims.app.report.sections import Section
 from xrm_sims.app.tomography.tomogram import Tomogram
-from xrm_sims.exchange.writing import Progress, appearing
+from xrm_sims.exchange.writing import appearing
 from xrm_sims.scan_type import ScanType
 
 
@@ -76,20 +77,22 @@ def page(held: Holdings, progress: Progress = lambda stage, share: None) -> str:
 
 
 def _of_scan(held: Holdings, scan: Scan, maps: list[Map]) -> list[Section | None]:
-    short = scan.run.short
-    return [
-        held.attempt(f"volume of {short}", lambda: sections.volume(scan, maps)),
-        held.attempt(f"ROIs of {short}", lambda: sections.rois(scan, maps)),
-        held.attempt(f"drift of {short}", lambda: sections.drift(scan)),
-    ]
+    makers = {
+        "volume": lambda: sections.volume(scan, maps),
+        "ROIs": lambda: sections.rois(scan, maps),
+        "drift": lambda: sections.drift(scan),
+    }
+    return [held.attempt(f"{name} of {scan.run.short}", make) for name, make in makers.items()]
 
 
 def _of_map(held: Holdings, each: Map, tomogram: Tomogram | None) -> list[Section | None]:
-    short = each.run.short
-    return [
-        held.attempt(f"registration of {short}", lambda: sections.registration(each, tomogram)),
-        held.attempt(f"overlay of {short}", lambda: sections.overlay(each, tomogram)),
-        held.attempt(f"counts of {short}", lambda: sections.counts(each)),
-        held.attempt(f"phases of {short}", lambda: sections.phases(each)),
-        *(held.attempt(f"EDS maps of the field of {short}", lambda: sections.elements(held, each, tomogram)) or []),
-    ]
+    makers = {
+        "registration": lambda: sections.registration(each, tomogram),
+        "overlay": lambda: sections.overlay(each, tomogram),
+        "counts": lambda: sections.counts(each),
+        "phases": lambda: sections.phases(each),
+    }
+    drawn = [held.attempt(f"{name} of {each.run.short}", make) for name, make in makers.items()]
+    return drawn + (
+        held.attempt(f"EDS maps of {each.run.short}", lambda: sections.elements(held, each, tomogram)) or []
+    )

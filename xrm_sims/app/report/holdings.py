@@ -56,14 +56,13 @@ class Scan:
     run: Run
     tomogram: Tomogram | None
     pillar: PillarFit | None
-    searched: bool  # for ROIs
-    rois: list[Roi]
+    rois: list[Roi] | None  # None if the volume was not searched
     rule: Mapping[str, Any]
     figures: Mapping[str, Any]  # edge_resolution and half_bit_crossing, where they were measured
 
     @property
     def defects(self) -> list[Defect]:
-        return [roi.defect for roi in self.rois]
+        return [roi.defect for roi in self.rois or ()]
 
 
 @dataclass(eq=False)
@@ -116,40 +115,35 @@ class Holdings:
 
     def scan(self, run: Run) -> Scan:
         """Read a tomography's volume, ROIs and figures."""
-        tomogram, pillar, kept = None, None, None
-        if self._has(run, "volume", f"Compute it with xrm-sims reconstruct {run.short}"):
-            tomogram = self.attempt(f"volume of {run.short}", lambda: kept_tomogram(run.uid, self.data))
-        if tomogram is not None:
-            pillar = pillar_of(tomogram.volume, tomogram.voxel_um)
-            if self._has(run, "rois", f"Compute it with xrm-sims find-rois {run.short}"):
-                kept = self.attempt(f"ROIs of {run.short}", lambda: results.load(self.data, run.uid, "rois"))
-        rows = [] if kept is None else kept.tables["rois"].to_dict("records")
-        rois = self.attempt(f"ROIs of {run.short}", lambda: [Roi.from_row(row) for row in rows]) or []
-        rule = {} if kept is None else kept.metadata.get("rule", {})
-        return Scan(run, tomogram, pillar, kept is not None, rois, rule, self._figures(run.uid))
+        way = f"Compute it with xrm-sims reconstruct {run.short}"
+        tomogram = self._read(run, "volume", way, lambda: kept_tomogram(run.uid, self.data))
+        if tomogram is None:
+            return Scan(run, None, None, None, {}, self._figures(run.uid))
+        way = f"Compute it with xrm-sims find-rois {run.short}"
+        rois, rule = self._read(run, "rois", way, lambda: self._rois(run.uid)) or (None, {})
+        pillar = pillar_of(tomogram.volume, tomogram.voxel_um)
+        return Scan(run, tomogram, pillar, rois, rule, self._figures(run.uid))
+
+    def _rois(self, uid: str) -> tuple[list[Roi], Mapping[str, Any]]:
+        kept = results.load(self.data, uid, "rois")
+        return [Roi.from_row(row) for row in kept.tables["rois"].to_dict("records")], kept.metadata.get("rule", {})
 
     def map(self, run: Run) -> Map:
         """Read a raster's counts and the results that belong to them."""
         found = Map(run, self.attempt(f"counts of {run.short}", lambda: read_raster(run.uid, self.data)))
-        kept = None
         way = "The night step register and the plan correlative compute it"
-        if self._has(run, "registration", way):
-            load = lambda: results.load(self.data, run.uid, "registration")  # noqa: E731
-            kept = self.attempt(f"registration of {run.short}", load)
-        if kept is not None:
-            about = kept.metadata
+        about = self._read(run, "registration", way, lambda: results.load(self.data, run.uid, "registration").metadata)
+        if about is not None:
             found.registration = self.attempt(f"registration of {run.short}", lambda: Registration.from_dict(about))
             found.defect = Defect.from_dict(about["defect"]) if "defect" in about else None
-            first = {
-                each.uid: each.start.get("resumes_uid", each.uid)
-                for each in self.runs
-                if each.kind == ScanType.TOMOGRAPHY
-            }
-            found.tomography_uid = next((first[uid] for uid in about["parent_uids"] if uid in first), None)
-            if found.tomography_uid is None:
+            starts = {each.uid: each.start for each in self.runs if each.kind == ScanType.TOMOGRAPHY}
+            parents = [uid for uid in about["parent_uids"] if uid in starts]
+            if parents:
+                found.tomography_uid = starts[parents[0]].get("resumes_uid", parents[0])
+            else:
                 self.missing.append(f"Map {run.short} was registered with a volume of another experiment.")
-            if has_phase_channels(labels_of(run.start)) and self._has(run, "phases", way):
-                found.phases = self.attempt(f"phases of {run.short}", lambda: load_phases(run.uid, self.data))
+            if has_phase_channels(labels_of(run.start)):
+                found.phases = self._read(run, "phases", way, lambda: load_phases(run.uid, self.data))
         if "chain" in (of_run := self.experiment.results.get(run.uid, {})):
             found.links = of_run["chain"].metadata["links"]
         found.top_view, found.close_up = self._images(run)
@@ -176,12 +170,12 @@ class Holdings:
         names = ("edge_resolution", "half_bit_crossing")
         return {name: table[name] for table in tables for name in names if name in table}
 
-    def _has(self, run: Run, kind: str, way: str) -> bool:
-        """Return whether a result is stored; note how to compute it if not."""
+    def _read(self, run: Run, kind: str, way: str, read: Callable[[], T]) -> T | None:
+        """Return a stored result, or None and note in ``missing`` how to compute it or why it could not be read."""
         if kind in self.experiment.results.get(run.uid, {}):
-            return True
+            return self.attempt(f"{kind} of {run.short}", read)
         self.missing.append(f"Run {run.short} has no {kind} yet. {way}.")
-        return False
+        return None
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
         """Return what ``read`` returns, or None and note in ``missing`` why it could not be read."""

@@ -83,7 +83,7 @@ def _field(registration: Registration, start: Mapping[str, Any]) -> Field:
 
 def rois(scan: Scan, maps: Sequence[Map]) -> Section | None:
     """Return the list of pores and cracks in the volume, best first."""
-    if not scan.searched:
+    if scan.rois is None:
         return None
     chosen = next((each.defect.label for each in maps if each.defect is not None), None)
     return _section("rois", "Regions of interest", scan.run.uid, rois=scan.rois, chosen=chosen, rule=scan.rule)
