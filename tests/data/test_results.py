@@ -60,7 +60,7 @@ def test_a_large_volume_has_smaller_scales_beside_it(record, data, monkeypatch):
     np.testing.assert_allclose(coarse.y, fine.y.coarsen(y=2).mean())
     np.testing.assert_allclose(coarse.isel(z=slice(3)), fine.isel(z=slice(6)).coarsen(z=2, y=2, x=2).mean(), rtol=1e-6)
     assert coarse.attrs["voxel_um"] == 1.0
-    with pytest.raises(ValueError, match="factor: volume is kept with 1, 2, 4; got 3"):
+    with pytest.raises(ValueError, match="factor: volume is stored with 1, 2, 4; got 3"):
         experiment.volume(factor=3)
 
 

@@ -1,8 +1,7 @@
-"""What was measured and what was computed of it as lazy arrays of xarray: named axes, coordinates with their units.
+"""Measurements and results as lazy arrays of xarray, with named axes and with coordinates that have units.
 
-Nothing is read before it is asked for; then it comes through Tiled, a few megabytes at a time, from this machine or
-another. Every array says in its ``attrs`` of which runs and which sample it is and by which versions it was made, every
-coordinate its ``units``.
+Numbers are read through Tiled when they are needed, a few megabytes at a time, from this machine or another. The
+``attrs`` of an array name its runs, sample and versions of software; those of a coordinate its ``units``.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     import xarray
 
 PROJECTION_KEY, SE_KEY, EDS_KEY = "widepix_image", "se_image", "eds_counts"
-BLOCK_BYTES = 16 << 20  # of one request
+BLOCK_BYTES = 16 << 20  # size of one request
 SAME_ANGLE_DEG = 1e-3
 _UNITS = {"rotation_angle_deg": "deg", "instrument_time_s": "s", "beam_current_na": "nA"}
 
 
 def lazy(client: Any) -> dask.array.Array:
-    """A Tiled array, read in blocks along its first axis."""
+    """Return a dask array of a Tiled array, read in blocks along its first axis."""
     import dask.array
 
     frame_bytes = client.dtype.itemsize * int(np.prod(client.shape[1:], dtype=np.int64))
@@ -37,13 +36,13 @@ def lazy(client: Any) -> dask.array.Array:
 
 
 def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArray:
-    """Raw counts (angle, row, column) of a tomography, of all its parts.
+    """Return raw counts (angle, row, column) of all parts of a tomography.
 
-    Projections are sorted by angle, the last one taken at an angle counts; frames of another stream (``flat``,
-    ``dark``, ``reference``) stay in the order they were taken. ``y`` and ``z`` say where in the laboratory frame the
-    middle of a pixel is seen, on the plane of the rotation axis.
+    Projections are sorted by angle, with the last frame of each angle; frames of another stream (``flat``, ``dark``,
+    ``reference``) keep the order of acquisition. ``y`` and ``z`` are laboratory coordinates of the pixel centres,
+    projected onto the plane of the rotation axis.
 
-    Raises ValueError when the run is no tomography, or has no frames in this stream.
+    Raises ValueError when the run is not a tomography, or has no frames in this stream.
     """
     import dask.array
     import xarray
@@ -81,10 +80,10 @@ def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArr
 
 
 def volume(result: Any, start: Mapping[str, Any], name: str = "volume", factor: int = 1) -> xarray.DataArray:
-    """An array (z, y, x) of a result over its specimen frame: attenuation in 1/um, or a segmentation's labels; in
-    voxels ``factor`` times as wide.
+    """Return an array (z, y, x) of a result over its specimen frame: attenuation in 1/um, or labels; with voxels
+    ``factor`` times as wide.
 
-    Raises ValueError saying which there are when that one is not kept.
+    Raises ValueError, listing the stored factors, when that one is not stored.
     """
     import xarray
 
@@ -93,11 +92,11 @@ def volume(result: Any, start: Mapping[str, Any], name: str = "volume", factor: 
     smaller = result[SMALLER] if factor != 1 and SMALLER in result else {}
     if factor != 1 and f"{name}_{factor}" not in smaller:
         kept = ["1", *(of.removeprefix(f"{name}_") for of in smaller if of.startswith(f"{name}_"))]
-        raise ValueError(f"factor: {name} is kept with {', '.join(kept)}; got {factor}")
+        raise ValueError(f"factor: {name} is stored with {', '.join(kept)}; got {factor}")
     client = whole if factor == 1 else smaller[f"{name}_{factor}"]
     coords = {}
     for axis, n, finest in zip("zyx", client.shape, whole.shape, strict=True):
-        centres = factor * np.arange(n) + 0.5 * (factor - finest)  # of the finest voxels, from the middle
+        centres = factor * np.arange(n) + 0.5 * (factor - finest)  # in finest voxels, from the middle
         coords[axis] = (axis, centres * voxel_um, {"units": "um"})
     voxel_um *= factor
     facts = {"voxel_um": voxel_um, "versions": about["versions"], "parent_uids": about["parent_uids"]}
@@ -107,13 +106,13 @@ def volume(result: Any, start: Mapping[str, Any], name: str = "volume", factor: 
 
 
 def maps(parts: Sequence[Any], registration: Mapping[str, Any] | None = None) -> xarray.DataArray:
-    """SIMS counts (frame, isotope, v, u) of a raster, of all its parts, from the original surface down.
+    """Return SIMS counts (frame, isotope, v, u) of all parts of a raster, from the original surface down.
 
-    ``isotope`` holds labels such as "7Li", with ``mass_u`` beside it; ``u`` and ``v`` are those of the scan. Where the
-    raster was registered, ``x`` and ``y`` (v, u) say where in the specimen frame each pixel is and ``z`` the height of
-    the plane, so that ``volume.interp(x=maps.x, y=maps.y, z=maps.z)`` is the slice beneath the maps.
+    ``isotope`` holds labels such as "7Li", with ``mass_u`` beside it; ``u`` and ``v`` are scan coordinates. After
+    registration, ``x`` and ``y`` (v, u) are specimen coordinates of the pixels and ``z`` is the height of the plane,
+    so ``volume.interp(x=maps.x, y=maps.y, z=maps.z)`` is the slice beneath the maps.
 
-    Raises ValueError when the run is no raster or has no frames.
+    Raises ValueError when the run is not a raster or has no frames.
     """
     import dask.array
     import xarray
@@ -144,7 +143,7 @@ def maps(parts: Sequence[Any], registration: Mapping[str, Any] | None = None) ->
 
 
 def image(run: Any, key: str) -> xarray.DataArray:
-    """The last frame of an SE image (v, u), or the counts of an EDS map (element, v, u).
+    """Return the last frame of an SE image (v, u), or the counts of an EDS map (element, v, u).
 
     Raises ValueError when the run has no such frames.
     """
@@ -161,7 +160,7 @@ def image(run: Any, key: str) -> xarray.DataArray:
 
 
 def _column(stream: Any, key: str, length: int) -> NDArray[np.float64]:
-    """What was read with each frame; NaN where nothing was."""
+    """Return the reading of each frame; NaN where it is missing."""
     values = np.asarray(stream[key].read(), float)[:length] if key in stream else np.zeros(0)
     return np.pad(values, (0, length - len(values)), constant_values=np.nan)
 
@@ -176,7 +175,7 @@ def _centred(n: int, pitch_um: float) -> NDArray[np.float64]:
 
 
 def _field(start: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """Where the middles of the pixels of a scan are."""
+    """Return the coordinates of the pixel centres of a scan."""
     u, v = start.get("centre_um", (0.0, 0.0))
     pixel_um = float(start["fov_um"]) / shape[1]
     middle = {"v": v + _centred(shape[0], pixel_um), "u": u + _centred(shape[1], pixel_um)}

@@ -1,4 +1,4 @@
-"""The catalogue as people and programs reach it: through a running server of the data root, else in this process."""
+"""Access to the catalogue, through a running server of the data root or else inside this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xrm_sims.data.layout import api_key as key_of
 
 Data = str | os.PathLike[str] | None
 _ALIVE_TIMEOUT_S = 2.0
-# Tiled asks a server that is gone ten times, 45 s long; everything is in the journal, so three will do
+# By default Tiled retries ten times within 45 s; three times are enough because the journal holds everything
 os.environ.setdefault("TILED_RETRY_ATTEMPTS", "3")
 _in_process: dict[Path, Any] = {}
 _recorders: dict[Path, Callable[[], object]] = {}
@@ -24,29 +24,30 @@ _lock = threading.Lock()
 
 
 def open_catalog(data: Data = None, api_key: str | None = None) -> Any:
-    """Tiled client of ``/runs``. Its ``.v1`` is databroker's Broker (take one client for ``.v1`` and another for
-    ``.v2``: each view keeps its state in the client). Parameters and errors as for :func:`connect`."""
+    """Return a Tiled client of ``/runs``. Its ``.v1`` is databroker's Broker. Open one client for ``.v1`` and another
+    for ``.v2``, because each view stores its state in the client. Parameters and errors as for :func:`connect`."""
     return mounted(connect(data, api_key), "runs")
 
 
 def open_results(data: Data = None) -> Any:
-    """Tiled client of ``/results``."""
+    """Return a Tiled client of ``/results``."""
     return mounted(connect(data), "results")
 
 
 def results_beside(catalog: Any) -> Any:
-    """The ``/results`` of the same server as a client of ``/runs``."""
+    """Return a client of ``/results`` on the server of this client of ``/runs``."""
     return mounted(catalog.context, "results")
 
 
 def connect(data: Data = None, api_key: str | None = None) -> Any:
-    """A Tiled context of a data root: its running server if there is one, else one inside this process, made once
-    and shared. Both may be open at the same time: they meet in the database.
+    """Return a Tiled context of a data root: of its running server, else of a server inside this process.
+
+    The server inside this process is created once and shared. Both may be open at the same time, on one database.
 
     Parameters
     ----------
     data : data root, or the address of a Tiled server (``http://…``, as ``xrm-sims serve`` prints it).
-    api_key : of that server, when its address does not hold it and TILED_API_KEY is not set.
+    api_key : key of that server; needed when neither the address nor TILED_API_KEY holds it.
 
     Raises RuntimeError when no server answers at the address, PermissionError when it refuses the key.
     """
@@ -64,7 +65,7 @@ def connect(data: Data = None, api_key: str | None = None) -> Any:
 
 
 def is_address(data: Any) -> bool:
-    """Whether this names a server rather than a folder."""
+    """Return whether this is the address of a server rather than a folder."""
     return isinstance(data, str) and data.startswith(("http://", "https://"))
 
 
@@ -87,7 +88,7 @@ def _connect_to(address: str, api_key: str | None) -> Any:
 
 
 def in_process(layout: Layout, database: str | None = None) -> Any:
-    """A Tiled context of a server inside this process, on this PostgreSQL database or on the data root's own.
+    """Return a Tiled context of a server inside this process, on this PostgreSQL database or on that of the data root.
 
     Raises RuntimeError when PostgreSQL does not answer.
     """
@@ -101,9 +102,9 @@ def in_process(layout: Layout, database: str | None = None) -> Any:
 
 
 def disconnect(data: Data = None) -> None:
-    """Close the catalogue inside this process, if there is one; the next ``connect`` opens it afresh.
+    """Close the catalogue inside this process, if there is one; the next ``connect`` opens it again.
 
-    What a recorder of this process is writing is waited for: closing under a request would never end.
+    First waits for the recorder of this process, because closing during a request would never end.
     """
     if flush := _recorders.get(Layout.of(data).root):
         flush()
@@ -114,7 +115,7 @@ def disconnect(data: Data = None) -> None:
 
 
 def running_server(layout: Layout) -> str | None:
-    """Address of the server of this data root, or None when none answers."""
+    """Return the address of the running server of this data root, or None."""
     import httpx
 
     try:
@@ -127,13 +128,15 @@ def running_server(layout: Layout) -> str | None:
 
 
 def mounted(context: Any, *path: str) -> Any:
-    """A client of what is mounted there, with a table of node classes of its own: databroker's ``.v1`` writes into the
-    one it finds, which would otherwise change every client of this process."""
+    """Return a client of the node at this path, with its own table of node classes.
+
+    databroker's ``.v1`` changes the table of its client; a shared one would change every client of this process.
+    """
     from tiled.client import from_context
     from tiled.client.container import DEFAULT_STRUCTURE_CLIENT_DISPATCH, Container
     from tiled.utils import OneShotCachedMap
 
-    with _lock:  # a second thread would find the table half filled
+    with _lock:  # a second thread would find the table incomplete
         Container.discover_clients_from_entrypoints()
     tables = (DEFAULT_STRUCTURE_CLIENT_DISPATCH["numpy"], Container.STRUCTURE_CLIENTS_FROM_ENTRYPOINTS)
     own = OneShotCachedMap({name: partial(table.__getitem__, name) for table in tables for name in table})
@@ -141,8 +144,7 @@ def mounted(context: Any, *path: str) -> Any:
 
 
 def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
-    """Say who writes runs of this data root in this process, so that reading waits for what it has in hand; None
-    when nobody does any more."""
+    """Register the recorder of this data root, so that readers in this process wait for it; None removes it."""
     if flush is None:
         _recorders.pop(root, None)
     else:
@@ -150,8 +152,10 @@ def note_recorder(root: Path, flush: Callable[[], object] | None) -> None:
 
 
 def as_catalog(data: Any = None) -> Any:
-    """A client of ``/runs``, from one, from a data root or from a server's address. Runs that this process has just
-    recorded in the data root are waited for."""
+    """Return a client of ``/runs`` for a data root, a server's address or such a client.
+
+    Waits for runs that this process has just recorded in the data root.
+    """
     if data is not None and not isinstance(data, str | os.PathLike):
         return data
     if is_address(data):
@@ -171,9 +175,9 @@ def by_time(catalog: Any) -> Any:
 
 
 def find_run(uid: str, data: Any = None) -> Any:
-    """The run with this uid, or the only one whose uid begins with it (five characters at least).
+    """Return the run with this uid, or the only run whose uid begins with it (at least five characters).
 
-    Raises ValueError saying which run is the latest when there is none, and when several begin alike.
+    Raises ValueError, naming the newest run, when no run or several runs match.
     """
     catalog = as_catalog(data)
     try:
@@ -185,18 +189,20 @@ def find_run(uid: str, data: Any = None) -> Any:
 
 
 def parts_of(run: Any) -> list[Any]:
-    """databroker's runs of one measurement that was interrupted and resumed, oldest first; ``run`` is any of them, as
-    databroker or Tiled gives it. A run that was never resumed stands alone."""
+    """Return all parts of a measurement that was interrupted and resumed as databroker's runs, oldest first.
+
+    ``run`` is any part, from databroker or Tiled.
+    """
     parts = tiled_parts_of(run)
     broker = mounted(parts[0].context, *parts[0].path_parts[:-1]).v1
     return [broker[part.metadata["start"]["uid"]] for part in parts]
 
 
 def tiled_parts_of(run: Any) -> list[Any]:
-    """The same as Tiled's clients, for reading a part of their arrays."""
+    """Return the parts of :func:`parts_of` as Tiled clients, which can read pieces of arrays."""
     from tiled.queries import Eq
 
-    client = getattr(run, "v2", run)  # databroker's Header stands on a Tiled client
+    client = getattr(run, "v2", run)  # databroker's Header holds a Tiled client
     catalog = mounted(client.context, *client.path_parts[:-1])
     start = run.metadata["start"] if hasattr(run, "metadata") else run.start
     first = start.get("resumes_uid", start["uid"])
@@ -206,9 +212,9 @@ def tiled_parts_of(run: Any) -> list[Any]:
 
 
 def documents(uid: str, data: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The documents ``(name, doc)`` of a run through databroker, rebuilt from the catalogue: stream datums are merged
-    into one for each stream and external key, event uids are new, pages have become events.
+    """Yield the documents ``(name, doc)`` of a run, which databroker rebuilds from the catalogue.
 
+    Stream datums are merged into one per stream and external key, event uids are new, event pages become events.
     Raises ValueError for an unknown uid.
     """
     run = find_run(uid, data)

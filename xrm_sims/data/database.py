@@ -1,7 +1,7 @@
-"""Where the catalogue keeps its records: SQLite files of the data root, or one PostgreSQL database by its URI.
+"""Database of the catalogue: SQLite files in the data root, or one PostgreSQL database.
 
-Every process of the data root honours the URI that ``moving`` leaves there. Frames, journals and arrays are
-files either way.
+The file ``Layout.database``, written by ``moving``, holds the PostgreSQL URI for all processes of the data root.
+Frames, journals and arrays are files in both cases.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CATALOGUES: dict[str, list[dict[str, str]]] = {
 
 
 def database_of(layout: Layout) -> str | None:
-    """URI of the PostgreSQL database; None for SQLite files."""
+    """Return the URI of the PostgreSQL database; None for SQLite files."""
     try:
         return layout.database.read_text().strip()
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def database_of(layout: Layout) -> str | None:
 
 
 def trees(layout: Layout, uri: str | None) -> list[dict[str, Any]]:
-    """``/runs`` and ``/results`` for Tiled's configuration; their databases are made when they are not there yet.
+    """Return ``/runs`` and ``/results`` for Tiled's configuration; create their databases when they do not exist.
 
     Raises as :func:`prepare_postgresql`.
     """
@@ -58,7 +58,7 @@ def _in_sqlite(layout: Layout, name: str) -> dict[str, Any]:
 
 
 def _in_postgresql(layout: Layout, name: str, uri: str) -> dict[str, Any]:
-    """One database: both catalogues as its first containers, their tables beside the records."""
+    """Put both catalogues as containers into one database, with their tables."""
     uri = f"postgresql://{uri.partition('://')[2]}"
     folder = layout.tiled / "postgresql" / name
     return _tree(layout, name, uri=uri, writable_storage=[str(folder), uri], mount_node=name)
@@ -70,7 +70,7 @@ def _tree(layout: Layout, name: str, **args: Any) -> dict[str, Any]:
 
 
 def make_sqlite(path: Path, kind: str = "catalog") -> None:
-    """An empty database of Tiled's, where there is none yet."""
+    """Create an empty Tiled database unless the file exists."""
     if not path.exists():
         beside = path.with_suffix(f".{os.getpid()}")
         beside.unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def make_sqlite(path: Path, kind: str = "catalog") -> None:
 
 
 def _initialize(uri: str, kind: str = "catalog") -> None:
-    """What ``tiled catalog init`` does, without the seconds of a process of its own."""
+    """Do what ``tiled catalog init`` does, without the seconds that a separate process takes."""
     from sqlalchemy.ext.asyncio import create_async_engine
     from tiled.alembic_utils import stamp_head
 
@@ -95,14 +95,14 @@ def _initialize(uri: str, kind: str = "catalog") -> None:
         asyncio.run(create())
         stamp_head(constants.ALEMBIC_INI_TEMPLATE_PATH, constants.ALEMBIC_DIR, uri)
 
-    with ThreadPoolExecutor(1) as own_thread:  # the caller's may have an event loop already
+    with ThreadPoolExecutor(1) as own_thread:  # the thread of the caller may run an event loop
         own_thread.submit(run).result()
 
 
 def prepare_postgresql(uri: str) -> None:
-    """Prepare an empty PostgreSQL database; one that is prepared stays as it is.
+    """Create Tiled's tables in an empty PostgreSQL database; do nothing when they exist.
 
-    Raises ValueError for what is no such URI, RuntimeError when the server does not answer or refuses.
+    Raises ValueError for an invalid URI, RuntimeError when the server does not answer or refuses.
     """
     from sqlalchemy.exc import SQLAlchemyError
     from tiled.alembic_utils import UninitializedDatabase

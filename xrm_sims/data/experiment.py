@@ -1,4 +1,4 @@
-"""An experiment as a notebook wants it: its runs as a table, its data as lazy arrays with coordinates and units."""
+"""An experiment for notebooks: its runs as a table, its data as lazy arrays with coordinates and units."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-LEAST_OF_A_UID = 5  # characters that name an experiment, or a run
+LEAST_OF_A_UID = 5  # characters that identify an experiment or a run
 
 
 @dataclass(frozen=True, repr=False)
 class Experiment:
-    """Runs that belong together, oldest first, and the results kept for them.
+    """Runs that belong together, oldest first, and their results.
 
-    Where several runs are of a kind, the methods below take the last unless they are given the uid of one (a beginning
-    will do); of a measurement that was resumed they take all parts. They return arrays of xarray over dask: axes,
-    coordinates and attributes are there at once, numbers are read when they are asked for. ValueError says what there
-    is when what was asked for is not.
+    The methods below use the last run of a type, or the run with the given uid (its first characters are enough), with
+    all parts of a resumed measurement. They return lazy arrays of xarray over dask. They raise ValueError, listing what
+    exists, when the run or result does not exist.
     """
 
     uid: str
@@ -45,9 +44,9 @@ class Experiment:
         return [run for run in self.runs if run.metadata["start"].get("scan_type") == scan_type]
 
     def result(self, kind: str, uid: str | None = None) -> Any:
-        """Tiled client of the newest result of a kind, or of that of one run.
+        """Return a Tiled client of the newest result of a kind, or of the result of one run.
 
-        ValueError listing what there is, or when its writer did not finish.
+        Raises ValueError, listing what exists, when there is none, and when its writer did not finish.
         """
         for run in reversed(self.runs if uid is None else tiled_parts_of(self._run(uid))):
             of_run = self.results.get(run.metadata["start"]["uid"])
@@ -60,33 +59,33 @@ class Experiment:
         raise ValueError(f"{whose} has no result {kind!r}; the experiment has {', '.join(known) or 'none'}")
 
     def table(self) -> pandas.DataFrame:
-        """Its runs, one a line: when, what, of which sample, how it ended."""
+        """Return a table of the runs: time, type, sample, operator, frames, exit status."""
         return _table(self.runs)
 
     def projections(self, stream: str = "primary", uid: str | None = None) -> xarray.DataArray:
-        """Raw counts (angle, row, column) of a tomography; its ``flat``, ``dark`` and ``reference`` frames likewise.
+        """Return raw counts (angle, row, column) of a tomography, or its ``flat``, ``dark`` or ``reference`` frames.
         See :func:`xrm_sims.data.arrays.projections`."""
         return arrays.projections(tiled_parts_of(self._run(uid, ScanType.TOMOGRAPHY)), stream)
 
     def volume(self, uid: str | None = None, factor: int = 1) -> xarray.DataArray:
-        """The reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um; a large one also with
-        the means of ``factor`` voxels along each edge (2, 4, 8 …)."""
+        """Return the reconstruction (z, y, x) of a tomography in 1/um, over the specimen frame in um. For large volumes
+        ``factor`` 2, 4, 8 … selects the means over that many voxels along each edge."""
         result = self.result("volume", uid)
         return arrays.volume(result, self._run(result.metadata["run_uid"]).metadata["start"], factor=factor)
 
     def maps(self, uid: str | None = None) -> xarray.DataArray:
-        """SIMS counts (frame, isotope, v, u); where they were registered to the volume, with x, y and z in its frame.
+        """Return SIMS counts (frame, isotope, v, u); after registration with x, y and z in the volume's frame.
         See :func:`xrm_sims.data.arrays.maps`."""
         parts = tiled_parts_of(self._run(uid, ScanType.SIMS_RASTER))
         of_run = self.results.get(parts[0].metadata["start"]["uid"], {})
         return arrays.maps(parts, dict(of_run["registration"].metadata) if "registration" in of_run else None)
 
     def se_image(self, uid: str | None = None) -> xarray.DataArray:
-        """Secondary electrons (v, u), counts."""
+        """Return the secondary-electron image (v, u) in counts."""
         return arrays.image(self._run(uid, ScanType.SE_IMAGE), arrays.SE_KEY)
 
     def eds_map(self, uid: str | None = None) -> xarray.DataArray:
-        """X-ray counts (element, v, u)."""
+        """Return X-ray counts (element, v, u)."""
         return arrays.image(self._run(uid, ScanType.EDS_MAP), arrays.EDS_KEY)
 
     def _run(self, uid: str | None, scan_type: str = "") -> Any:
@@ -105,7 +104,7 @@ class Experiment:
 
 
 def list_runs(data: Any = None, *, api_key: str | None = None) -> pandas.DataFrame:
-    """All runs of a data root, of a server's address or of a client of ``/runs``, oldest first, one a line.
+    """Return a table of all runs of a data root, a server's address or a client of ``/runs``, oldest first.
 
     Errors as for :func:`open_experiment`.
     """
@@ -113,15 +112,15 @@ def list_runs(data: Any = None, *, api_key: str | None = None) -> pandas.DataFra
 
 
 def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | None = None) -> Experiment:
-    """Everything that belongs together.
+    """Return the runs and results of an experiment.
 
     Parameters
     ----------
-    uid : an experiment's, or that of any run of it (of either a beginning of five characters will do); None takes the
-        newest. A run that belongs to no experiment stands with its parts alone.
+    uid : uid of an experiment or of any of its runs, or its first five characters or more; None for that of the newest
+        run. A run without experiment is returned with its parts alone.
     data : data root, address of a Tiled server (``http://…``, as ``xrm-sims serve`` prints it), or a client of
         ``/runs``.
-    api_key : of that server, when neither its address nor TILED_API_KEY holds it.
+    api_key : key of that server; needed when neither the address nor TILED_API_KEY holds it.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
     >>> experiment.volume().sel(z=0, method="nearest")
     >>> experiment.maps().sel(isotope="7Li").sum("frame").compute()
 
-    Raises ValueError for an unknown uid and for the beginning of several, RuntimeError when no server answers at the
+    Raises ValueError for an unknown or ambiguous uid, RuntimeError when no server answers at the
     address, and PermissionError when it refuses the key.
     """
     from tiled.queries import Eq
@@ -152,7 +151,7 @@ def open_experiment(uid: str | None = None, data: Any = None, *, api_key: str | 
 
 
 def _whole_uid(catalog: Any, uid: str) -> str:
-    """The uid of the experiment that begins so; the same again where none does. ValueError when several do."""
+    """Return the uid of the experiment that begins so, or ``uid`` itself. Raises ValueError when several do."""
     from tiled.queries import Eq, Like
 
     if len(uid) < LEAST_OF_A_UID or len(catalog.search(Eq("start.experiment_uid", uid))):

@@ -1,4 +1,4 @@
-"""Pictures as people see them, kept beside the numbers they show: ``/results/<run uid>/figures/<name>``."""
+"""Figures stored beside the results that they show: ``/results/<run uid>/figures/<name>``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ KIND = "figures"
 
 
 def keep_figures(data: Any, run_uid: str, paths: Iterable[Path]) -> None:
-    """Keep PNG files by their stems as arrays (row, column, RGB) that the web UI shows; each replaces its namesake.
+    """Store PNG files as arrays (row, column, RGB) for the web UI, named by stem; each replaces one of the same name.
 
     Parameters
     ----------
     data : data root, or a client of ``/runs``.
-    run_uid : the run they are of.
-    paths : what else is among them (tables, say) is left out.
+    run_uid : the run that they show.
+    paths : files; others than PNG are skipped.
     """
     from matplotlib.image import imread
 
@@ -28,6 +28,6 @@ def keep_figures(data: Any, run_uid: str, paths: Iterable[Path]) -> None:
     rgb = {name: np.rint(255 * image[..., :3]).astype(np.uint8) for name, image in images.items()}
     try:
         before = results.load(data, run_uid, KIND).arrays
-    except ValueError:  # none yet, or half of them
+    except ValueError:  # there are none yet, or their writer did not finish
         before = {}
     results.save(data, run_uid, KIND, before | rgb, {"axes": ["row", "column", "red, green, blue"]})

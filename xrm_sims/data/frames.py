@@ -1,7 +1,7 @@
 """Frame files: one HDF5 dataset per stream of a run, appended frame by frame and readable while it grows.
 
-A frame is one chunk, ``(1, *frame_shape)``. The file is in single-writer-multiple-reader mode from its first moment,
-so that another process, or another thread, reads what has been appended without disturbing the writer.
+A frame is one chunk, ``(1, *frame_shape)``. The file is in single-writer-multiple-reader mode from the start, so other
+processes and threads can read appended frames without disturbing the writer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 MIMETYPE = "application/x-hdf5"
-_HEADROOM_BYTES = 1 << 20  # what HDF5 needs beside the frames for its index and to close a file in order
-_STRIDE_BYTES = 1 << 21  # room taken at a time: a file that keeps its length is synchronised in half the time
+_HEADROOM_BYTES = 1 << 20  # space beside the frames for the index of HDF5 and for closing the file
+_STRIDE_BYTES = 1 << 21  # allocated at a time: a file of constant length is synchronised in half the time
 _SUPERBLOCK_BYTES = 64
-_END_AT = {0: 40, 1: 44}  # where superblocks of old versions keep the end of the file; newer ones at 28
+_END_AT = {0: 40, 1: 44}  # offset of the end-of-file address in old superblock versions; 28 in newer ones
 
 
 class FrameWriter:
@@ -30,15 +30,15 @@ class FrameWriter:
 
     Parameters
     ----------
-    path : file to make; it must not exist yet.
+    path : file to create; it must not exist yet.
     dataset : name of the dataset in the file, e.g. ``"/entry/data/data"``.
     frame_shape : shape of one frame, e.g. (rows, columns).
     dtype : machine type of the counts.
-    attributes : what the dataset says about itself, e.g. ``{"units": "counts"}``.
+    attributes : attributes of the dataset, e.g. ``{"units": "counts"}``.
 
     Raises
     ------
-    RuntimeError naming the file when it cannot be made.
+    RuntimeError naming the file when it cannot be created.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class FrameWriter:
 
     @property
     def uri(self) -> str:
-        """Not percent-encoded: Tiled takes the path in a file URI as it stands."""
+        """URI of the file, not percent-encoded because Tiled does not decode the path of a file URI."""
         return "file://localhost" + self.path.as_posix()
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What a stream resource says about this file, beside mimetype and uri."""
+        """Parameters of a stream resource for this file."""
         return {"dataset": self.dataset, "chunk_shape": [1, *self.frame_shape], "swmr": True}
 
     def append(self, frame: NDArray[Any]) -> int:
-        """Put a frame on disk; its index. It is synchronised to the disk when this returns.
+        """Append a frame, synchronise it to the disk and return its index.
 
         Raises ValueError for a frame of another shape, and RuntimeError naming file and frame when the disk is full
-        or refuses; frames appended before stay readable, and no further frame is taken.
+        or fails; earlier frames stay readable, and further frames are refused.
         """
         if np.shape(frame) != self.frame_shape:
             raise ValueError(
@@ -104,7 +104,7 @@ class FrameWriter:
         return index
 
     def close(self) -> None:
-        """Finish the file and give back the room not used; closing twice does no harm."""
+        """Close the file and release unused space; closing twice is harmless."""
         if not self._file.id:
             return
         with contextlib.suppress(OSError, RuntimeError) if self._failed else contextlib.nullcontext():
@@ -118,8 +118,8 @@ class FrameWriter:
         self.close()
 
     def _reserve(self, index: int) -> None:
-        """Take the room for a frame from the file system before HDF5 touches it: HDF5 does not survive a write that
-        fails half-way, on a full disk or at a quota."""
+        """Allocate the space of a frame before HDF5 writes it, because HDF5 cannot recover from a write that fails
+        half-way, on a full disk or at a quota."""
         descriptor = self._file.id.get_vfd_handle()
         frame_bytes = self.dtype.itemsize * int(np.prod(self.frame_shape))
         end = os.fstat(descriptor).st_size
@@ -133,17 +133,17 @@ class FrameWriter:
                 raise RuntimeError(
                     f"frames file {self.path}: no room for frame {index} ({_reason(error)}); free space on the disk"
                 ) from error
-            os.ftruncate(descriptor, needed)  # what is left of the disk others need too
+            os.ftruncate(descriptor, needed)  # leave the rest of the disk to other programs
 
 
 def trim(path: str | os.PathLike[str]) -> None:
-    """Give back the room beyond the end of a closed HDF5 file, which was taken in advance."""
+    """Release the space allocated beyond the end of a closed HDF5 file."""
     with open(path, "rb+") as file:
         file.truncate(_recorded_end(file.read(_SUPERBLOCK_BYTES)))
 
 
 def resource_path(resource: Mapping[str, Any]) -> Path:
-    """Local file behind a stream resource. ValueError for anything but a file URI."""
+    """Return the local file of a stream resource. Raises ValueError for anything but a file URI."""
     uri = urlparse(resource["uri"])
     if uri.scheme != "file":
         raise ValueError(f"stream resource {resource['uri']}: needs a file:// URI")
@@ -151,7 +151,7 @@ def resource_path(resource: Mapping[str, Any]) -> Path:
 
 
 def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[Any]:
-    """Frames ``start`` to ``stop - 1`` of a stream resource, ``(stop - start, *frame_shape)``.
+    """Return frames ``start`` to ``stop - 1`` of a stream resource, ``(stop - start, *frame_shape)``.
 
     Raises ValueError naming the file and the frames that are missing or cannot be read.
     """
@@ -174,7 +174,7 @@ def read_block(resource: Mapping[str, Any], start: int, stop: int) -> NDArray[An
 
 
 def count_frames(resource: Mapping[str, Any]) -> int:
-    """How many whole frames the file of a stream resource holds; 0 when it is not there or cannot be read."""
+    """Return the number of whole frames in the file of a stream resource; 0 when the file is missing or unreadable."""
     path = resource_path(resource)
     try:
         if cut_short(path):
@@ -188,10 +188,9 @@ def count_frames(resource: Mapping[str, Any]) -> int:
 def read_frames(
     resource: Mapping[str, Any], datums: Iterable[Mapping[str, Any]], block: int = 32
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """The frames of stream datums, at most ``block`` at a time: ``(seq_nums, frames)``.
+    """Yield ``(seq_nums, frames)`` of stream datums, at most ``block`` frames at a time.
 
-    ``seq_nums`` (n,) counts from 1 as in the events, ``frames`` is (n, *frame_shape). Nothing is opened before it is
-    asked for, and no file stays open in between.
+    ``seq_nums`` (n,) counts from 1 as in the events, ``frames`` is (n, *frame_shape). No file stays open between steps.
 
     Raises ValueError naming the file and the frames that are missing or cannot be read.
     """
@@ -204,10 +203,10 @@ def read_frames(
 
 
 def cut_short(path: Path) -> str:
-    """How far a file falls short of the end its superblock records, or ''.
+    """Return "n of m bytes" when a file is shorter than its superblock records, else "".
 
-    A reader in SWMR mode would wait for the lost bytes for ever (HDF5 retries with growing pauses). The writer moves
-    the recorded end and the file's real end one after the other, so a file that still grows deserves a second look.
+    A reader in SWMR mode would wait for the missing bytes for ever. The writer updates the recorded end and the real
+    end one after the other, so the check is repeated for a file that is being written.
     """
     for _ in range(100):
         with open(path, "rb") as file:
@@ -222,7 +221,7 @@ def cut_short(path: Path) -> str:
 
 
 def _check_links(path: Path, data: h5py.Dataset) -> None:
-    """HDF5 gives zeros where a file that it links to is gone or cut off: ValueError instead."""
+    """Raise ValueError when a linked file is missing or truncated, where HDF5 itself would return zeros."""
     for linked in {Path(source.file_name) for source in data.virtual_sources()} if data.is_virtual else ():
         if not linked.is_file():
             raise ValueError(f"frames file {path} links to {linked}, which is missing; bring it back or import it anew")
@@ -231,7 +230,7 @@ def _check_links(path: Path, data: h5py.Dataset) -> None:
 
 
 def _recorded_end(head: bytes) -> int:
-    """Length of the file as its superblock has it."""
+    """Return the length of the file that its superblock records."""
     at = _END_AT.get(head[8], 28)
     return int.from_bytes(head[at : at + 8], "little")
 
@@ -241,8 +240,14 @@ def _span(start: int, stop: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The system's own words; HDF5 wraps them in a report of several lines."""
+    """Return the message of the operating system, or else that of HDF5."""
+    number = error_number(error)
+    return str(error).strip("'\"") if number is None else os.strerror(number)
+
+
+def error_number(error: Exception) -> int | None:
+    """Return the errno of an error, also from the report of several lines that HDF5 makes of it; None without one."""
     if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
+        return error.errno
     wrapped = re.search(r"errno = (\d+)", str(error))
-    return os.strerror(int(wrapped[1])) if wrapped else str(error).strip("'\"")
+    return int(wrapped[1]) if wrapped else None

@@ -1,8 +1,8 @@
-"""What stands before Tiled: requests that it would answer and must not.
+"""Middleware that refuses requests which Tiled answers although it must not.
 
-Tiled 0.2.20 hands out any file of the computer below ``/ui/`` without asking for a key, registers files by paths that
-lead out of the folders it may read, and reads a request's body before it looks at the key. This refuses such requests
-before Tiled sees them; whether somebody may read what is left is Tiled's own business.
+It is needed until Tiled closes these gaps: Tiled 0.2.20 serves any file of the computer below ``/ui/`` without a key,
+registers files outside the readable folders, and reads a request's body before it checks the key. Tiled itself checks
+the permissions of all other requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-MAX_BODY_BYTES = 64 << 20  # a plane of 4096 x 4096 floats; our own clients send far less at a time
+MAX_BODY_BYTES = 64 << 20  # a plane of 4096 x 4096 floats; our clients send far less per request
 _BRINGING_A_BODY = {"POST", "PUT", "PATCH"}
 _NAMING_NODES = ("/api/v1/metadata/", "/api/v1/register/", "/api/v1/data_source/")
 
@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class RefusedError(Exception):
-    """Why, in a sentence, with the status that says so."""
+    """The reason for a refusal, with its HTTP status."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
@@ -36,7 +36,7 @@ class Guard:
 
     Parameters
     ----------
-    readable : folders whose files may be registered, links followed.
+    readable : folders whose files may be registered, after links are resolved.
     """
 
     def __init__(self, app: Any, readable: Sequence[Path]) -> None:
@@ -64,7 +64,7 @@ class Guard:
         try:
             said = json.loads(body)
         except ValueError:
-            return  # Tiled says what is wrong with it
+            return  # Tiled reports the error
         except RecursionError:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is nested too deeply") from None
         if isinstance(said, dict) and (name := said.get("id")) is not None and not is_plain(name):
@@ -74,18 +74,18 @@ class Guard:
                 raise RefusedError(HTTPStatus.FORBIDDEN, "data_uri: lies outside of what this server reads")
 
     def may_read(self, uri: str) -> bool:
-        """Whether a ``file://`` URI ends in a readable folder when ``..`` and links are followed."""
+        """Return whether a ``file://`` URI lies in a readable folder after ``..`` and links are resolved."""
         parts = urlsplit(uri)
         if parts.scheme != "file":
             return False
         return all(
             any(Path(path).resolve().is_relative_to(folder) for folder in self.readable)
-            for path in (parts.path, unquote(parts.path))  # some readers take it as it is
+            for path in (parts.path, unquote(parts.path))  # some readers do not decode it
         )
 
 
 def check_path(path: str) -> None:
-    """Raise RefusedError for a decoded path that climbs, or that begins anew in its middle."""
+    """Raise RefusedError for a decoded path with ``..``, an empty part or unprintable characters."""
     *inner, _ = path.removeprefix("/").split("/")  # it may end with /
     if not path.isprintable() or ".." in path.split("/") or "" in inner:
         raise RefusedError(HTTPStatus.NOT_FOUND, "Not Found")
@@ -103,12 +103,12 @@ def check_length(headers: dict[bytes, bytes]) -> None:
 
 
 def is_plain(name: Any) -> bool:
-    """Whether this names a node and leads nowhere."""
+    """Return whether a node name is not a path."""
     return isinstance(name, str) and name.isprintable() and name not in ("", ".", "..") and "/" not in name
 
 
 def _file_uris(said: Any) -> Iterator[str]:
-    """What files a request's data sources name; ``data_uri`` as a key of somebody's metadata is none of them."""
+    """Yield the file URIs of a request's data sources, but not a ``data_uri`` in the metadata."""
     if not isinstance(said, dict):
         return
     for sources in (said.get("data_sources"), [said.get("data_source")]):
@@ -120,7 +120,7 @@ def _file_uris(said: Any) -> Iterator[str]:
 
 
 async def _read(receive: Receive) -> tuple[bytes, Receive]:
-    """The whole body, and a ``receive`` that gives it once more."""
+    """Return the whole body, and a ``receive`` that returns it again."""
     pieces, more = [], True
     while more:
         message = await receive()
@@ -142,6 +142,6 @@ async def _refuse(scope: MutableMapping[str, Any], send: Send, refusal: RefusedE
     body = json.dumps({"detail": str(refusal)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        headers.append((b"connection", b"close"))  # what is still to come is not read
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
     await send({"type": "http.response.body", "body": body})

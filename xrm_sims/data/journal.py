@@ -1,7 +1,7 @@
-"""The journal: every document of every run, in a file of its own, on disk before the RunEngine goes on.
+"""The journal: one file per run with all its documents, each on disk before the RunEngine continues.
 
-One JSON-lines file ``<run uid>.jsonl`` holds ``{"name": ..., "doc": ...}`` per line, the layout of bluesky's own
-``JSONLinesWriter``, which neither synchronises to the disk nor keeps interleaved runs apart.
+The JSON-lines file ``<run uid>.jsonl`` holds ``{"name": ..., "doc": ...}`` per line, the layout of bluesky's
+``JSONLinesWriter``. That writer is not used because it never synchronises to the disk and mixes interleaved runs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _TAIL_BYTES = 1 << 16
 
 
 class Journal:
-    """A callback ``(name, doc)`` for the RunEngine. It returns when the document is on disk.
+    """A callback ``(name, doc)`` for the RunEngine that returns when the document is on disk.
 
-    What a save says of a frame just before its event (stream resource and datum) has been written when it returns,
-    which outlives this process, and is on disk together with that event, which outlives a power cut.
+    A stream resource or stream datum that precedes its event is written at once, so it survives a crash of this
+    process, and is synchronised together with the event, so both survive a power cut.
 
-    Raises RuntimeError naming the file when the disk refuses, which ends the plan: a run that cannot be kept must
-    not go on.
+    Raises RuntimeError naming the file when the disk refuses. This ends the plan, because a run that cannot be stored
+    must not continue.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -43,15 +43,15 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[str, io.FileIO] = {}
         self._run_of: dict[str, str] = {}
-        self._with_event: set[str] = set()  # external keys, and resources, whose frames come with an event
+        self._with_event: set[str] = set()  # external keys and resources whose frames have an event
 
     @property
     def open_runs(self) -> set[str]:
-        """Runs that have begun here and have not ended."""
+        """Uids of the runs that this journal started and has not stopped."""
         return set(self._files)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> tuple[str, bytes]:
-        """Keep a document; (run uid, its line)."""
+        """Write a document and return the uid of its run and the line written."""
         run = self._run(name, doc)
         line = encode(name, doc)
         try:
@@ -71,7 +71,7 @@ class Journal:
         return run, line
 
     def close(self) -> None:
-        """Let go of the files; runs without a stop document count as interrupted from now on."""
+        """Close all files; runs without a stop document count as interrupted from now on."""
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -99,11 +99,11 @@ class Journal:
 
 
 def write_journal(folder: str | os.PathLike[str], documents: Iterable[Document]) -> Path:
-    """The journal of a run that is known whole: it is there, on disk, or it is not. Its path.
+    """Write the journal of a complete run in one step and return its path.
 
     Raises RuntimeError naming the file when the disk refuses.
     """
-    lines = [(name, doc) for name, doc in documents]
+    lines = list(documents)
     path = journal_path(Path(folder), lines[0][1]["uid"])
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -135,7 +135,7 @@ def read_starts(folder: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
 
 
 def encode(name: str, doc: Mapping[str, Any]) -> bytes:
-    """One line of a journal; numpy's scalars and arrays become numbers and lists."""
+    """Return the journal line of a document; numpy scalars and arrays become numbers and lists."""
     return json.dumps({"name": name, "doc": doc}, default=_plain, separators=(",", ":")).encode() + b"\n"
 
 
@@ -145,15 +145,11 @@ def decode(line: bytes) -> Document:
 
 
 def read_journal(path: str | os.PathLike[str]) -> Iterator[Document]:
-    """The documents of a journal file, one after the other. A last line torn by a crash is left out.
+    """Yield the documents of a journal file; a last line that a crash cut short is skipped.
 
-    Raises ValueError naming file and line for anything else that is not a document.
+    Raises ValueError naming file and line for any other line that is not a document.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise ValueError(f"journal {path}: cannot be read ({error.strerror})") from error
-    with file:
+    with _open(path) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
@@ -164,15 +160,11 @@ def read_journal(path: str | os.PathLike[str]) -> Iterator[Document]:
 
 
 def follow_journal(path: str | os.PathLike[str]) -> Iterator[list[Document]]:
-    """What is new in a journal each time it is asked, perhaps nothing, until the stop document is out.
+    """Yield the documents added since the last step, perhaps none, and end after the stop document.
 
-    The caller decides how often to ask; the writer does not notice. Raises ValueError as :func:`read_journal` does.
+    The caller sets the pace; the writer is not disturbed. Raises ValueError as :func:`read_journal` does.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise ValueError(f"journal {path}: cannot be read ({error.strerror})") from error
-    with file:
+    with _open(path) as file:
         stopped, whole = False, 0
         while not stopped:
             file.seek(whole)
@@ -186,8 +178,15 @@ def follow_journal(path: str | os.PathLike[str]) -> Iterator[list[Document]]:
             yield documents
 
 
+def _open(path: str | os.PathLike[str]) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise ValueError(f"journal {path}: cannot be read ({error.strerror})") from error
+
+
 def find_journal(folder: str | os.PathLike[str], run: str) -> Path:
-    """The journal of a run, named by its uid or the first characters of it. ValueError unless there is just one."""
+    """Return the journal of the run whose uid begins with ``run``. Raises ValueError unless there is exactly one."""
     found = [path for path in Path(folder).glob("*.jsonl") if path.stem.startswith(run)]
     if len(found) != 1:
         what = "more than one run begins so" if found else "no such run"
@@ -196,7 +195,7 @@ def find_journal(folder: str | os.PathLike[str], run: str) -> Path:
 
 
 def read_start(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The start document of a journal; empty when not even that got there."""
+    """Return the start document of a journal; empty when the file does not hold a whole one."""
     return next((doc for name, doc in read_journal(path) if name == "start"), {})
 
 
@@ -208,17 +207,17 @@ def _start_time(path: Path) -> float:
 
 
 def interrupted_runs(folder: str | os.PathLike[str]) -> list[Path]:
-    """Journal files of runs that began and have no stop document, oldest first."""
+    """Return the journal files of runs without a stop document, oldest run first."""
     return [path for path in journal_paths(folder) if not _has_stopped(path) and any(read_journal(path))]
 
 
 def close_interrupted(
     path: str | os.PathLike[str], reason: str = "interrupted", state: Mapping[str, Any] | None = None
 ) -> None:
-    """Give a run without a stop document what it would have said last; a torn last line goes.
+    """Append the missing last documents to a run without a stop document; a last line cut short is removed.
 
-    First come the frames that are in a file and that nobody announced, where a stream consists of frames alone (a
-    raster); then the instrument's ``state``, as another event of ``baseline``; then a stop document: it failed.
+    Added are: stream datums for frames that are in a file without one, in streams of frames alone (a raster); the
+    instrument's ``state`` as the second event of ``baseline``; a stop document with exit status "fail".
     """
     run = RunSummary(read_journal(path))
     added = [*_unannounced_frames(run), *_last_state(run, state or {})]
@@ -278,12 +277,11 @@ def _last_state(run: RunSummary, state: Mapping[str, Any]) -> Iterator[Document]
 
 
 def _append(file: io.FileIO, line: bytes, sync: bool) -> None:
-    """Returns when the line is written, and on disk if so asked. One that finds no room leaves nothing behind that the
-    next would follow."""
+    """Write a line, on disk if ``sync``. When the disk is full, the part that was written is removed again."""
     end = file.tell()
     try:
         written = 0
-        while written < len(line):  # a disk that fills up takes a part and refuses the rest
+        while written < len(line):  # a disk that becomes full accepts only a part
             written += file.write(line[written:]) or 0
         if sync:
             os.fsync(file.fileno())
@@ -301,7 +299,7 @@ def _has_stopped(path: Path) -> bool:
 
 
 def _whole_lines(file: io.BufferedRandom) -> int:
-    """Length of the file up to its last newline."""
+    """Return the length of the file up to its last newline."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         low = max(0, end - _TAIL_BYTES)
@@ -318,4 +316,4 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"journal: a document holds a {type(value).__name__}, which JSON cannot say")
+    raise TypeError(f"journal: a document holds a {type(value).__name__}, which JSON cannot hold")

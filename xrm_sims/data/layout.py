@@ -1,4 +1,4 @@
-"""Where things lie: one data root, one folder for each kind of thing in it."""
+"""Folders and files of a data root."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import platformdirs
 
 from xrm_sims.atomic_write import publish, write_whole
 
-HOST = "127.0.0.1"  # what serves a data root listens to this computer only
+HOST = "127.0.0.1"  # servers of a data root accept connections from this computer only
 
 
 def data_root(data: str | os.PathLike[str] | None = None) -> Path:
-    """The data root: the argument, else ``XRM_SIMS_DATA``, else a folder in the user's data directory."""
+    """Return the data root: the argument, else ``XRM_SIMS_DATA``, else a folder in the user's data directory."""
     chosen = data or os.environ.get("XRM_SIMS_DATA") or platformdirs.user_data_dir("xrm-sims", appauthor=False)
     return Path(chosen).expanduser().resolve()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a data root; they are made when somebody writes."""
+    """The folders of a data root, which are created at the first write."""
 
     root: Path
 
@@ -42,17 +42,17 @@ class Layout:
 
     @property
     def tiled(self) -> Path:
-        """What the catalogue writes itself: databases, tables, arrays, its key."""
+        """Databases, tables, arrays and API key of the catalogue."""
         return self.root / "tiled"
 
     @property
     def database(self) -> Path:
-        """URI of the catalogue's PostgreSQL database, where it is not in SQLite files."""
+        """File with the URI of the PostgreSQL database; absent when the catalogue is in SQLite files."""
         return self.tiled / "database"
 
     @property
     def users(self) -> Path:
-        """Who may log in to a server of this data root, with hashes of their passwords."""
+        """Names and password hashes of the people who may log in to a server of this data root."""
         return self.tiled / "users.json"
 
     @property
@@ -62,33 +62,33 @@ class Layout:
 
     @property
     def pictures(self) -> Path:
-        """What the console draws: ``live.png`` of the scan that goes on, and a picture for each run asked for."""
+        """Pictures of the console: ``live.png`` of the running scan, and one for each plotted run."""
         return self.root / "pictures"
 
     @property
     def queue(self) -> Path:
-        """What the queue server notes of this root's plans and devices."""
+        """Lists of plans and devices that the queue server writes."""
         return self.root / "queue"
 
     @property
     def holds_data(self) -> bool:
-        """Whether an instrument was ever opened, or a run recorded here."""
+        """Whether an instrument was opened or a run recorded here."""
         marks = (self.journal, self.tiled, self.root / "twin", self.root / "settings.toml")
         return any(mark.exists() for mark in marks)
 
     @property
     def server_record(self) -> Path:
-        """Where a running server of this data root says how to reach it."""
+        """File with the address of a running server of this data root."""
         return self.tiled / "server.json"
 
 
 def api_key(layout: Layout) -> str:
-    """The key of this data root, made once and readable by its owner only."""
+    """Return the API key of this data root; the first call creates it, readable by its owner only."""
     return once_private(layout.tiled / "api_key")
 
 
 def once_private(path: Path) -> str:
-    """A random secret in a file of its owner's, made by whoever asks first."""
+    """Return a random secret from a file that only its owner can read; the first call creates it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")

@@ -1,4 +1,4 @@
-"""From SQLite files to a PostgreSQL database."""
+"""Copying of a catalogue from SQLite files to a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from xrm_sims.data.recorder import replay
 def move_catalogue(
     data: str | os.PathLike[str] | None, uri: str, announce: Callable[[str], object] = lambda line: None
 ) -> int:
-    """Bring runs and results of a data root into a PostgreSQL database, and have every process use it from now on; the
-    number of runs.
+    """Copy runs and results of a data root into a PostgreSQL database, switch to it, and return the number of runs.
 
-    Runs are written anew from the journals, results copied; nothing of the old catalogue is changed, and until
-    everything is there it stays the one in use. Nothing else may write meanwhile.
+    Runs are written from the journals, results are copied. The old catalogue is not changed and stays in use until the
+    copy is complete. Nothing else may write meanwhile.
 
-    Raises ValueError for what is no such URI, RuntimeError when the database does not answer, when a server of the data
-    root runs, or when a run of the old catalogue is in no journal.
+    Raises ValueError for an invalid URI, RuntimeError when the database does not answer, when a server of the data root
+    is running, or when a run of the old catalogue has no journal.
     """
     layout = Layout.of(data)
     if running_server(layout):

@@ -1,6 +1,6 @@
-"""The parts of one measurement that was interrupted and resumed, told by their journals alone.
+"""The parts of a measurement that was interrupted and resumed, read from their journals.
 
-A journal is there when the catalogue is not, and it is read in milliseconds.
+Journals are read because they are available without the catalogue, within milliseconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from xrm_sims.data.run_summary import RunSummary
 class Part:
     """One run of a measurement.
 
-    taken : seq_nums of ``primary`` whose frame can be read (and, in a stream with events, whose event is there).
-    before, after : the instrument at its beginning and at its end; empty where the run does not tell, but where it came
-        to no end of its own (on a full disk, say) ``after`` is what the next run found.
-    ended : whether it has a stop document.
+    taken : seq_nums of ``primary`` with a readable frame and, in a stream with events, with an event.
+    before, after : readings of the instrument at the start and the end of the run; empty where they are missing. If
+        the run has none at its end (because the disk was full, say), ``after`` holds those of the next run's start.
+    ended : whether the run has a stop document.
     """
 
     start: dict[str, Any]
@@ -36,12 +36,12 @@ class Part:
 
 
 def find_parts(folder: Path, run: str) -> list[Part]:
-    """The parts of the measurement that ``run`` belongs to, oldest first; a run that was never resumed is one.
+    """Return the parts of the measurement that ``run`` belongs to, oldest first.
 
     Parameters
     ----------
-    folder : of the journals.
-    run : uid of any part, or the first characters of it.
+    folder : folder of the journals.
+    run : uid of any part, or its first characters.
 
     Raises ValueError when there is no such run.
     """

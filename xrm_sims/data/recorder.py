@@ -1,7 +1,7 @@
-"""What keeps a run: the journal at once, the catalogue as soon as it can.
+"""Recording of runs: first into the journal, then into the catalogue.
 
-Acquisition waits for the journal only. The catalogue is written from a thread of its own and may be slow, fail or go
-away: the runs it missed come from the journal later.
+Acquisition waits for the journal only. A separate thread writes the catalogue, which may be slow, fail or disappear:
+runs that it missed are copied from the journal later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xrm_sims.data.layout import Layout
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 200
 RETRY_S = 30.0
-TAKEN = "taken.txt"  # beside the journals: uids of the runs that the catalogue has
+TAKEN = "taken.txt"  # beside the journals: uids of the runs that are in the catalogue
 _REPLAY_BATCH = 10_000
 
 
@@ -43,10 +43,10 @@ class Recorder:
     Parameters
     ----------
     data : the data root.
-    batch_size : events the catalogue takes at a time. Large is cheap when events come fast; 1 shows each event at
-        once and suits exposures of seconds.
-    retry_s : after the catalogue failed it is left alone for so long, then given the run anew from the journal, also
-        while the run goes on.
+    batch_size : events per write to the catalogue. A large number is cheap for fast events; 1 shows each event at once
+        and suits exposures of seconds.
+    retry_s : seconds between a failure of the catalogue and the next attempt to write the run into it from the journal,
+        also during the run.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Recorder:
         self.batch_size = batch_size
         self.retry_s = retry_s
         self._queue: queue.Queue[tuple[str, int, bytes] | None] = queue.Queue()
-        self._written: Counter[str] = Counter()  # lines of each open run in its journal
-        self._brought: dict[str, int] = {}  # of them, those that the catalogue got from there
+        self._written: Counter[str] = Counter()  # lines in the journal of each open run
+        self._brought: dict[str, int] = {}  # lines of each run that _catch_up copied
         self._writers: dict[str, Any] = {}
         self._behind: set[str] = set()
         self._failed_s = 0.0
@@ -67,7 +67,7 @@ class Recorder:
 
     @property
     def behind(self) -> set[str]:
-        """Runs the catalogue has not taken; they are whole in the journal."""
+        """Uids of runs that are complete in the journal and missing in the catalogue."""
         return set(self._behind)
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -81,14 +81,14 @@ class Recorder:
             del self._written[run]
 
     def flush(self) -> set[str]:
-        """Wait until the catalogue has every run that has ended; the runs it would not take, if any."""
+        """Wait until all ended runs are in the catalogue; return the uids of those that could not be written."""
         self._queue.join()
         for run in self._behind - self.journal.open_runs:
             self._catch_up(run)
         return self.behind
 
     def close(self) -> None:
-        """Flush and let go. The catalogue can be read on."""
+        """Flush, end the thread and close the journal. The catalogue stays readable."""
         self.flush()
         if self._thread is not None:
             self._queue.put(None)
@@ -98,8 +98,10 @@ class Recorder:
         note_recorder(self.layout.root, None)
 
     def replay(self, state: Mapping[str, Any] | None = None) -> list[str]:
-        """Bring everything from the journal that the catalogue lacks, see :func:`replay`. Runs of this recorder that
-        still go on are left alone. Only the process that drives the instrument may call this."""
+        """Copy missing runs from the journal into the catalogue, see :func:`replay`, except open runs of this recorder.
+
+        Only the process that drives the instrument may call this.
+        """
         self._queue.join()
         return replay(self.layout.journal, open_catalog(self.layout.root), running=self.journal.open_runs, state=state)
 
@@ -113,7 +115,7 @@ class Recorder:
                         self._catch_up(run)
                 elif number >= self._brought.get(run, 0):
                     self._write(run, name, doc)
-            except Exception as error:  # whatever happens to the catalogue, acquisition goes on
+            except Exception as error:  # a failing catalogue must not stop acquisition
                 self._fall_behind(run, error)
             finally:
                 self._queue.task_done()
@@ -129,8 +131,7 @@ class Recorder:
             _note_taken(self.layout.journal, run)
 
     def _catch_up(self, run: str) -> None:
-        """Write the run anew from its journal as far as it goes; the documents in hand that this includes are skipped
-        as they come."""
+        """Write the run again from its journal up to its last line. Queued documents among these lines are skipped."""
         try:
             writer = _writer(open_catalog(self.layout.root), self.batch_size)
             told = _bring_in(journal_path(self.layout.journal, run), open_catalog(self.layout.root), writer)
@@ -146,14 +147,14 @@ class Recorder:
         self._writers.pop(run, None)
         self._behind.add(run)
         self._failed_s = time.monotonic()
-        logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", run, error)
+        logger.warning("run %s: the catalogue failed (%s); the run is stored in the journal", run, error)
 
 
 def record_whole(data: str | os.PathLike[str] | None, documents: Iterable[tuple[str, dict[str, Any]]]) -> str:
-    """Keep a run that is known whole, such as an imported one: its journal appears at once, then the catalogue gets
-    it; its uid. A catalogue that fails gets it from the journal later.
+    """Record a complete run, such as an imported one, in the journal and the catalogue; return its uid.
 
-    Raises RuntimeError when the journal cannot be written: then nothing of the run is there.
+    If the catalogue fails, the run is copied from the journal later. Raises RuntimeError when the journal cannot be
+    written; then nothing of the run is stored.
     """
     layout = Layout.of(data)
     path = write_journal(layout.journal, documents)
@@ -161,7 +162,7 @@ def record_whole(data: str | os.PathLike[str] | None, documents: Iterable[tuple[
         catalog = open_catalog(layout.root)
         _bring_in(path, catalog, _writer(catalog, _REPLAY_BATCH))
     except Exception as error:
-        logger.warning("run %s: the catalogue failed (%s); the run is kept in the journal", path.stem, error)
+        logger.warning("run %s: the catalogue failed (%s); the run is stored in the journal", path.stem, error)
     return path.stem
 
 
@@ -171,11 +172,11 @@ def replay(
     running: Collection[str] = frozenset(),
     state: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Bring the runs into the catalogue that it lacks or has only in part, oldest first; their uids.
+    """Copy runs that are missing or incomplete in the catalogue from the journal, oldest first; return their uids.
 
-    Runs the catalogue has whole are skipped, so doing it twice does no harm. A run in the journal that never ended
-    gets what :func:`~xrm_sims.data.journal.close_interrupted` writes, there and in the catalogue; with the instrument's
-    ``state`` if nothing was measured since. ``running`` names runs that still go on.
+    Complete runs are skipped, so a second call changes nothing. Runs without a stop document are first closed by
+    :func:`~xrm_sims.data.journal.close_interrupted`, the newest run with the instrument's ``state``. Runs named in
+    ``running`` are not touched.
     """
     folder = Path(journal_folder)
     newest = journal_paths(folder)[-1:]
@@ -195,7 +196,7 @@ def replay(
 
 
 def not_taken(journal_folder: str | os.PathLike[str]) -> list[Path]:
-    """Journals of runs that the catalogue may lack, oldest first: it has not said that it has them. It is not asked."""
+    """Return the journals of runs not confirmed to be in the catalogue, oldest first, without reading the catalogue."""
     folder = Path(journal_folder)
     try:
         taken = set((folder / TAKEN).read_text().split())
@@ -205,20 +206,20 @@ def not_taken(journal_folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _note_taken(folder: Path, run: str) -> None:
-    """A line that is lost costs another look at the catalogue, no more."""
+    """Note that a run is in the catalogue. A lost note only costs another look at the catalogue."""
     with suppress(OSError), open(folder / TAKEN, "a") as file:
         file.write(f"{run}\n")
 
 
 def _whole_runs(catalog: Any) -> set[str]:
-    """A run's stop document comes last and only after everything before it was taken."""
+    """Return the uids of complete runs: a stop document is written last, after all other documents."""
     from tiled.queries import KeyPresent
 
     return set(catalog.search(KeyPresent("stop.uid")))
 
 
 def _bring_in(path: Path, catalog: Any, writer: Any) -> list[str]:
-    """Write one run anew from its journal; the names of its documents. Frame files are never touched."""
+    """Write one run again from its journal; return the names of its documents. Frame files are not touched."""
     if path.stem in catalog:
         catalog[path.stem].delete(recursive=True, external_only=False)
     told = []
@@ -235,7 +236,7 @@ def _writer(catalog: Any, batch_size: int) -> Any:
     from bluesky_tiled_plugins.writing.tiled_writer import RunNormalizer
 
     class Trusting(RunNormalizer):  # type: ignore[misc]
-        """The RunEngine has validated what comes out of the journal: 0.2 ms saved for an event and its frame."""
+        """Skips validation, which the RunEngine has done: this saves 0.2 ms for each event and its frame."""
 
         def emit(self, name: Any, doc: Any) -> None:
             self.dispatcher.process(name, doc)

@@ -1,8 +1,8 @@
-"""Results: what was computed from runs, at ``/results/<run uid>/<kind>``, never inside a run.
+"""Results computed from runs, stored at ``/results/<run uid>/<kind>``, never inside a run.
 
-A result holds named arrays and tables, and says with which parameters, from which runs and by which versions it was
-made. Its metadata carries ``complete`` only when everything is there; saving a kind again replaces it. Large volumes
-have smaller scales beside them, ``smaller/volume_2`` and so on, each voxel the mean of 2 x 2 x 2.
+A result holds named arrays and tables. Its metadata holds the parameters, parent runs and versions of software, and
+``complete`` once everything is written; saving a kind again replaces it. Large volumes have smaller scales beside them,
+``smaller/volume_2`` and so on, each voxel the mean of 2 x 2 x 2.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from xrm_sims.data.catalog import open_results, results_beside
 from xrm_sims.data.scales import SMALLER, smaller_scales
 
-CHUNK_BYTES = 4 << 20  # a slice of a volume then costs one or two chunks, a whole volume some hundred requests
-LARGE_BYTES = 8 * CHUNK_BYTES  # volumes above have smaller scales beside them
+CHUNK_BYTES = 4 << 20  # reading a slice takes one or two requests, a whole volume some hundred
+LARGE_BYTES = 8 * CHUNK_BYTES  # larger volumes have smaller scales beside them
 _PACKAGES = ("xrm-sims", "numpy", "scipy", "numba", "scikit-image", "bluesky", "tiled")
 _OWN_KEYS = ("run_uid", "kind", "parent_uids", "versions", "time", "complete")
 
 
 class Result(NamedTuple):
-    """Arrays and tables by name, and the metadata that was saved with what every result says about itself."""
+    """Arrays and tables by name, and the metadata: that of ``save`` and the keys that every result has."""
 
     arrays: dict[str, NDArray[Any]]
     metadata: dict[str, Any]
@@ -44,17 +44,17 @@ def save(
     *,
     tables: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Keep a result beside its run; the Tiled client of it.
+    """Store a result and return its Tiled client.
 
     Parameters
     ----------
     data : data root, or a client of ``/runs``.
-    run_uid : the run it was computed from.
-    kind : what it is, e.g. ``"volume"``, ``"rois"``, ``"registration"``.
-    arrays : by name; a volume is (z, y, x) and is stored in slabs of z, one of dask's in its own chunks.
+    run_uid : the run that it was computed from.
+    kind : kind of result, e.g. ``"volume"``, ``"rois"``, ``"registration"``.
+    arrays : arrays by name; a volume (z, y, x) is stored in slabs along z, a dask array in its own chunks.
     metadata : parameters of the computation; numpy's scalars and arrays become numbers and lists.
-    parents : uids of the other runs it rests on.
-    tables : by name; pandas DataFrames, or lists of dictionaries with the same keys.
+    parents : uids of the other runs that it was computed from.
+    tables : tables by name; pandas DataFrames, or lists of dictionaries with the same keys.
 
     Raises ValueError for names that cannot be used and for an empty list as a table.
     """
@@ -62,9 +62,9 @@ def save(
     arrays = {name: array if hasattr(array, "chunks") else np.asarray(array) for name, array in arrays.items()}
     _check_names([run_uid, kind, *arrays, *tables])
     if SMALLER in {*arrays, *tables}:
-        raise ValueError(f"result {kind!r}: {SMALLER!r} is where smaller scales lie; choose another name")
+        raise ValueError(f"result {kind!r}: {SMALLER!r} is reserved for smaller scales; choose another name")
     if clash := sorted(set(metadata) & set(_OWN_KEYS)):
-        raise ValueError(f"metadata: {', '.join(clash)} says the result itself; choose another name")
+        raise ValueError(f"metadata: {', '.join(clash)} is a key of every result; choose another name")
     if clash := sorted(set(arrays) & set(tables)):
         raise ValueError(f"result {kind!r}: {', '.join(clash)} is both an array and a table")
     about = {
@@ -96,9 +96,9 @@ def save(
 
 
 def load(data: Any, run_uid: str, kind: str) -> Result:
-    """A result as it was saved: ``arrays, metadata, tables``.
+    """Return a result: ``arrays, metadata, tables``.
 
-    Raises ValueError saying what there is when there is no such result, or when its writer did not finish.
+    Raises ValueError, listing what exists, when there is no such result, and when its writer did not finish.
     """
     node = find(data, run_uid, kind)
     parts = dict(node.items())
@@ -112,7 +112,7 @@ def load(data: Any, run_uid: str, kind: str) -> Result:
 
 
 def find(data: Any, run_uid: str, kind: str) -> Any:
-    """Tiled client of a result, for reading a part of it: ``find(...)["volume"][10]``. Errors as for :func:`load`."""
+    """Return the Tiled client of a result, to read a part: ``find(...)["volume"][10]``. Errors as for :func:`load`."""
     results = _results(data)
     of_run = results.get(run_uid, {})
     if kind not in of_run:
@@ -147,7 +147,7 @@ def _frame(name: str, table: Any) -> Any:
 
 
 def _write_array(node: Any, name: str, array: Any, about: dict[str, Any] | None = None) -> None:
-    """Slabs along the first axis; an array of dask in its own chunks."""
+    """Write an array in slabs along the first axis; a dask array in its own chunks."""
     import dask.array
 
     if not isinstance(array, dask.array.Array) and array.ndim > 1 and array.nbytes > CHUNK_BYTES:

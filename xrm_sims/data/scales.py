@@ -1,4 +1,8 @@
-"""Smaller scales of a volume: each half as fine as the one before."""
+"""Smaller scales of a volume, each with half the resolution of the one before.
+
+The halving is written here because skimage's ``block_reduce`` pads an odd end with a constant and sums the eight voxels
+in another order, which changes the last bits.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ SLAB_BYTES = 64 << 20
 
 
 def halve_mean(array: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
-    """Means over two pixels along each axis that is halved (factor 2); an odd last one stands for itself."""
-    mean = array.astype(np.float32)
+    """Return means over two pixels along each axis with factor 2; an odd last pixel keeps its value."""
+    mean = array.astype(np.float32, copy=False)
     for axis, factor in enumerate(factors):
         if factor == 2:
             odd = mean.shape[axis] % 2
@@ -26,14 +30,14 @@ def halve_mean(array: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
 
 
 def halve_pick(array: NDArray[Any], factors: Sequence[int]) -> NDArray[Any]:
-    """Every other number: labels have no mean."""
+    """Return every other pixel along each axis with factor 2, because labels cannot be averaged."""
     return array[tuple(slice(None, None, factor) for factor in factors)]
 
 
 def smaller_scales(volume: Any, least_bytes: int) -> Iterator[tuple[int, NDArray[Any]]]:
-    """``(2, volume / 2), (4, volume / 4), …`` of a volume (z, y, x), down to the first of at most ``least_bytes``.
+    """Yield ``(2, half size), (4, quarter size), …`` of a volume (z, y, x), until one has at most ``least_bytes``.
 
-    Numbers with a fraction are averaged, whole ones (labels) picked. ``volume`` may be lazy: it is read in slabs.
+    Floating-point numbers are averaged, integers (labels) picked. ``volume`` may be lazy: it is read in slabs.
     """
     factor, above, halve = 1, volume, halve_mean if volume.dtype.kind == "f" else halve_pick
     while above.nbytes > least_bytes:

@@ -1,8 +1,7 @@
 """The Tiled server of a data root: ``/runs``, a catalogue of Bluesky runs, and ``/results``, plain.
 
-SQLite (or PostgreSQL, see ``database``) and local files. Only the frames folder and what the catalogue wrote itself can
-be read through it.
-Importing Tiled's server takes seconds, so this module is imported only when a server is really needed.
+It uses SQLite (or PostgreSQL, see ``database``) and local files. Only the frames folder and files of the catalogue can
+be read through it. Importing Tiled's server takes seconds, so this module is imported only when a server is needed.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import uvicorn
 from tiled.server.app import build_app_from_config
 from tiled.server.settings import get_settings
 
+from xrm_sims.atomic_write import write_whole
 from xrm_sims.data.database import database_of, trees
 from xrm_sims.data.guard import Guard
 from xrm_sims.data.layout import HOST, Layout, api_key
@@ -32,7 +32,7 @@ LEAST_PRIORITY = 19
 
 
 def server_config(layout: Layout, database: str | None, *, users: bool = False) -> dict[str, Any]:
-    """Configuration in the terms of Tiled's own YAML files; with ``users`` people log in, else the key opens all."""
+    """Return Tiled's configuration; with ``users`` people log in, else the API key gives full access."""
     for folder in (layout.frames, layout.tiled):
         folder.mkdir(parents=True, exist_ok=True)
     return {
@@ -46,23 +46,23 @@ def server_config(layout: Layout, database: str | None, *, users: bool = False) 
         "routers": ["bluesky_tiled_plugins.routers.validator:router", "xrm_sims.data.web:router"],
         "streaming_cache": {"uri": "memory"},
         "response_bytesize_limit": RESPONSE_BYTES,
-        "expose_raw_assets": False,  # Tiled does not hold a relative_path to the asset's folder
+        "expose_raw_assets": False,  # Tiled does not confine a relative_path to the asset's folder
     }
 
 
 def make_app(layout: Layout, database: str | None = None, *, users: bool = False) -> Any:
-    """The server as an ASGI application, on this PostgreSQL database or on the data root's own."""
+    """Return the server as an ASGI application, on this PostgreSQL database or on that of the data root."""
     os.environ.setdefault("TILED_UI_SETTINGS", str(SETTINGS))
-    get_settings.cache_clear()  # all applications of a process would share one object, and the key of the last
+    get_settings.cache_clear()  # else all applications of a process would share the settings and key of the last
     app = build_app_from_config(server_config(layout, database or database_of(layout), users=users))
-    app.dependency_overrides[get_settings]()  # takes one of its own, for good
+    app.dependency_overrides[get_settings]()  # creates settings for this application, which it keeps
     app.add_middleware(Guard, readable=[layout.frames])
-    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it greets on every start
+    logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it logs a greeting at each start
     return app
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Calls ``on_ready`` when it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -81,12 +81,12 @@ class TiledServer:
     Parameters
     ----------
     data : the data root.
-    port : 0 takes a free one.
-    users : whether people log in (see ``users``) instead of showing the key. Programs of this computer then do without
-        the server, as they have no password.
-    host : address of the interface to listen to; another than the loopback interface only with ``users``.
+    port : port number; 0 selects a free one.
+    users : whether people log in (see ``users``) instead of using the API key. Programs on this computer then do not
+        use the server, because they have no password.
+    host : address of the interface to listen on; other than loopback only with ``users``.
 
-    Raises RuntimeError when the port is taken or the server does not come up, ValueError for a host without users.
+    Raises RuntimeError when the port is taken or the server does not start, ValueError for a host without users.
     """
 
     def __init__(
@@ -110,17 +110,17 @@ class TiledServer:
 
     @property
     def uri(self) -> str:
-        """For Tiled clients."""
+        """Address for Tiled clients."""
         return f"{self.base}/api/v1{self._query}"
 
     @property
     def url(self) -> str:
-        """For browsers."""
+        """Address for browsers."""
         return f"{self.base}/ui/{self._query}"
 
     @property
     def base(self) -> str:
-        """Where it is."""
+        """Address without path."""
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     @property
@@ -128,7 +128,7 @@ class TiledServer:
         return "" if self.users else f"?api_key={self.key}"
 
     def run(self, announce: Callable[[str], object] = lambda url: None) -> None:
-        """Serve until interrupted; ``announce`` is told the browser's address as soon as it answers."""
+        """Serve until interrupted; ``announce`` is called with the browser's address when the server is ready."""
 
         def ready() -> None:
             if not self.users:
@@ -148,7 +148,7 @@ class TiledServer:
             self._ready.set()
 
     def start(self) -> TiledServer:
-        """Serve from a thread; returns when it answers."""
+        """Serve from a thread; return when the server is ready."""
         self._thread = threading.Thread(target=self.run, name="tiled-server", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -177,8 +177,10 @@ def serve_forever(
     host: str = HOST,
     announce: Callable[[str], object] = print,
 ) -> None:
-    """Serve a data root until Ctrl-C; ``announce`` gets the address for browsers, key included. Whoever measures on
-    this computer goes first: this process takes the lowest priority."""
+    """Serve a data root until Ctrl-C; ``announce`` is called with the address for browsers, including the key.
+
+    The process runs at the lowest priority, so that it does not slow a measurement on this computer.
+    """
     server = TiledServer(data, port, users=users, host=host)
     _let_others_go_first()
 
@@ -191,14 +193,14 @@ def serve_forever(
 
 def _let_others_go_first() -> None:
     os.nice(LEAST_PRIORITY)
-    with contextlib.suppress(OSError):  # where the kernel weighs terminals rather than processes
+    with contextlib.suppress(OSError):  # some kernels schedule by terminal, not by process
         Path("/proc/self/autogroup").write_text(str(LEAST_PRIORITY))
-    if hasattr(os, "SCHED_IDLE"):  # Linux: twenty requests at the lowest priority still weigh as a third of a scan
+    if hasattr(os, "SCHED_IDLE"):  # Linux: at nice 19, twenty requests would still take a third of the CPU
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _warm_up(server: TiledServer) -> None:
-    """What a server does once for all visitors, it does before the first comes: a quarter of a second of their wait."""
+    """Do the work of a first request in advance, which saves the first visitor a quarter of a second."""
     import httpx
     import tiled.adapters.zarr  # noqa: F401
 
@@ -210,9 +212,8 @@ def _warm_up(server: TiledServer) -> None:
 
 
 def _record(layout: Layout, port: int) -> None:
-    beside = layout.server_record.with_suffix(f".{os.getpid()}")
-    beside.write_text(json.dumps({"uri": f"http://{HOST}:{port}/api/v1", "port": port, "pid": os.getpid()}))
-    beside.replace(layout.server_record)
+    record = {"uri": f"http://{HOST}:{port}/api/v1", "port": port, "pid": os.getpid()}
+    write_whole(layout.server_record, json.dumps(record))
 
 
 def _forget(layout: Layout, port: int) -> None:

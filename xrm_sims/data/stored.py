@@ -1,4 +1,4 @@
-"""Frames of runs as arrays, read when they are asked for: those of one run, or of all parts of a raster."""
+"""Lazy arrays of the frames of one run, or of all parts of a raster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = tuple[dict[str, Any], int, int]  # stream resource, first index, one pas
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """Frames (frame, then the axes of each) in the order of their ``places``; ``frames[start:stop]`` reads those."""
+    """Frames (frame, then the axes of a frame) in the order of ``places``; ``frames[start:stop]`` reads the files."""
 
     places: list[Place]
 
@@ -27,7 +27,7 @@ class StoredFrames:
         return sum(stop - first for _, first, stop in self.places)
 
     def __getitem__(self, wanted: slice) -> NDArray[Any]:
-        """ValueError naming file and frame when one cannot be read."""
+        """Raises ValueError naming file and frame when one cannot be read."""
         begin, end, _ = wanted.indices(len(self))
         pieces, before = [], 0
         for resource, first, stop in self.places:
@@ -51,7 +51,7 @@ class StoredFrames:
 
 
 def stored_frames(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[StoredFrames, dict[str, Any]]:
-    """Frames of a run's external key, and the run's start document.
+    """Return the frames of an external key of a run, and the run's start document.
 
     Raises ValueError for an unknown uid and a run without this key.
     """
@@ -66,10 +66,10 @@ def stored_frames(uid: str, key: str, data: Any = None, stream: str = "primary")
 
 
 def stored_raster(uid: str, data: Any = None) -> tuple[StoredFrames, dict[str, Any]]:
-    """Frames of a SIMS raster, gathered from all its parts when it was interrupted and resumed.
+    """Return the frames of all parts of a SIMS raster, and the start document of the first part.
 
-    ``uid`` is that of any part. Counts (frame, channel, row, column), from the original surface down, and the start
-    document of the first part, whose ``frame_indices`` are now those of the frames that are there.
+    ``uid`` is the uid of any part. Frames are counts (frame, channel, row, column), from the original surface down.
+    ``frame_indices`` of the start document lists the frames that exist.
 
     Raises ValueError as :func:`stored_frames` does.
     """
@@ -94,7 +94,7 @@ def stored_raster(uid: str, data: Any = None) -> tuple[StoredFrames, dict[str, A
 
 
 def stored_configuration(uid: str, data: Any = None, stream: str = "primary") -> dict[str, Any]:
-    """What the devices of a run's stream were set to, by key; empty where the run does not tell.
+    """Return the configuration of the devices of a stream, by key; empty when the run has none.
 
     Raises ValueError for an unknown uid.
     """
@@ -104,10 +104,10 @@ def stored_configuration(uid: str, data: Any = None, stream: str = "primary") ->
 
 
 def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
-    """Dose in nC that a raster's field had taken when half of each frame was drawn, by the frame's number.
+    """Return the dose in nC on a raster's field at the middle of each frame, by frame number.
 
-    Counted from the raster's beginning over all its parts, with the frames between them that were drawn and lost.
-    ``uid`` is that of any part. Raises ValueError for an unknown uid, and for a run that tells no doses.
+    The dose counts from the start of the raster over all parts, including frames that were drawn and lost.
+    ``uid`` is the uid of any part. Raises ValueError for an unknown uid, and for a run without doses.
     """
     doses: dict[int, float] = {}
     before_nc = 0.0
@@ -115,10 +115,10 @@ def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
         start = part.metadata["start"]
         notes = {stream: _doses_noted(part, stream) for stream in ("baseline", "dose")}
         if not notes["baseline"] or "frame_dose_nc" not in start:
-            raise ValueError(f"run {start['uid']}: does not tell the dose of its frames ({DOSE_KEY})")
+            raise ValueError(f"run {start['uid']}: holds no dose of its frames ({DOSE_KEY})")
         first_nc, end_nc = notes["baseline"][0], max(notes["baseline"] + notes["dose"])
         for n, index in enumerate(start["frame_indices"]):
-            # a frame that was kept although the plan ended before its note is the last one
+            # the plan may have ended between the last frame and its dose event
             after_nc = notes["dose"][n] if n < len(notes["dose"]) else end_nc
             doses[index] = before_nc + after_nc - first_nc - 0.5 * start["frame_dose_nc"]
         before_nc += end_nc - first_nc
@@ -126,7 +126,7 @@ def raster_doses_nc(uid: str, data: Any = None) -> dict[int, float]:
 
 
 def _doses_noted(part: Any, stream: str) -> list[float]:
-    """Dose of all scans so far, as the events of a stream tell it, in order; of one told twice the last."""
+    """Return the cumulated scan doses of a stream by seq_num; the last event of each counts."""
     if stream not in part or DOSE_KEY not in part[stream]:
         return []
     told = dict(zip(part[stream]["seq_num"].read().tolist(), part[stream][DOSE_KEY].read().tolist(), strict=True))
@@ -134,7 +134,7 @@ def _doses_noted(part: Any, stream: str) -> list[float]:
 
 
 def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -> tuple[NDArray[Any], dict[str, Any]]:
-    """All of :func:`stored_frames` in memory: for images and rasters; projections are read in blocks.
+    """Read all of :func:`stored_frames` into memory; for images and rasters, not for projections.
 
     Raises ValueError as that does, and naming file and frame when one cannot be read.
     """
@@ -143,6 +143,6 @@ def read_counts(uid: str, key: str, data: Any = None, stream: str = "primary") -
 
 
 def read_raster(uid: str, data: Any = None) -> tuple[NDArray[Any], dict[str, Any]]:
-    """All of :func:`stored_raster` in memory; raises as :func:`read_counts` does."""
+    """Read all of :func:`stored_raster` into memory; raises as :func:`read_counts` does."""
     frames, start = stored_raster(uid, data)
     return frames[:], start

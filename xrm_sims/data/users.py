@@ -1,6 +1,6 @@
-"""Who may do what at a server: whoever has the key, or several people, who read while only administrators write.
+"""Access rights at a server: one API key with all rights, or users who read and administrators who also write.
 
-Names and hashes of passwords lie in ``tiled/users.json``. A laboratory that has accounts elsewhere puts Tiled's own
+Names and password hashes are in ``tiled/users.json``. A laboratory with existing accounts puts Tiled's
 ``authentication`` section (PAM, LDAP, OpenID Connect) into ``tiled/authentication.yml`` instead.
 """
 
@@ -22,13 +22,13 @@ from xrm_sims.data.layout import Layout, api_key, once_private
 
 PROVIDER = "xrm-sims"
 LEAST_PASSWORD = 10  # characters
-_COST = {"n": 1 << 14, "r": 8, "p": 1}  # of scrypt: 16 MB and some 50 ms for each try
+_COST = {"n": 1 << 14, "r": 8, "p": 1}  # for scrypt: 16 MB and about 50 ms per attempt
 
 
 def add_user(layout: Layout, name: str, password: str, *, admin: bool = False) -> None:
-    """Add somebody, or change a password.
+    """Add a user, or change a password.
 
-    Raises ValueError for a name or a password that will not do.
+    Raises ValueError for an unusable name or a short password.
     """
     if not name.isidentifier():
         raise ValueError(f"user {name!r}: needs a name of letters and digits")
@@ -42,7 +42,7 @@ def add_user(layout: Layout, name: str, password: str, *, admin: bool = False) -
 
 
 def one_key(layout: Layout) -> dict[str, Any]:
-    """The sections of Tiled's configuration that let in whoever has the key."""
+    """Return the sections of Tiled's configuration for access with the API key."""
     return {
         "authentication": {"single_user_api_key": api_key(layout)},
         "access_control": {"access_policy": "xrm_sims.data.users:KeyHolders", "args": {}},
@@ -50,9 +50,9 @@ def one_key(layout: Layout) -> dict[str, Any]:
 
 
 def several_people(layout: Layout) -> dict[str, Any]:
-    """Those that let people log in.
+    """Return the sections of Tiled's configuration for people who log in.
 
-    Raises ValueError when there is nobody yet, or when ``authentication.yml`` is none.
+    Raises ValueError when there are no users, or when ``authentication.yml`` is invalid.
     """
     own = layout.tiled / "authentication.yml"
     authentication = _foreign(own) if own.exists() else _own(layout)
@@ -66,29 +66,31 @@ def several_people(layout: Layout) -> dict[str, Any]:
 
 
 class PasswordFile(InternalAuthenticator):  # type: ignore[misc]
-    """Tiled's authenticator over ``users.json``, which is read anew at every try."""
+    """Tiled authenticator that reads ``users.json`` at each attempt."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.confirmation_message = ""
 
     async def authenticate(self, username: str, password: str) -> UserSessionState | None:
-        known = _read(self.path).get(username, {"salt": "", "hash": ""})  # an unknown name costs as much time
+        known = _read(self.path).get(username, {"salt": "", "hash": ""})  # an unknown name takes as long as a known one
         if secrets.compare_digest(_hash(password, known["salt"]), known["hash"]):
             return UserSessionState(username, {})
         return None
 
 
 class KeyHolders(DummyAccessPolicy):  # type: ignore[misc]
-    """Everybody may do what the credentials shown are good for; without any that is nothing. Tiled 0.2.20 has to be
-    told: below ``/zarr/`` it asks nobody but its access policy."""
+    """Access policy that allows the scopes of the credentials, and nothing without credentials.
+
+    Tiled 0.2.20 needs it because below ``/zarr/`` it checks the access policy only.
+    """
 
     async def allowed_scopes(self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any) -> Any:
         return frozenset(authn_scopes)
 
 
 class ReadersAndAdministrators(KeyHolders):
-    """Whoever has logged in reads everything; who is no administrator changes nothing."""
+    """Access policy that lets users read everything and only administrators change it."""
 
     async def allowed_scopes(self, node: Any, principal: Any, authn_access_tags: Any, authn_scopes: Any) -> Any:
         scopes = await super().allowed_scopes(node, principal, authn_access_tags, authn_scopes)

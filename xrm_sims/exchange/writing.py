@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from types import ModuleType
 import h5py
 
 from xrm_sims.atomic_write import sync
-from xrm_sims.data.frames import trim
+from xrm_sims.data.frames import error_number, trim
 
 Progress = Callable[[str, float], None]  # hears the stage and the finished share of it
 HEADROOM_BYTES = 4 << 20  # what a file needs beside its numbers
@@ -61,7 +60,7 @@ def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> 
         _rename(beside, path)
         sync(path.parent)
     except (OSError, RuntimeError) as error:
-        number = _errno(error)
+        number = error_number(error)
         if number is None and not isinstance(error, OSError):
             raise
         reason = str(error) if number is None else os.strerror(number)  # numpy tells how much was written, not why
@@ -104,14 +103,6 @@ def _rename(beside: Path, path: Path) -> None:
         aside.replace(path)
         raise
     shutil.rmtree(aside)
-
-
-def _errno(error: Exception) -> int | None:
-    """The system's error number, also out of HDF5's report of several lines."""
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
-    told = re.search(r"errno = (\d+)", str(error))
-    return int(told[1]) if told else None
 
 
 def _sync_all(path: Path) -> None:

@@ -1,6 +1,6 @@
-"""What people see of the catalogue in Tiled's web UI beyond its lists of uids.
+"""Views of the catalogue for Tiled's web UI.
 
-Tiled's UI shows a node whose spec has a view of its own with that: ``views.js`` has them, ``ui.yaml`` says where.
+``ui.yaml`` assigns views from ``views.js`` to the specs of nodes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def views() -> FileResponse:
 
 
 def json_lines(mimetype: str, table: Any, metadata: Any) -> Iterator[bytes]:
-    """Rows of a table for Tiled 0.2.20's UI, which cannot parse the record separators that its server sends."""
+    """Yield the rows of a table without record separators, which the UI of Tiled 0.2.20 cannot parse."""
     from tiled.serialization.table import json_sequence
 
     return (row.removeprefix(b"\x1e") for row in json_sequence(mimetype, table, metadata))
