@@ -171,7 +171,7 @@ def test_files_that_are_damaged_or_foreign(measured, scan_file, spoil, words):
 def test_what_nobody_told_is_asked_for(measured, scan_file, command):
     ended = command("import", scan_file, "--data", measured.data)
     assert ended.code == 1
-    assert "tells no pixel size; give it as seen at the specimen with --pixel-um" in ended.err
+    assert "has no pixel size; give it as seen at the specimen with --pixel-um" in ended.err
     assert "is not there" in command("import", scan_file.with_name("none.h5"), "--data", measured.data).err
 
 

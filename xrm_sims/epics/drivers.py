@@ -1,7 +1,7 @@
-"""The driver protocols over Channel Access, by pyepics: what ``xrm-sims ioc`` serves, or an IOC of the same names.
+"""Drivers over Channel Access (pyepics) for ``xrm-sims ioc``, or for an IOC with the same names.
 
-Counts never cross the network: the server's file plugin writes them, and the client gets the file's name and the
-frame's index. Both sides need to see the same file system.
+Counts do not cross the network: the server's file plugin writes them, and the client reads the file's name and the
+frame's index. Server and client must share a file system.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOOK_S = 0.5
 class EpicsDrivers:
     """The drivers of one instrument, an attribute for each device.
 
-    Raises RuntimeError when nobody serves the prefix.
+    Raises RuntimeError when no server has this prefix.
     """
 
     instrument: EpicsInstrument
@@ -50,7 +50,7 @@ class EpicsDrivers:
         vars(self).update(self._drivers)
 
     def close(self) -> None:
-        """Let go of the server; the instrument stays as it is."""
+        """Disconnect from the server; the instrument keeps its state."""
         for driver in self._drivers.values():
             driver.close()
 
@@ -71,7 +71,7 @@ class EpicsDriver:
             self._add(own)
 
     def connect(self) -> None:
-        """Returns when every variable is there."""
+        """Wait until all variables are connected."""
         for variable in self._variables.values():
             if not variable.wait_for_connection(timeout=_CONNECT_S):
                 raise RuntimeError(
@@ -79,14 +79,14 @@ class EpicsDriver:
                 )
 
     def get(self, name: str) -> Value:
-        """From the server, not from what it told last; RuntimeError when it does not answer."""
+        """Read a quantity from the server, not from the cache. Raises RuntimeError when it does not answer."""
         variable = self._variables.get(f"{name}_RBV")
         if variable is None:
             raise ValueError(f"{self.name}: has no quantity {name!r}")
         return _plain(variable, self._ask(variable))
 
     def put(self, name: str, value: Value) -> None:
-        """Returns when the hardware is there. ValueError when the server refuses, RuntimeError when it fails."""
+        """Set a quantity and wait for it. Raises ValueError when the server refuses, RuntimeError when it fails."""
         variable = self._variables.get(name)
         if variable is None:
             raise ValueError(f"{self.name}: has no quantity {name!r} that can be set")
@@ -97,12 +97,12 @@ class EpicsDriver:
         self._variables["Stop"].put(1)
 
     def command(self, name: str, value: Any = 1) -> None:
-        """Put a value and wait until the server says that it is done, however long that takes; raises as ``put``."""
+        """Put a value and wait, without time limit, until the server has completed it; raises as ``put``."""
         variable, over, stops = self._variables[name], threading.Event(), self._stops
         if variable.put(value, use_complete=True, callback=lambda **_: over.set()) is None:
             raise RuntimeError(f"EPICS: {variable.pvname} is not connected")
         while not over.wait(_LOOK_S) and variable.connected and not self._closed.is_set():
-            if self._stops != stops:  # it may have overtaken the command on its way
+            if self._stops != stops:  # the first Stop may have arrived before the command
                 self._variables["Stop"].put(1)
         if not variable.connected:
             raise RuntimeError(f"EPICS: the server of {variable.pvname} went away; how the command ended is unknown")
@@ -118,7 +118,7 @@ class EpicsDriver:
         self._closed.set()
         for variable in self._variables.values():
             variable.disconnect()
-            epics.ca.clear_channel(variable.chid)  # or libca goes on looking for it
+            epics.ca.clear_channel(variable.chid)  # else libca continues to search for it
 
     def _add(self, *names: str) -> None:
         import epics
@@ -168,7 +168,7 @@ class EpicsIonBeam(EpicsDriver):
 
 
 class EpicsDetector(EpicsDriver):
-    """A device that takes frames, which stay on the server's side."""
+    """A device that takes frames, which stay on the server."""
 
     def __init__(self, name: str, known: Mapping[str, bool]) -> None:
         super().__init__(name, known)
@@ -179,7 +179,7 @@ class EpicsDetector(EpicsDriver):
             self._add("BadPixels_RBV")
 
     def take(self) -> HeldFrame:
-        """One frame: it is held by the server until :meth:`frame_writer` has it written."""
+        """Take a frame; the server holds it until a :meth:`frame_writer` writes it."""
         self.command("Acquire")
         shape = np.atleast_1d(self._ask(self._variables["ArraySize_RBV"]))
         started_s, stopped_s, current_na = (float(self.get(name)) for name in ("StartedS", "StoppedS", "CurrentNA"))
@@ -200,12 +200,12 @@ class EpicsDetector(EpicsDriver):
         dtype: DTypeLike,
         attributes: Mapping[str, Any] | None = None,
     ) -> RemoteFile:
-        """A new file that the server writes, as :class:`~xrm_sims.data.frames.FrameWriter` is one that we write."""
+        """Return a new file that the server writes, with the methods of :class:`~xrm_sims.data.frames.FrameWriter`."""
         return RemoteFile(self, Path(path), dataset, frame_shape)
 
 
 class RemoteFile:
-    """One file of the server's plugin; ``append`` has it write the frame that it holds."""
+    """One file of the server's plugin; ``append`` makes the server write the frame that it holds."""
 
     def __init__(self, detector: EpicsDetector, path: Path, dataset: str, frame_shape: tuple[int, ...]) -> None:
         self._detector = detector
@@ -221,7 +221,7 @@ class RemoteFile:
         return "file://localhost" + self.path.as_posix()
 
     def append(self, frame: Any) -> int:
-        """Index of the frame in the file; it is on the server's disk when this returns."""
+        """Write the held frame to the server's disk and return its index in the file."""
         self._name_it()
         self._detector.command("HDF1:WriteFile")
         self.count = int(self._detector.get("HDF1:NumCaptured"))

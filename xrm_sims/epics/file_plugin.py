@@ -1,4 +1,4 @@
-"""The server's counterpart of areaDetector's HDF5 file plugin: frames stay here, the client learns path and index."""
+"""Server-side file plugin like areaDetector's HDF5 plugin: the client reads only the path and index of a frame."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DTYPE = np.dtype(np.uint32)
 
 
 class FilePlugin:
-    """Holds the frame taken last until it is written, into one of the files that are open.
+    """Holds the last frame until it is written to one of the open files.
 
-    Several files may be open at once, one for each stream of a run; capturing into one that is open goes on with it.
-    ``frame_shape`` is asked for the shape of the frames as the detector is set.
+    Several files may be open at once, one per stream of a run; capturing into an open file continues it.
+    ``frame_shape`` returns the shape of frames at the detector's present settings.
     """
 
     def __init__(self, frame_shape: Callable[[], tuple[int, ...]]) -> None:
@@ -35,7 +35,7 @@ class FilePlugin:
 
     @property
     def captured(self) -> int:
-        """Frames in the file that is named now."""
+        """Number of frames in the file that is named now."""
         file = self._files.get(Path(self.full_name))
         return file.count if file else 0
 
@@ -44,7 +44,7 @@ class FilePlugin:
         self._held = frame
 
     def capture(self, on: bool) -> None:
-        """Open the file that is named, for frames of the shape that the detector is set to, or close it.
+        """Open the named file for frames of the detector's present shape, or close it.
 
         ValueError without an absolute path; RuntimeError when the file cannot be made.
         """
@@ -59,7 +59,7 @@ class FilePlugin:
             self._files[full] = FrameWriter(full, DATASET, self._frame_shape(), DTYPE, {"units": "counts"})
 
     def write(self) -> None:
-        """Append the held frame to the file that is named; it is on disk when this returns."""
+        """Append the held frame to the named file and synchronise it to the disk."""
         file = self._files.get(Path(self.full_name))
         if file is None:
             raise ValueError(f"WriteFile: {self.full_name!r} is not being captured; put 1 to Capture first")
@@ -69,7 +69,7 @@ class FilePlugin:
         self._held = None
 
     def close(self) -> None:
-        """Finish every file."""
+        """Close all files."""
         for file in self._files.values():
             file.close()
         self._files.clear()

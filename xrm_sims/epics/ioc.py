@@ -32,9 +32,9 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(scope: Instrument, prefix: str, *, ready: Callable[[int], None]) -> None:
-    """Serve until a signal ends it, on the interfaces of EPICS_CAS_INTF_ADDR_LIST; ``ready`` is told the number of PVs.
+    """Serve until a signal, on the interfaces of EPICS_CAS_INTF_ADDR_LIST; call ``ready`` with the number of PVs.
 
-    The event loop hears the signals itself: what a handler raises could end in whatever task is running, and be lost.
+    The event loop handles the signals, because an exception from a signal handler could be lost in any running task.
     """
     server = Server(scope, prefix)
 
@@ -86,18 +86,18 @@ class Server:
         return channel
 
     def readback(self, name: str, like: Any, read: Callable[[], Any], *, posted: bool = True, **metadata: Any) -> None:
-        """A PV that reads what ``read`` says, of the type of ``like``. ``read`` never waits for a call under way."""
+        """Add a PV of the type of ``like`` that returns the value of ``read``, which must not wait for other calls."""
         channel = self.add(f"{name}_RBV", _channel(like, read=read, **metadata))
         if posted:
             self._readbacks.append(channel)
 
     def command(self, name: str, like: Any, act: Callable[[Any], Status | None], **metadata: Any) -> None:
-        """A PV whose value, when put, is given to ``act`` at the desk of its device."""
+        """Add a PV that passes each value put to ``act``, in the queue of its device."""
         desk = self._desks[name.partition(":")[0]]
         self.add(name, _channel(like, put=lambda value: desk.do(partial(act, value)), **metadata))
 
     async def post(self) -> None:
-        """Bring every readback up to date, for those who monitor."""
+        """Update all readbacks for monitoring clients."""
         for channel in self._readbacks:
             await channel.refresh()
 
@@ -174,7 +174,7 @@ class Server:
 
 
 class _Desk:
-    """Takes the commands of one device, one after the other, and says how each of them went."""
+    """Runs the commands of one device one after the other and reports their outcome."""
 
     def __init__(self, server: Server, name: str, device: Any) -> None:
         self._server = server
@@ -188,7 +188,7 @@ class _Desk:
         server.add(f"{name}:Stop", _channel(0, put=stop))
 
     async def do(self, act: Act) -> None:
-        """Returns when the command is over; ``Message`` then says whether it was refused or failed."""
+        """Run a command to its end; then ``Message`` is empty or states why it was refused or failed."""
         async with self._lock:
             await self._busy.write(1)
             try:
@@ -216,7 +216,7 @@ async def _finished(status: Status) -> None:
 
 
 class _Readback:
-    """Reads what the device says when it is read."""
+    """Mixin of a channel that reads from the device."""
 
     fetch: Callable[[], Any]
 
@@ -233,7 +233,7 @@ class _Readback:
 
 
 class _Setpoint:
-    """Hands what is put to a device; keeps it, refused or not, as setpoints do."""
+    """Mixin of a channel that passes a value to a device and keeps it as setpoint, even when refused."""
 
     hand_on: Callable[[Any], Any]
 
@@ -247,7 +247,7 @@ class _Text(ChannelChar):
 
 
 def _plain(data: Any, words: Any) -> Any:
-    """What a client has put, as a plain Python value."""
+    """Return the value that a client has put as a plain Python value."""
     if isinstance(data, (list, tuple, np.ndarray)) and len(data) == 1:
         data = data[0]
     if words:
@@ -265,7 +265,7 @@ def _channel(
     put: Callable[[Any], Any] | None = None,
     **metadata: Any,
 ) -> Any:
-    """A channel of the type of ``like`` that reads from or puts to the device."""
+    """Return a channel of the type of ``like`` that reads from or writes to the device."""
     mixin: type = _Readback if read is not None else _Setpoint
     convert: Callable[[Any], Any] = lambda value: value  # noqa: E731
     if isinstance(like, bool):

@@ -1,8 +1,8 @@
-"""Names of the process variables, which server and client have in common.
+"""Names of the process variables of server and client.
 
-``<prefix><device>:<quantity>`` sets, ``..._RBV`` reads. Every device has ``Busy``, ``Stop`` and ``Message``; a put with
-completion is over when the hardware is there, and ``Message`` then says whether it was ``refused: ...`` or
-``failed: ...``, or nothing. Devices that take frames have ``Acquire``, and ``HDF1:`` as areaDetector's file plugin.
+``<prefix><device>:<quantity>`` sets, ``..._RBV`` reads. Every device has ``Busy``, ``Stop`` and ``Message``. A put with
+completion ends when the hardware has finished; ``Message`` is then empty, ``refused: ...`` or ``failed: ...``. Devices
+that take frames have ``Acquire``, and ``HDF1:`` like areaDetector's file plugin.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from devices.frames import FrameDevice
 from devices.instrument import Instrument
 from devices.quantity import DriverDevice, Quantity
 
-OWN = "instrument"  # the driver of the instrument itself
+OWN = "instrument"  # driver of the instrument itself
 REFUSED, FAILED = "refused: ", "failed: "
 TRUTH = ("False", "True")
-TEXT_BYTES = 4096  # of a message, a path or a pattern
+TEXT_BYTES = 4096  # maximum length of a message, a path or a pattern
 DATASET = "/entry/data/data"  # where areaDetector's file plugin puts its frames
 
 
 def quantities() -> dict[str, dict[str, bool]]:
-    """Device -> quantity -> whether it can be set, as the devices have them."""
+    """Return device -> quantity -> whether it can be set."""
     table = {OWN: dict(_of(Instrument))}
     for _, component in Instrument._sig_attrs.items():
         if issubclass(component.cls, DriverDevice):
@@ -30,7 +30,7 @@ def quantities() -> dict[str, dict[str, bool]]:
 
 
 def frame_devices() -> list[str]:
-    """Devices that take frames."""
+    """Return the names of devices that take frames."""
     return [c.suffix for c in Instrument._sig_attrs.values() if issubclass(c.cls, FrameDevice)]
 
 

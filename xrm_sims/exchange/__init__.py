@@ -1,6 +1,6 @@
-"""Files that others read and write: runs and results to NXtomo, DataExchange, OME-TIFF, OME-Zarr and more, and back.
+"""Export of runs and results to NXtomo, DataExchange, OME-TIFF, OME-Zarr and other formats, and import from some.
 
-``export_run`` and ``import_file`` are the two ways through; each format is a module of its own.
+Use ``export_run`` and ``import_file``; each format has its own module.
 """
 
 from xrm_sims.exchange.exporting import FORMATS, export_run

@@ -27,7 +27,7 @@ _CAMERA = "measurement/instrument/detector/distance_to_sample"
 
 
 def write_dataexchange(scan: RawScan, path: Path, progress: Progress) -> None:
-    """Projections, flats and darks of a scan with their angles."""
+    """Write projections, flats and darks of a scan with their angles."""
     total = sum(stream in SUFFIXES for stream in scan.streams.tolist())
     done = 0
     with hdf5_with_room(path, "w", scan.nbytes) as file:
@@ -68,13 +68,13 @@ def _describe(file: h5py.File, scan: RawScan) -> None:
 
 
 def holds_dataexchange(path: Path) -> bool:
-    """Whether an HDF5 file has the layout's projections."""
+    """Return whether an HDF5 file has the projections of this layout."""
     with h5py.File(path, "r") as file:
         return isinstance(file.get("exchange/data"), h5py.Dataset)
 
 
 def read_dataexchange(path: Path) -> ForeignScan:
-    """What a DataExchange file tells of its scan; no frame is read. ValueError naming what is missing or wrong."""
+    """Read the description of a scan, without frames. Raises ValueError naming what is missing or wrong."""
     with h5py.File(path, "r") as file:
         kept = read_keepsake(file["measurement"]) if "measurement" in file else None
         frames: dict[str, ForeignFrames] = {}
@@ -115,7 +115,7 @@ def read_dataexchange(path: Path) -> ForeignScan:
 
 
 def _angles(file: h5py.File, path: Path, name: str, count: int, needed: bool) -> NDArray[np.float64]:
-    """In degrees; the angles of flats and darks tell nothing and may be missing."""
+    """Return angles in degrees; those of flats and darks are not used and may be missing."""
     theta = file.get(name)
     if not isinstance(theta, h5py.Dataset) or theta.shape != (count,) or theta.dtype.kind not in "uif":
         if needed:

@@ -1,4 +1,4 @@
-"""From the uid of a run to a file that others read: which formats there are and what each of them takes."""
+"""Export of a run, and the table of formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xrm_sims.exchange.writing import Progress, appearing
 
 @dataclass(frozen=True)
 class Format:
-    """What a format takes of a run, how it is written, how its files end, how much disk it needs beside the numbers."""
+    """Reader and writer of a format, suffix of its files, and disk space as a multiple of the data size."""
 
     read: Callable[..., Any]
     write: Callable[[Any, Path, Progress], None]
@@ -51,22 +51,22 @@ def export_run(
     overwrite: bool = False,
     progress: Progress = lambda stage, share: None,
 ) -> Path:
-    """Write a run, or what was computed from it, in another format; the path of the file or folder.
+    """Write a run, or results computed from it, in another format; return the path of the file or folder.
 
     Parameters
     ----------
-    uid : of the run, or its first five characters or more. It stands for all parts of its measurement.
+    uid : uid of the run, or its first five characters or more. All parts of its measurement are exported.
     to : one of ``FORMATS``. NXtomo and DataExchange take the frames of a tomography; image formats its volume, or the
         counts of a raster, an SE image or an EDS map; csv its tables.
-    out : file to make (a folder for ome-zarr, raw and csv); default a name from the run's uid, here.
-    licence : under which the data may be used, over what the run states.
-    overwrite : whether a file of that name is replaced.
-    progress : called with the stage and the finished share of it.
+    out : file to create (a folder for ome-zarr, raw and csv); default: a name from the run's uid, in this folder.
+    licence : licence of the data; replaces the one that the run states.
+    overwrite : whether an existing file of that name is replaced.
+    progress : called with the stage and its finished share.
 
     Raises
     ------
-    ValueError in one sentence when the run has not got what the format takes, the name is taken or the disk too full;
-    RuntimeError when writing fails or a library is missing. Nothing is left under the final name then.
+    ValueError when the run lacks what the format needs, the name exists or the disk has too little space; RuntimeError
+    when writing fails or a library is missing. Then no file has the final name.
     """
     if to not in FORMATS:
         raise ValueError(f"--to: needs one of {', '.join(FORMATS)}, got {to!r}")

@@ -1,4 +1,4 @@
-"""A scan in somebody else's file: where its frames lie and what is known of them, whatever the format."""
+"""A scan in a foreign file, independent of the format: places of its frames, and metadata."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from xrm_sims.exchange.round_trip import READINGS, Keepsake
 from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry, geometry_from_dict
 
-LEAST_MAGNIFICATION = 1.01  # below it the beam is taken for parallel, as a synchrotron's is
+LEAST_MAGNIFICATION = 1.01  # below it the beam is treated as parallel, as at a synchrotron
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignFrames:
-    """Frames of one stream: the dataset in the file (frame, row, column), which of its frames, readings of each."""
+    """Frames of one stream: dataset in the file (frame, row, column), indices of the frames, readings of each frame."""
 
     dataset: str
     indices: NDArray[np.int64]
@@ -26,7 +26,7 @@ class ForeignFrames:
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a file says of distances; None where it is silent."""
+    """Distances in a file; None where the file has none."""
 
     pixel_mm: float | None = None
     specimen_pixel_um: float | None = None
@@ -36,7 +36,7 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class ForeignScan:
-    """A tomography as a foreign file has it. ``about`` may hold ``sample_name``, ``title``, ``measured``,
+    """A tomography in a foreign file. ``about`` may hold ``sample_name``, ``title``, ``measured``,
     ``energy_kev``, ``exposure_s``."""
 
     path: Path
@@ -49,14 +49,14 @@ class ForeignScan:
     kept: Keepsake | None = None
 
     def geometry(self, pixel_um: float | None = None, axis_column: float | None = None) -> Geometry:
-        """The scan as built, with the volume that the whole detector sees.
+        """Return the geometry, with a volume as large as the detector's field.
 
         Parameters
         ----------
-        pixel_um : a pixel as seen at the specimen, over what the file says.
-        axis_column : the detector column, from 0, on which the rotation axis falls; None for the middle.
+        pixel_um : pixel size at the specimen; replaces the one in the file.
+        axis_column : detector column, from 0, of the rotation axis; None for the middle.
 
-        Raises ValueError when nobody tells a pixel's size.
+        Raises ValueError when the pixel size is unknown.
         """
         angles = self.frames["primary"].readings["rotation_angle_deg"]
         if self.kept is not None and pixel_um is None and axis_column is None:
@@ -81,7 +81,7 @@ class ForeignScan:
             )
         pitch_um = pixel_um or told.specimen_pixel_um or (told.pixel_mm and 1e3 * told.pixel_mm)
         if not pitch_um:
-            raise ValueError(f"{self.path}: tells no pixel size; give it as seen at the specimen with --pixel-um")
+            raise ValueError(f"{self.path}: has no pixel size; give it as seen at the specimen with --pixel-um")
         return ParallelGeometry(pixel_um=pitch_um, voxel_um=pitch_um, **common)
 
 
@@ -93,7 +93,7 @@ def geometry_from_lengths(
     object_detector_mm: float | None,
     synchrotron: bool = False,
 ) -> Lengths:
-    """A cone beam's distances where they magnify, else a parallel beam's pixel as seen at the specimen."""
+    """Return the distances of a cone beam if they magnify, else the pixel size of a parallel beam at the specimen."""
     if source_object_mm and object_detector_mm and pixel_mm and not synchrotron:
         source_detector_mm = source_object_mm + object_detector_mm
         if source_detector_mm >= LEAST_MAGNIFICATION * source_object_mm:
@@ -104,7 +104,7 @@ def geometry_from_lengths(
 def readings_of(
     kept: Keepsake | None, stream: str, angles_deg: NDArray[np.float64], current_na: NDArray[np.float64] | None = None
 ) -> dict[str, NDArray[np.float64]]:
-    """Readings of a stream by data key: as they were kept, else those that the format has, without unknown ones."""
+    """Return the readings of a stream by data key: those of the round trip, else those of the format, if finite."""
     if kept is not None and len(kept.readings[stream]["rotation_angle_deg"]) == len(angles_deg):
         told = kept.readings[stream]
     else:

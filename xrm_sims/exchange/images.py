@@ -1,4 +1,4 @@
-"""Volumes, maps and images as image formats write them: lazily read, with axes, sizes, channels and phases."""
+"""Volumes, maps and images for image formats: read lazily, with axes, sizes, channels and labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Channel:
-    """``label`` is an isotope, "7Li", or an element; ``mass_u`` where a mass was selected."""
+    """``label`` is an isotope such as "7Li", or an element; ``mass_u`` is the selected mass, if any."""
 
     label: str
     mass_u: float | None = None
@@ -37,7 +37,7 @@ class Channel:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An array that is read slice by slice along its first axis.
+    """An array that is read in slices along its first axis.
 
     data : anything with shape, dtype and ``data[start:stop]``.
     axes : one letter per dimension: t frame, c channel, z y x.
@@ -68,7 +68,7 @@ class Image:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Where along the first axis, and the numbers there, a few megabytes at a time."""
+        """Yield slices along the first axis with their numbers, a few megabytes at a time."""
         rows = max(1, BLOCK_BYTES // max(1, self.nbytes // self.shape[0]))
         for start in range(0, self.shape[0], rows):
             place = slice(start, min(start + rows, self.shape[0]))
@@ -76,9 +76,9 @@ class Image:
 
 
 def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
-    """A tomography's volume (or an imported one); a raster's, an SE image's, an EDS map's counts.
+    """Return the volume of a tomography (or an imported one), or the counts of a raster, an SE image or an EDS map.
 
-    Raises ValueError when there is no such run, or nothing in it that is an image.
+    Raises ValueError when there is no such run, or when it holds no image.
     """
     run = find_run(uid, data)
     start = run.metadata["start"]
@@ -126,7 +126,7 @@ def _measured(run: Any, data: Any, of_run: Any, licence: str | None) -> Image:
 
 
 def _labels(of_run: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Arrays of whole numbers among a run's results that lie over the image voxel by voxel: phases, particles."""
+    """Return integer arrays of the image's shape among the results of a run: phases, particles."""
     found = {}
     for kind, result in of_run.items():
         for name, part in result.items() if result.metadata.get("complete") else ():

@@ -1,6 +1,6 @@
-"""Files that others made become entries of the catalogue: scans, volumes, maps, images.
+"""Import of foreign scans, volumes, maps and images into the catalogue.
 
-Everything is checked before anything is written; the run appears in journal and catalogue only when all of it is there.
+A file is checked before anything is written; the run appears in journal and catalogue only when it is complete.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from xrm_sims.exchange.writing import Progress
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person may say over what a file says.
+    """Options of an import; they replace what the file states.
 
-    link : leave the frames where they are, instead of copying them into the data root.
-    entry : the path of the scan in an HDF5 file that holds several.
-    pixel_um : a pixel as seen at the specimen, of a parallel beam.
-    axis_column : the detector column, counted from 0, on which the rotation axis falls.
-    sidecar : description of a TIFF stack; default the file of the same name with .yaml or .json.
+    link : link the frames instead of copying them into the data root.
+    entry : path of the scan in an HDF5 file that holds several.
+    pixel_um : pixel size at the specimen, for a parallel beam.
+    axis_column : detector column, counted from 0, of the rotation axis.
+    sidecar : description of a TIFF stack; default: the file of the same name with .yaml or .json.
     """
 
     link: bool = False
@@ -46,7 +46,7 @@ class Choices:
     licence: str | None = None
 
     def as_start(self) -> dict[str, Any]:
-        """What goes into the start document over what the file says."""
+        """Return the keys of the start document that replace those of the file."""
         said = {"sample_name": self.sample_name, "licence": self.licence}
         return {"operator": self.operator or getpass.getuser()} | {key: word for key, word in said.items() if word}
 
@@ -54,12 +54,12 @@ class Choices:
 def import_file(
     path: Path, data: Any = None, choices: Choices = Choices(), progress: Progress = lambda stage, share: None
 ) -> str:
-    """Bring an NXtomo or DataExchange file, a TIFF or a folder of TIFFs into the catalogue; the uid of the new run.
+    """Import an NXtomo or DataExchange file, a TIFF or a folder of TIFFs; return the uid of the new run.
 
     Raises
     ------
-    ValueError in one sentence: a file that is missing, cut off, of another kind, wrongly typed or contradicts itself;
-    RuntimeError when the data root cannot be written. Nothing of it is in the catalogue then.
+    ValueError when the file is missing, truncated, of another format or inconsistent; RuntimeError when the data root
+    cannot be written. Then the catalogue holds nothing of it.
     """
     path = Path(path).resolve()
     if not path.exists():
@@ -98,7 +98,7 @@ def _read_scan(path: Path, choices: Choices) -> ForeignScan:
 
 @contextmanager
 def _in_one_sentence(path: Path) -> Iterator[None]:
-    """Whatever the library of a format says of a damaged file, as a ValueError with the file's name."""
+    """Turn errors of a format's library into a ValueError with the file's name."""
     try:
         yield
     except (ValueError, RuntimeError) as error:

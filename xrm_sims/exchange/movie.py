@@ -1,4 +1,4 @@
-"""A walk through a volume, slice by slice, or through the frames of a raster, as an animated GIF."""
+"""Animated GIF of the slices of a volume, or of the frames of a raster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MOST_FRAMES = 240
 LARGEST_PX = 512
 FRAME_MS = 60
 CONTRAST = (0.5, 99.5)
-SAMPLED = 16  # slices that the contrast is taken from
+SAMPLED = 16  # slices used to find the contrast
 
 
 def write_gif(image: Image, path: Path, progress: Progress) -> None:
-    """Grey slices from the bottom up, z upwards in neither: rows run upwards in each picture, as in our figures."""
+    """Write grey slices from the bottom of the volume up; rows run upwards in each picture, as in our figures."""
     pictures = _pictures(image, progress)
     first = next(pictures)
     about = f"{image.about.as_text()}\nunits: {image.units}\npixel_um: {image.pixel_um:g}"
@@ -43,7 +43,7 @@ def _pictures(image: Image, progress: Progress) -> Iterator[Any]:
 
 
 def _slice(image: Image, number: int) -> NDArray[np.float32]:
-    """(row, column); the channels of a map side by side, each stretched to its own largest count."""
+    """Return (row, column); channels of a map side by side, each divided by its largest count."""
     array = np.asarray(image.data[number : number + 1])[0].astype(np.float32)
     if array.ndim == 2:
         return array

@@ -27,10 +27,10 @@ _DATA = "instrument/detector/data"
 
 
 def write_nxtomo(scan: RawScan, path: Path, progress: Progress) -> None:
-    """All frames of a scan as one NXtomo entry."""
+    """Write all frames of a scan as one NXtomo entry."""
     about = scan.about
     entry = _described(scan)
-    entry.instrument.detector.data = np.zeros((1, 1, 1), scan.dtype)  # the frames take its place below
+    entry.instrument.detector.data = np.zeros((1, 1, 1), scan.dtype)  # replaced by the frames below
     entry.save(str(path), data_path=ENTRY)
     with hdf5_with_room(path, "r+", scan.nbytes) as file:
         group = file[ENTRY]
@@ -51,7 +51,7 @@ def write_nxtomo(scan: RawScan, path: Path, progress: Progress) -> None:
 
 
 def _described(scan: RawScan) -> Any:
-    """The library's NXtomo with everything but the frames."""
+    """Return the library's NXtomo object with everything but the frames."""
     application = library("nxtomo.application.nxtomo")
     unit = library("pint").get_application_registry()
     first, geometry, count = scan.starts[0], scan.geometry, len(scan.frames)
@@ -82,15 +82,15 @@ def _described(scan: RawScan) -> Any:
 
 
 def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
-    """What an NXtomo file tells of its scan; no frame is read.
+    """Read the description of a scan from an NXtomo file, without its frames.
 
     Parameters
     ----------
-    entry : the path of the NXtomo in the file; needed when there are several.
+    entry : path of the NXtomo in the file; required when there are several.
 
     Raises
     ------
-    ValueError naming what is missing or contradicts itself.
+    ValueError naming what is missing or inconsistent.
     """
     name = _entry(path, entry)
     loaded = library("nxtomo.application.nxtomo").NXtomo().load(str(path), name, detector_data_as="as_data_url")
@@ -147,7 +147,7 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
 
 
 def holds_nxtomo(path: Path) -> bool:
-    """Whether an HDF5 file has an NXtomo entry."""
+    """Return whether an HDF5 file has an NXtomo entry."""
     return bool(_entries(path))
 
 
@@ -165,7 +165,7 @@ def _entry(path: Path, wanted: str | None) -> str:
 
 
 def _length(quantity: Any, unit: str) -> float | None:
-    """Its size in a unit; distances may come signed."""
+    """Return the absolute value in a unit, because distances may be negative; None if unknown."""
     if quantity is None:
         return None
     size = abs(float(np.atleast_1d(quantity.to(unit).magnitude)[0]))

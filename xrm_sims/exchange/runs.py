@@ -1,4 +1,4 @@
-"""Documents of imported runs, as a RunEngine would have emitted them; event-model's own functions compose and check."""
+"""Documents of imported runs, composed and validated by event-model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scan_documents(
     said: Mapping[str, Any],
     linked: bool,
 ) -> Iterator[Document]:
-    """A tomography run. ``said`` stands over what the file says of sample, operator and licence."""
+    """Yield the documents of a tomography run. ``said`` replaces sample, operator and licence of the file."""
     angles = geometry.angles_deg
     kept = scan.kept
     start = {
@@ -59,13 +59,13 @@ def scan_documents(
 
 
 def origin(name: str, form: str, linked: bool) -> dict[str, Any]:
-    """Where an imported run comes from."""
+    """Return the origin of an imported run."""
     version = importlib.metadata.version("xrm-sims")
     return {"file": name, "format": form, "linked": linked, "imported_by": f"xrm-sims {version}"}
 
 
 def stack_documents(uid: str, start: Mapping[str, Any], key: str, file: FrameFile | None) -> Iterator[Document]:
-    """A run of frames alone, such as a raster's; without a file it has a start and a stop."""
+    """Yield the documents of a run of frames alone, such as a raster; without a file only start and stop."""
     run = compose_run(uid=uid, metadata=dict(start), validate=True)
     yield "start", run.start_doc
     if file is not None:

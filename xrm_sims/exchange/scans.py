@@ -1,4 +1,4 @@
-"""The raw frames of a tomography, with what was read with each, as scan formats write them."""
+"""The raw frames of a tomography with their readings, for scan formats."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STREAMS = ("dark", "flat", "reference", "primary")
 
 @dataclass(frozen=True, eq=False)
 class RawScan:
-    """All frames of a tomography, of all its parts, in the order they were taken.
+    """All frames of all parts of a tomography, in the order of acquisition.
 
     streams : (n,) name of the stream of each frame, one of ``STREAMS``.
-    frames : places, angles, currents and times of all n.
-    starts : the start document of each part.
-    configuration : the detector's, as the descriptor of ``primary`` holds it.
+    frames : places, angles, currents and times of the n frames.
+    starts : start document of each part.
+    configuration : configuration in the descriptor of ``primary``.
     """
 
     starts: tuple[dict[str, Any], ...]
@@ -38,7 +38,7 @@ class RawScan:
     about: About
 
     def of(self, stream: str) -> FrameSet:
-        """The frames of one stream."""
+        """Return the frames of one stream."""
         return self.frames.chosen(np.flatnonzero(self.streams == stream))
 
     @property
@@ -52,9 +52,9 @@ class RawScan:
 
 
 def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan:
-    """The frames of a tomography and of the runs that resumed it; nothing but its documents is read.
+    """Return the frames of all parts of a tomography, reading only documents and one frame.
 
-    Raises ValueError when there is no such run, when it is no tomography or holds no projections.
+    Raises ValueError when there is no such run, when it is not a tomography or holds no projections.
     """
     starts, names, sets, configuration = [], [], [], {}
     for part in parts_of(find_run(uid, data)):

@@ -1,4 +1,4 @@
-"""What has to be said of a TIFF stack, which says little of itself: a YAML or JSON file beside it."""
+"""Description of a TIFF stack in a YAML or JSON file beside it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Sidecar(BaseModel):
 
 
 class VolumeSidecar(_Sidecar):
-    """A reconstructed CT volume, slices (z, y, x) from the bottom up. ``slope`` and ``intercept`` turn grey values into
-    attenuation in 1/um; without them they stay as they are."""
+    """A reconstructed CT volume, slices (z, y, x) from the bottom up. ``slope`` and ``intercept`` convert grey values
+    into attenuation in 1/um; without them grey values are stored unchanged."""
 
     kind: Literal["ct_volume"]
     voxel_um: Length
@@ -35,7 +35,7 @@ class VolumeSidecar(_Sidecar):
 
 
 class SeSidecar(_Sidecar):
-    """A secondary-electron image; ``source`` says which beam drew it."""
+    """A secondary-electron image; ``source`` is the scanning beam."""
 
     kind: Literal["se_image"]
     fov_um: Length
@@ -51,7 +51,7 @@ class ChannelSidecar(BaseModel):
 
 
 class SimsSidecar(_Sidecar):
-    """SIMS maps: pages (frame, channel), the channel running fastest, counts of each pixel."""
+    """SIMS maps: counts in pages (frame, channel), with the channel as the fast index."""
 
     kind: Literal["sims_raster"]
     fov_um: Length
@@ -67,7 +67,7 @@ _ADAPTER: TypeAdapter[VolumeSidecar | SeSidecar | SimsSidecar] = TypeAdapter(Sid
 
 
 def find_sidecar(stack: Path, given: Path | None = None) -> Path:
-    """The file given, else the one named like the stack. ValueError saying which names were tried."""
+    """Return the given file, else the one named like the stack. Raises ValueError, listing the names tried."""
     stem = stack.name if stack.is_dir() else stack.name.removesuffix(stack.suffix).removesuffix(".ome")
     tried = [given] if given is not None else [stack.with_name(f"{stem}{suffix}") for suffix in SUFFIXES]
     for path in tried:
@@ -78,7 +78,7 @@ def find_sidecar(stack: Path, given: Path | None = None) -> Path:
 
 
 def read_sidecar(path: Path) -> VolumeSidecar | SeSidecar | SimsSidecar:
-    """ValueError naming the file and the field that is missing, unknown or impossible."""
+    """Read a description. Raises ValueError naming the file and the missing, unknown or invalid field."""
     yaml = library("yaml")
     try:
         told: Any = yaml.safe_load(path.read_text("utf-8"))

@@ -28,7 +28,7 @@ SLAB_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages of a stack, all of one shape and type; each is read when asked for."""
+    """The pages of a stack, all of one shape and type, read on demand."""
 
     files: list[tuple[Path, int]]
     shape: tuple[int, int]
@@ -38,7 +38,7 @@ class Pages:
         return len(self.files)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """(page, row, column). ValueError naming the file and page that cannot be read or holds no numbers."""
+        """Return (page, row, column). Raises ValueError naming a page that is unreadable or not finite."""
         tifffile = library("tifffile")
         pages = np.empty((stop - start, *self.shape), self.dtype)
         for n, (path, page) in enumerate(self.files[start:stop]):
@@ -53,12 +53,12 @@ class Pages:
 
 
 def is_stack(path: Path) -> bool:
-    """A TIFF by its name, or a folder of them."""
+    """Return whether this is a TIFF, by its name, or a folder of them."""
     return path.suffix.lower() in ENDINGS or (path.is_dir() and bool(_slices(path)))
 
 
 def import_stack(path: Path, layout: Layout, sidecar: Path | None, said: Mapping[str, Any], progress: Progress) -> str:
-    """Bring a stack into the catalogue as its description says; the uid of the new run. See ``import_file``."""
+    """Import a stack according to its description; return the uid of the new run. See ``import_file``."""
     told = read_sidecar(find_sidecar(path, sidecar))
     pages = open_pages(path)
     facts = {key: word for key, word in (("instrument", told.instrument), ("licence", told.licence)) if word}
@@ -76,7 +76,7 @@ def import_stack(path: Path, layout: Layout, sidecar: Path | None, said: Mapping
 
 
 def open_pages(path: Path) -> Pages:
-    """What a TIFF or a folder of TIFFs holds. ValueError naming the file that is damaged or unlike the others."""
+    """Return the pages of a TIFF or a folder of TIFFs. Raises ValueError for a damaged file, and for unequal pages."""
     tifffile = library("tifffile")
     found: list[tuple[Path, int]] = []
     shapes: dict[tuple[Any, ...], Path] = {}
@@ -157,7 +157,7 @@ _COMMON = {"sample_name", "instrument", "measured", "licence", "notes"}
 
 
 def _slices(folder: Path) -> list[Path]:
-    """TIFFs of a folder in the order of the numbers in their names."""
+    """Return the TIFFs of a folder in the order of the numbers in their names."""
 
     def by_number(path: Path) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
@@ -167,7 +167,7 @@ def _slices(folder: Path) -> list[Path]:
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """What tifffile says meanwhile of a file's damage: it goes on without the pages that are lost."""
+    """Collect the errors that tifffile logs, because it skips damaged pages without raising."""
     told: list[str] = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: told.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]

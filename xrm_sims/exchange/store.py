@@ -1,7 +1,6 @@
-"""Frames of somebody else's file in the data root: copied, or linked by HDF5's virtual datasets.
+"""Frames of a foreign file in the data root: copied, or linked by HDF5's virtual datasets.
 
-Either way a stream gets a file of its own with one dataset, as our own detectors make it, so that everything downstream
-reads it the same.
+In both cases a stream gets its own file with one dataset, like the files of our detectors.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class FrameFile:
-    """What a stream resource says of a file, and the shape and type of its frames."""
+    """Contents of a stream resource for a file, and the shape and type of its frames."""
 
     uri: str
     parameters: dict[str, Any]
@@ -39,14 +38,14 @@ class FrameFile:
 
 
 class FrameFiles:
-    """Frame files of one import; those not kept in the end are removed."""
+    """Frame files of one import; without :meth:`keep` they are removed at the end of the block."""
 
     def __init__(self, layout: Layout) -> None:
         self._stem = layout.frames / time.strftime("%Y-%m-%d") / f"{uuid.uuid4().hex[:12]}-imported"
         self._made: list[Path] = []
 
     def keep(self) -> None:
-        """They belong to a run now."""
+        """Keep the files, which now belong to a run."""
         self._made.clear()
 
     def __enter__(self) -> FrameFiles:
@@ -57,12 +56,12 @@ class FrameFiles:
             path.unlink(missing_ok=True)
 
     def write(self, stream: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FrameWriter:
-        """A new file to append frames to."""
+        """Return a new file for appending frames."""
         path = self._path(stream)
         return FrameWriter(path, DATASET, shape, dtype, {"units": "counts"})
 
     def copy(self, scan: ForeignScan, stream: str, progress: Progress) -> FrameFile:
-        """The frames of a stream, read from the foreign file block by block.
+        """Copy the frames of a stream from the foreign file block by block.
 
         Raises ValueError naming the file when frames cannot be read, RuntimeError when the disk refuses.
         """
@@ -78,9 +77,9 @@ class FrameFiles:
         return described(writer)
 
     def link(self, scan: ForeignScan, stream: str) -> FrameFile:
-        """A file without frames of its own, in which those of the foreign file appear.
+        """Create a file with links to the frames of the foreign file.
 
-        Raises ValueError when the foreign file is cut off.
+        Raises ValueError when the foreign file is truncated.
         """
         frames = scan.frames[stream]
         path = self._path(stream)
@@ -115,7 +114,7 @@ def described(writer: FrameWriter) -> FrameFile:
 
 
 def _machine(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The same numbers in this machine's byte order. ValueError for what is no number."""
+    """Return the type in native byte order. Raises ValueError for other types than numbers."""
     if dtype.kind not in "uif":
         raise ValueError(f"frames: needs numbers, got {dtype}")
     return dtype.newbyteorder("=")
@@ -130,6 +129,6 @@ def _read(path: Path, data: h5py.Dataset, indices: NDArray[np.int64]) -> NDArray
 
 
 def _runs(indices: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Where indices follow each other one by one: (begin, end) in the list."""
+    """Return the (begin, end) positions of runs of consecutive indices."""
     begins = [0, *(np.flatnonzero(np.diff(indices) != 1) + 1).tolist(), len(indices)]
     return list(pairwise(begins))

@@ -1,6 +1,6 @@
-"""CSV tables: what results of a run hold as tables, its drift view by view, and what was read with each frame.
+"""CSV tables: tables among the results of a run, its drift by view, and the readings of each frame.
 
-Units stand in the names of the columns; lines that begin with ``#`` say whose data it is (``comment="#"`` in pandas).
+Column names contain the units; lines that begin with ``#`` hold the provenance (``comment="#"`` in pandas).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xrm_sims.scan_type import ScanType
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Tables by name, and whose they are."""
+    """Tables by name, and their provenance."""
 
     frames: dict[str, pandas.DataFrame]
     about: About
@@ -34,7 +34,7 @@ class Tables:
 
 
 def read_tables(uid: str, data: Any = None, licence: str | None = None) -> Tables:
-    """Every table of a run, by name. ValueError when there is no such run, or no table."""
+    """Return all tables of a run. Raises ValueError when there is no such run, or no table."""
     start = find_run(uid, data).metadata["start"]
     first = start.get("resumes_uid", start["uid"])
     of_run = results_beside(as_catalog(data)).get(first, {})
@@ -57,7 +57,7 @@ def read_tables(uid: str, data: Any = None, licence: str | None = None) -> Table
 
 
 def write_tables(tables: Tables, folder: Path, progress: Progress) -> None:
-    """One file for each table in a new folder."""
+    """Write one file per table into a new folder."""
     folder.mkdir()
     for done, (name, table) in enumerate(tables.frames.items(), 1):
         with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
@@ -67,7 +67,7 @@ def write_tables(tables: Tables, folder: Path, progress: Progress) -> None:
 
 
 def _flat(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Lists in a column, such as a centre, become columns of their own."""
+    """Return the table with a column for each element of lists of equal length, such as a centre."""
     columns: dict[str, Any] = {}
     for name in table.columns:
         lists = [_numbers(value) for value in table[name]]
@@ -81,7 +81,7 @@ def _flat(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _numbers(value: Any) -> list[float] | None:
-    """The numbers of a list, which the catalogue may give back as its text; None for anything else."""
+    """Return the numbers of a list, also when the catalogue returns it as text; None for anything else."""
     if np.ndim(value) == 1:
         return list(value)
     if not (isinstance(value, str) and value[:1] + value[-1:] == "[]"):

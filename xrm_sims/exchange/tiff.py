@@ -1,4 +1,4 @@
-"""TIFF for microscopists: OME-TIFF with physical sizes and channels, and ImageJ's hyperstack."""
+"""TIFF files: OME-TIFF with physical sizes and channels, and ImageJ hyperstacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGEJ_LARGEST_BYTES = (4 << 30) - (32 << 20)
 
 
 def write_ome_tiff(image: Image, path: Path, progress: Progress) -> None:
-    """Pages in the order of the axes; units, uids, versions, licence and masses are OME annotations."""
+    """Write pages in the order of the axes; units, uids, versions, licence and masses become OME annotations."""
     size = {f"PhysicalSize{axis}": image.pixel_um for axis in image.axes.upper() if axis in "ZYX"}
     masses = {f"mass_u {one.label}": f"{one.mass_u!r}" for one in image.channels if one.mass_u is not None}
     about = {name: str(value) for name, value in image.about.as_dict().items()}
@@ -44,10 +44,10 @@ def write_ome_tiff(image: Image, path: Path, progress: Progress) -> None:
 
 
 def write_imagej(image: Image, path: Path, progress: Progress) -> None:
-    """Fiji and ImageJ open it with its scale, unit and slice labels. Other types than theirs become 32-bit real
-    numbers, which hold counts up to 16,777,216 exactly.
+    """Write a hyperstack with scale, unit and slice labels for Fiji and ImageJ. Types unknown to ImageJ become float32,
+    which is exact for counts up to 16,777,216.
 
-    Raises ValueError for more than the four gigabytes that the format holds.
+    Raises ValueError for images above the limit of the format, four gigabytes.
     """
     dtype = image.dtype if image.dtype.name in IMAGEJ_TYPES else np.dtype(np.float32)
     size = int(np.prod(image.shape, dtype=np.int64)) * dtype.itemsize

@@ -1,4 +1,4 @@
-"""How a file comes to its name: written beside, on disk, then renamed. Whatever goes wrong leaves nothing behind."""
+"""Atomic writing of exported files and folders: written beside, synchronised, renamed; a failure leaves nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import h5py
 from xrm_sims.atomic_write import sync
 from xrm_sims.data.frames import error_number, trim
 
-Progress = Callable[[str, float], None]  # hears the stage and the finished share of it
+Progress = Callable[[str, float], None]  # called with the stage and its finished share
 HEADROOM_BYTES = 4 << 20  # what a file needs beside its numbers
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def library(name: str) -> ModuleType:
-    """A library of the extra ``exchange``. RuntimeError with the command that installs it when it is missing."""
+    """Import a library of the extra ``exchange``. Raises RuntimeError with the install command when it is missing."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
@@ -33,17 +33,17 @@ def library(name: str) -> ModuleType:
 
 @contextmanager
 def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> Iterator[Path]:
-    """``with appearing(path) as beside:`` write a file or a folder there; it gets its name when the block ends well.
+    """Yield a path beside ``path`` to write a file or folder to; rename it to ``path`` when the block succeeds.
 
     Parameters
     ----------
-    path : its final name; its folder is made.
-    needed_bytes : asked of the disk before anything is written.
-    overwrite : whether what has this name is replaced.
+    path : final name; its folder is created.
+    needed_bytes : free space that is checked before writing.
+    overwrite : whether an existing file or folder is replaced.
 
     Raises
     ------
-    ValueError when the name is taken or the disk has too little room, RuntimeError when writing fails half-way.
+    ValueError when the name exists or the disk has too little space, RuntimeError when writing fails.
     """
     path = path.resolve()
     if path.exists() and not overwrite:
@@ -72,8 +72,8 @@ def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> 
 
 @contextmanager
 def hdf5_with_room(path: Path, mode: str, needed_bytes: int) -> Iterator[h5py.File]:
-    """An HDF5 file to write to. HDF5 does not survive a disk that fills up under it: so many bytes are taken from the
-    file system before it touches them, and what was not used is given back."""
+    """Open an HDF5 file for writing with its space allocated in advance, because HDF5 cannot recover from a full disk;
+    unused space is released at the end."""
     with h5py.File(path, mode) as file:
         descriptor = file.id.get_vfd_handle()
         os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size + needed_bytes + HEADROOM_BYTES)
@@ -91,7 +91,7 @@ def _check_room(path: Path, needed_bytes: int) -> None:
 
 
 def _rename(beside: Path, path: Path) -> None:
-    """No folder takes another's place: the old one steps aside, and back if need be."""
+    """Rename; an existing folder is moved aside first, and back if the renaming fails."""
     if not path.is_dir():
         beside.replace(path)
         return
@@ -106,7 +106,7 @@ def _rename(beside: Path, path: Path) -> None:
 
 
 def _sync_all(path: Path) -> None:
-    """Returns when a file, or everything in a folder, is on disk."""
+    """Synchronise a file, or everything in a folder, to the disk."""
     for inner in sorted(path.rglob("*"), reverse=True) if path.is_dir() else ():
         sync(inner)
     sync(path)
