@@ -57,7 +57,7 @@ def refused(data, command, tmp_path, args, told):
         (["--auto", "--roi", "2", "--z-um", "1"], "with --auto --roi, --z-um has no meaning; it takes --seed, --num"),
         (["{tomography}", "--elements", "Ni,Xx"], "'Xx' is not an element"),
         (["{tomography}", "--fov-um", "0"], "--fov-um: needs a number above 0"),
-        (["{tomography}", "--sims-counts", "1e6"], "sims_counts: 1e.06 counts of 58Ni .* SIMS uses up what it counts"),
+        (["{tomography}", "--sims-counts", "1e6"], "sims_counts: 1e.06 counts of 58Ni .* but the map may erode"),
         (["{tomography}", "{bare}", "--roi", "2"], "with two runs --roi has no meaning; it takes --z-um"),
     ],
 )
