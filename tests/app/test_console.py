@@ -1,4 +1,4 @@
-"""The console as a person meets it, commands piped in."""
+"""The console in its own process, with commands on its standard input."""
 
 import os
 import re
@@ -154,7 +154,7 @@ def test_every_plan_can_be_summarised_and_has_an_example(names, plan, capsys):
 
 
 def test_the_console_starts_without_what_it_does_not_need():
-    """Tiled's server, databroker and the like take seconds to import; they come when somebody looks at data."""
+    """Tiled's server, databroker and others take seconds to import; they are imported at the first use of data."""
     heavy = "{'tiled.server.app', 'databroker', 'dask.array', 'pandas', 'skimage'}"
     code = (
         "import sys, xrm_sims.app.console.ipython as c, xrm_sims.app.console.prompt\n"

@@ -37,7 +37,7 @@ NAMED = re.compile(r"^night sheet \S+, line (\d+): \S")
 
 
 def fuzzed_sheet(seed):
-    """A good sheet with a few lines changed, dropped, doubled, swapped or torn; now and then plain noise."""
+    """A valid sheet with a few lines changed, dropped, doubled, swapped or cut; sometimes only noise."""
     rng = random.Random(seed)
     lines = GOOD.splitlines()
     if rng.random() < 0.02:
@@ -67,7 +67,7 @@ def fuzzed_sheet(seed):
 
 
 def fuzzed_words(seed):
-    """A command line: an option or more, most of them with a value that makes no sense."""
+    """A command line with one or more options, most of them with an invalid value."""
     rng = random.Random(seed)
     name = rng.choice([*COMMANDS, *COMMANDS, "", "fly", "--nothing"])
     options = [option for parameter in getattr(COMMANDS.get(name), "params", []) for option in parameter.opts]
@@ -94,7 +94,7 @@ def ask_for(path, bench, scope, check_specimen):
 
 
 def check_sheets(seeds, folder, bench, scope, check_specimen):
-    """How many were accepted; everything else was refused as it should be."""
+    """Return how many were accepted; check that all others were refused correctly."""
     accepted = 0
     for seed in seeds:
         path, content = folder / "sheet.toml", fuzzed_sheet(seed)
@@ -122,7 +122,7 @@ def test_a_thousand_sheets(tmp_path, bench_and_scope):
 
 
 def refused_in_one_sentence(code, out, err, words):
-    """Exit 0, or an error on stderr: one line of this project's, or click's usage and its line."""
+    """Check for exit code 0, or one line of this project or click's usage with its line on stderr."""
     assert "Traceback" not in out + err, words
     if code == 0:
         return

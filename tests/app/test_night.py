@@ -1,4 +1,4 @@
-"""A night from the command line: its record, its log, its summary, and how it ends when somebody ends it."""
+"""A night from the command line: its record, log and summary, and its end after a signal."""
 
 import json
 import re
@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.app.conftest import is_safe, journal_starts, twin_values
+from xrm_sims.app.session.night_record import newest
+from xrm_sims.data.layout import Layout
 
 SHORT = 'do = "tomography"\nnum = 3\nstep_deg = 120.0\nbinning = 8\nnum_dark = 1\nnum_flat = 1\n'
 SHEET = f"""
@@ -49,7 +51,7 @@ def only_night(data):
 
 
 class Page(HTMLParser):
-    """Text and pictures of a page; everything it refers to."""
+    """The text of a page, and every address in it."""
 
     def __init__(self, text):
         super().__init__()
@@ -64,7 +66,7 @@ class Page(HTMLParser):
         self.refers += [value for name, value in attrs if name in ("src", "href")]
 
 
-def test_a_night_and_its_morning(data, sheet, command):
+def test_a_night_and_its_summary(data, sheet, command):
     ended = command("night", sheet(SHEET), "--data", data)
     assert ended.code == 0, ended.err
     folder, record = only_night(data)
@@ -108,7 +110,7 @@ def test_a_sheet_that_cannot_be_done_is_refused_by_its_line(data, sheet, command
     assert not (data / "nights").exists()
 
 
-def test_one_ctrl_c_ends_a_night_safely_and_the_summary_says_so(data, sheet, launch):
+def test_a_signal_ends_a_night_safely_and_the_summary_states_it(data, sheet, launch):
     running = launch("night", sheet(f"[[samples]]\nname = 'A'\n[[steps]]\n{ENDLESS}[[steps]]\n{SHORT}"), "--data", data)
     running.until(r"[1-9]\d*/10000")
     ended = running.end(signal.SIGTERM)
@@ -138,3 +140,13 @@ def test_a_failed_step_makes_the_exit_code(data, sheet, command, monkeypatch):
     assert "widepix: the high voltage arced" in (folder / "summary.md").read_text()
     assert "failed after 2 attempts" in (folder / "summary.md").read_text()
     assert twin_values(data)["beam"]["blanked"]
+
+
+def test_the_newest_night_is_the_one_that_began_last(tmp_path):
+    """The times of the files do not matter: a copied data root has others."""
+    layout = Layout(tmp_path)
+    for name, began_s in (("later", 2e9), ("earlier", 1e9)):  # the earlier night is written last
+        (layout.nights / name).mkdir(parents=True)
+        (layout.nights / name / "night.json").write_text(json.dumps({"uid": name, "began_s": began_s}))
+    assert newest(layout)["uid"] == "later"
+    assert newest(Layout(tmp_path / "empty")) is None

@@ -1,4 +1,4 @@
-"""A night that was interrupted or killed goes on where it stood: nothing acquired is acquired again."""
+"""A night that was interrupted or killed continues: nothing acquired is acquired again."""
 
 import json
 import os
@@ -43,7 +43,7 @@ MOMENTS = [("tomography", "primary", 3), ("milling", "primary", 2), ("sims_raste
 
 @pytest.fixture
 def computed(monkeypatch):
-    """What the bench was asked; the computations themselves are tested in their own rooms."""
+    """Records the calls of the computations, which have their own tests."""
     asked = Counter()
 
     def answer(name, value):
@@ -61,7 +61,7 @@ def computed(monkeypatch):
 
 
 def stop_at(kind, stream, number):
-    """A callback that stops its own process politely at an event of a run."""
+    """A callback that sends its own process a signal at an event of a run."""
     streams, run = {}, {}
 
     def hear(name, doc):
@@ -85,7 +85,7 @@ def record_of(data):
 
 
 def test_stopped_in_every_kind_of_measurement(data, computed):
-    """Four goes of the same sheet: one night, one folder, one summary, each view, pass and frame once."""
+    """The same sheet is run four times: one night, one folder, one summary, each view, pass and frame once."""
     with open_session(data, seed=1) as session:
         for moment in MOMENTS:
             with pytest.raises(Interrupted):

@@ -1,4 +1,4 @@
-"""Night sheets through bluesky's queue server on a real Redis, and what happens when that Redis dies."""
+"""Night sheets through bluesky's queue server on a real Redis, and after Redis is killed."""
 
 import json
 import os
@@ -41,7 +41,7 @@ LONG = f"[[samples]]\nname = 'long'\n[[steps]]\ndo = 'tomography'\n{CT}".replace
 
 
 class Service:
-    """A server of this test's own, that says on its output how far it is."""
+    """A server process of this test; its output shows its progress."""
 
     def __init__(self, *command, **environment):
         self.popen = subprocess.Popen(
@@ -70,7 +70,7 @@ class Service:
 
 
 def free_port(*further):
-    """A port that is free, and those so much further on."""
+    """Return a free port for which the ports at these offsets are free too."""
     while True:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
@@ -86,7 +86,7 @@ def _free(port):
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """Redis and the manager, to be started when and where a test likes; all are gone afterwards."""
+    """Functions that start Redis and the manager; all of them are ended afterwards."""
     installed("redis-server")
     folder = tmp_path_factory.mktemp("queue")
     data = make_data_root(folder / "data")

@@ -1,4 +1,4 @@
-"""The report of a small experiment on the twin: what it says, that it needs nothing else, and what is refused."""
+"""The report of a small experiment on the twin: its content, that the file is self-contained, and refusals."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ VOID = {"meta", "img", "input", "link", "br", "hr"}
 
 
 class Page(HTMLParser):
-    """A page taken apart: elements with their attributes in order, and the text within each kind of element."""
+    """A parsed page: its elements with attributes in order, and the text inside each kind of element."""
 
     def __init__(self, text):
         super().__init__()
@@ -70,8 +70,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A data root with one linked experiment (tomography with volume, ROIs and drift; images; milling; map, placed in
-    the volume), a sparse one (volume whose file is gone, map without a place), and a tomography that stands alone."""
+    """A data root with three experiments.
+
+    One is complete: tomography with volume, ROIs and drift; images; milling; registered map. One is sparse: the file
+    of its volume is deleted, its map is not registered. One is a single tomography.
+    """
     data = make_data_root(tmp_path_factory.mktemp("report") / "data")
     md = {"sample_name": SAMPLE, "operator": OPERATOR, "experiment_uid": "e0e0e0e0-whole"}
     short = {"num": 3, "step_deg": 120, "binning": 8, "num_dark": 1, "num_flat": 1}
@@ -131,7 +134,7 @@ def measured(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(measured, tmp_path_factory):
-    """The file, as the command makes it."""
+    """The file that the command writes."""
     from typer.testing import CliRunner
 
     from xrm_sims.app.cli.main import app
@@ -254,7 +257,7 @@ def test_rois_and_the_field_are_marked_where_they_are(measured, page):
 
 
 def test_phases_are_read_back_as_they_were_told(measured, page):
-    """The volume is not the map's specimen, so particles are as they come; every number is there again."""
+    """Every stored number is read back unchanged; the volume is synthetic, so the particles have no meaning."""
     told, kept = measured.chemistry, load_phases(measured.uids["sims"], measured.data)
     for name in ("probabilities", "nca_share", "particle_labels"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(told, name))
@@ -284,7 +287,7 @@ def test_an_experiment_is_known_by_its_uid_and_by_any_of_its_runs(measured):
 
 
 def test_what_is_missing_is_said(measured, command, tmp_path):
-    """A volume whose file is gone, a map that was never registered: the rest is shown."""
+    """A deleted volume and an unregistered map are named; the rest is shown."""
     ended = command("report", "sparse", "--out", tmp_path / "sparse.html", "--data", measured.data)
     assert ended.code == 0, ended.err
     page = Page((tmp_path / "sparse.html").read_text())

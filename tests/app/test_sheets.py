@@ -1,4 +1,4 @@
-"""Night sheets as files: what is refused is named with its line."""
+"""Night sheets as files: a refusal names the line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The status page over real HTTP, beside a scan that does not notice."""
+"""The status page over real HTTP, during a scan that it does not disturb."""
 
 import json
 import re

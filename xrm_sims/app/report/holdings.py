@@ -5,7 +5,6 @@ A result that is missing or unreadable is left out; ``missing`` then names it, w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 
 from xrm_sims.app.common.errors import in_one_line
+from xrm_sims.app.common.html import local_time
 from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.app.maps.phases import load_phases
 from xrm_sims.app.report.runs import Run, read_run
@@ -91,7 +91,7 @@ class Holdings:
 
     @property
     def day(self) -> str:
-        return time.strftime("%Y-%m-%d", time.localtime(self.runs[0].start["time"]))
+        return local_time(self.runs[0].start["time"], "%Y-%m-%d")
 
     @property
     def span_s(self) -> tuple[float, float] | None:
