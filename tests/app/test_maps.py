@@ -14,7 +14,7 @@ from xrm_sims.app.session.session import open_session
 from xrm_sims.data import read_raster, results
 from xrm_sims.settings import Settings
 
-# the scan lies on the specimen as it stands, but for a drift of half a pixel a frame; one particle is rich in 6Li
+# the scan frame is the specimen frame, except for a drift of half a pixel a frame; one particle is rich in 6Li
 DRIFT_NM_PER_MIN = 4000.0
 PLANTED_UM = (0.0, 0.0, 4.5, 1.0)
 PLANTED = f"""{SETTINGS}
@@ -77,15 +77,15 @@ def mapped(measured, tmp_path_factory):
 
 
 def test_an_inclusion_is_found_mapped_and_followed_down(mapped):
-    said, out, kept = mapped
+    summary, out, kept = mapped
     for name in ("maps", "ratio", "profile"):
         assert (out / f"{name}.png").read_bytes().startswith(PNG)
-    assert re.search(r"6Li/7Li 0\.08\d+ \+- 0\.00\d+ \(natural 0\.0821\); deviating regions: 1", said)
+    assert re.search(r"6Li/7Li 0\.08\d+ \+- 0\.00\d+ \(natural 0\.0821\); deviating regions: 1", summary)
     (region,) = kept.tables["regions"].to_dict("records")
     assert region["kind"] == "enriched"
     assert (region["u_um"], region["v_um"]) == pytest.approx(PLANTED_UM[:2], abs=0.5)
     assert region["ratio"] > 0.8
-    assert f"1: enriched, {region['ratio']:.4f}" in said
+    assert f"1: enriched, {region['ratio']:.4f}" in summary
     rest = kept.metadata["rest"]
     assert abs(rest["value"] - Settings().sector.natural_6li_per_7li) < 5 * rest["sigma"]
     profile = kept.tables["profile_region_1"]

@@ -206,8 +206,8 @@ def test_the_command(data, command, tmp_path):
     page = tmp_path / "plans" / "protocols.md"
     ended = command("plan", "--hours", "8", "--sims-counts", "20", "--out", page, "--data", data)
     assert (ended.code, ended.err) == (0, "")
-    told = re.search(r"xrm-sims tomography --num (\d+) --step-deg ([\d.]+) --exposure-s ([\d.]+)", ended.out)
-    num, step_deg, exposure_s = map(float, told.groups())
+    printed = re.search(r"xrm-sims tomography --num (\d+) --step-deg ([\d.]+) --exposure-s ([\d.]+)", ended.out)
+    num, step_deg, exposure_s = map(float, printed.groups())
     assert num * step_deg == pytest.approx(360.0)
     assert num * exposure_s < 8 * 3600
     page_text = page.read_text()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+import xrm_sims.correlate.figures as package
 from xrm_sims.correlate.figures import drawing, map_figures, tomogram_figures
 from xrm_sims.correlate.registration.active_material import chain, pixel_to_scan
 from xrm_sims.correlate.registration.register import Registration
@@ -109,6 +110,10 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         drawing.save(figure, tmp_path / "picture.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_functions_are_found_in_the_package_as_in_the_former_module():
+    assert package.overlay_figure is map_figures.overlay_figure
 
 
 def test_no_pyplot_state():

@@ -1,4 +1,4 @@
-"""A second target's volume is placed on the first's grid, and the particles are named by both."""
+"""A second target's volume is placed on the first's grid, and the particles are classified by both."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def seen(phantom, segmented, fit):
 
 
 @pytest.fixture(scope="module")
-def told(segmented, seen):
+def found(segmented, seen):
     return classify_particles(segmented, seen)
 
 
@@ -75,7 +75,7 @@ def test_the_second_volume_is_placed_within_its_stated_uncertainty(fit):
     assert fit.rotation_deg[2] == pytest.approx(TURN_DEG, abs=0.1)
 
 
-def test_what_the_second_scan_saw_ends_at_its_faces(segmented, fit):
+def test_the_second_volume_ends_at_its_faces(segmented, fit):
     seen = seen_by_both(segmented, fit, SHAPE, VOXEL_UM)
     top = int(np.flatnonzero(seen.any(axis=(1, 2)))[-1])
     face_um = (0.5 * (SHAPE[0] - 1) * VOXEL_UM - SHIFT_UM[2]) / SCALE
@@ -83,15 +83,15 @@ def test_what_the_second_scan_saw_ends_at_its_faces(segmented, fit):
     assert seen[:top].mean() > 0.97
 
 
-def test_every_whole_particle_is_named_rightly_and_surely(phantom, told):
-    centres = np.array([particle.centre_um for particle in told.particles])
+def test_every_whole_particle_is_classified_with_certainty(phantom, found):
+    centres = np.array([particle.centre_um for particle in found.particles])
     whole = 0
     for solid, phase in zip(phantom.particles, phantom.phases, strict=True):
         reach = solid.radii_um.max()
         if np.hypot(*(solid.centre_um[:2] - phantom.centre_um)) + reach > RADIUS_UM or not -3 < solid.centre_um[2] < 1:
             continue
         away = np.linalg.norm(centres - solid.centre_um, axis=1)
-        near = told.particles[int(away.argmin())]
+        near = found.particles[int(away.argmin())]
         assert away.min() < 0.5 * reach
         assert near.phase is (Phase.LCO, Phase.NCA)[phase - 1]
         assert near.probability > 0.99
@@ -100,26 +100,26 @@ def test_every_whole_particle_is_named_rightly_and_surely(phantom, told):
     assert whole >= 5
 
 
-def test_the_map_of_phases_agrees_with_the_phantom(phantom, segmented, told):
-    index = np.argwhere(told.classes > 0)
+def test_the_map_of_phases_agrees_with_the_phantom(phantom, segmented, found):
+    index = np.argwhere(found.classes > 0)
     codes = phantom.codes(voxel_to_um(index.astype(float), SHAPE, VOXEL_UM))
-    said = told.classes[tuple(index.T)]
+    named = found.classes[tuple(index.T)]
     both = np.isin(codes, (1, 2))
-    right = said[both] == np.array([Phase.LCO, Phase.NCA])[codes[both] - 1]
+    right = named[both] == np.array([Phase.LCO, Phase.NCA])[codes[both] - 1]
     assert right.mean() > 0.97  # the rest lies where two particles of both phases touch
-    assert told.contrast == pytest.approx(COPPER[0] / COPPER[1], rel=0.1)
+    assert found.contrast == pytest.approx(COPPER[0] / COPPER[1], rel=0.1)
 
 
-def test_positions_scatter_as_their_errors_say(told):
-    assert told.scatter < 0.1
+def test_positions_scatter_as_their_stated_errors(found):
+    assert found.scatter < 0.1
     for phase, level in ((Phase.LCO, 1), (Phase.NCA, 0)):
-        some = [p for p in told.particles if p.phase is phase and p.volume_um3 > 10]
+        some = [p for p in found.particles if p.phase is phase and p.volume_um3 > 10]
         assert len(some) > 3
         away = np.array([p.position - level for p in some])
-        assert np.sqrt((away**2).mean()) < 2 * np.hypot(told.scatter, np.median([p.position_sigma for p in some]))
+        assert np.sqrt((away**2).mean()) < 2 * np.hypot(found.scatter, np.median([p.position_sigma for p in some]))
 
 
-def test_a_particle_between_both_levels_is_said_to_be_uncertain():
+def test_a_particle_between_both_levels_is_uncertain():
     position = np.array([0.0, 0.02, -0.03, 0.01, 1.0, 0.98, 1.03, 1.01, 0.5])
     lco, _ = _mixture(position, np.full(9, 0.02), TwoTargetSettings(least_scatter=0.1))
     assert (lco[:4] < 1e-3).all()
@@ -134,7 +134,7 @@ def test_another_specimen_is_refused(segmented):
 
 
 @pytest.mark.parametrize(
-    ("settings", "constants", "told"),
+    ("settings", "constants", "message"),
     [
         ({"height_range_um": 0.5}, {}, r"raised by 0\.7\d* um, beyond the search range of 0\.5 um"),
         ({"rotation_range_deg": 0.3}, {}, r"turned by 0\.(59|6)\d* deg"),
@@ -142,10 +142,10 @@ def test_another_specimen_is_refused(segmented):
         ({}, {"COARSE_AGREEMENT_UM": 0.0}, "correlation and least squares"),
     ],
 )
-def test_a_fit_that_cannot_be_trusted_is_refused(monkeypatch, segmented, copper, settings, constants, told):
+def test_a_fit_that_cannot_be_trusted_is_refused(monkeypatch, segmented, copper, settings, constants, message):
     for name, value in (constants | {"BLURS_UM": (0.5,)}).items():
         monkeypatch.setattr(volume_fit, name, value)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         register_volume(segmented, copper, VOXEL_UM, VolumeFitSettings(**settings))
 
 
@@ -161,8 +161,8 @@ def test_voxels_of_another_size_are_refused(segmented, copper):
         register_volume(segmented, copper, 0.3)
 
 
-def test_the_figure_shows_both_volumes_and_the_phases(segmented, seen, told):
-    figure = two_target_figure(segmented, seen, told)
+def test_the_figure_shows_both_volumes_and_the_phases(segmented, seen, found):
+    figure = two_target_figure(segmented, seen, found)
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     assert sorted(image.shape for image in shown) == 3 * [SHAPE[:1] + SHAPE[2:]] + 3 * [SHAPE[1:]]
     phases = [image for image in shown if image.dtype == np.uint8]

@@ -54,13 +54,18 @@ class Field:
 
     def well_inside(self, material: Material, guard_um: float = 0.2) -> NDArray[np.bool_]:
         """Return the flat pixels (row, column) at least ``guard_um`` from any other material."""
-        size = 2 * max(1, round(guard_um / self.raster.pixel_um)) + 1
-        return np.asarray(binary_erosion((self.material == material) & self.flat, np.ones((size, size))))
+        return well_inside((self.material == material) & self.flat, guard_um / self.raster.pixel_um)
 
     def away_from(self, materials: tuple[Material, ...]) -> NDArray[np.float64]:
         """Return the distance in um (row, column) to these materials; the field's rim counts as one of them."""
         free = np.pad(~np.isin(self.material, materials), 1)
         return np.asarray(distance_transform_edt(free))[1:-1, 1:-1] * self.raster.pixel_um
+
+
+def well_inside(mask: NDArray[np.bool_], guard_px: float) -> NDArray[np.bool_]:
+    """Return the pixels (row, column) whose square surroundings, ``guard_px`` to each side, are all in the mask."""
+    size = 2 * max(1, round(guard_px)) + 1
+    return np.asarray(binary_erosion(mask, np.ones((size, size))))
 
 
 def fields_of(

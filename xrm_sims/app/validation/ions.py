@@ -61,12 +61,7 @@ def maps_with_redeposition(lab: Laboratory) -> Fields:
     return fields_of(lab, "sims_with_redeposition", _settings(lab, redeposition=True), (MAP,))
 
 
-@row(
-    "Li in all active material: share of its pixels above the detection limit of a single pixel",
-    at_least(99.0),
-    "%",
-    seconds=30,
-)
+@row("Li in all active material: its pixels above the detection limit", at_least(99.0), "%", seconds=30)
 def lithium_in_active(lab: Laboratory) -> Measured:
     field = lab.once(maps)[MAP]
     lab.picture("sims", pictures.sims_figure(field))
@@ -82,11 +77,7 @@ def lithium_in_active(lab: Laboratory) -> Measured:
     )
 
 
-@row(
-    f"Li not detected in binder at least {REMOTE_UM:g} um from active material: net counts over the detection limit",
-    at_most(1.0),
-    seconds=12,
-)
+@row(f"no Li in binder {REMOTE_UM:g} um from active material: counts over detection limit", at_most(1.0), seconds=12)
 def lithium_in_binder(lab: Laboratory) -> Measured:
     field = lab.once(maps)[MAP]
     there = _remote_binder(field)

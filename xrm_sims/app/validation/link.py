@@ -86,12 +86,7 @@ def _simplex() -> NDArray[np.float64]:
     return 0.1 * np.array([[-0.5, -0.3], [0.5, -0.3], [0.0, 0.6]])
 
 
-@row(
-    "CT and SIMS share one specimen: median distance from a pore in CT to where SIMS loses its signal",
-    at_most(50.0),
-    "nm",
-    seconds=60,
-)
+@row("CT and SIMS show one specimen: median distance of pores in CT and SIMS", at_most(50.0), "nm", seconds=60)
 def pore_and_signal(lab: Laboratory) -> Measured:
     seen = lab.once(pores)
     if seen:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
 
-from xrm_sims.app.validation.fields import Field
+from xrm_sims.app.validation.fields import Field, well_inside
 from xrm_sims.specimen.materials import Material
 
 
@@ -24,8 +23,7 @@ class Image:
 
     def well_inside(self, materials: tuple[Material, ...], guard_um: float) -> NDArray[np.bool_]:
         """Return the flat pixels (row, column) whose surroundings are all of these materials."""
-        size = 2 * max(1, round(guard_um / self.pixel_um)) + 1
-        return np.asarray(binary_erosion(np.isin(self.material, materials) & self.flat, np.ones((size, size))))
+        return well_inside(np.isin(self.material, materials) & self.flat, guard_um / self.pixel_um)
 
 
 @dataclass(frozen=True, eq=False)

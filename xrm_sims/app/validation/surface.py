@@ -60,11 +60,7 @@ def _labelled(counts: NDArray[np.uint32], raster: Raster, truth: Truth) -> Image
     return Image(counts.astype(float), material, flat, grain, raster.pixel_um)
 
 
-@row(
-    "binder visible in SE: contrast to active material over the standard deviation of a pixel",
-    at_least(3.0),
-    seconds=10,
-)
+@row("binder visible in SE: contrast to active material over a pixel's standard deviation", at_least(3.0), seconds=10)
 def binder_in_se(lab: Laboratory) -> Measured:
     image = lab.once(secondary_electrons)
     lab.picture("secondary_electrons", pictures.se_figure(image))
@@ -80,11 +76,7 @@ def binder_in_se(lab: Laboratory) -> Measured:
     )
 
 
-@row(
-    "LCO and NCA cannot be distinguished in SE: active pixels that the best threshold classifies rightly",
-    at_most(75.0),
-    "%",
-)
+@row("LCO and NCA not distinguished in SE: pixels that the best threshold classifies rightly", at_most(75.0), "%")
 def grey_se(lab: Laboratory) -> Measured:
     image = lab.once(secondary_electrons)
     inside = [image.well_inside((m,), 0.1) for m in (Material.LCO, Material.NCA)]
