@@ -90,7 +90,7 @@ def bench_and_scope(tmp_path_factory):
 
 def ask_for(path, bench, scope, check_specimen):
     file = SheetFile(path)
-    return file.asking(lambda: plans.check_sheet(scope, file.sheet, bench, check_specimen))
+    return file.locate_errors(lambda: plans.check_sheet(scope, file.sheet, bench, check_specimen))
 
 
 def check_sheets(seeds, folder, bench, scope, check_specimen):
