@@ -133,7 +133,7 @@ def test_the_map_is_chosen_by_counts_and_by_what_it_may_consume(measured):
     finer = replace(how, raster=replace(how.raster, shape=(next_finer, next_finer)))
     budget_nm = settings.planning.map_depth_nm
     assert how.estimate(settings).eroded_nm <= budget_nm < finer.estimate(settings).eroded_nm
-    with pytest.raises(ValueError, match=r"the map may consume 0\.1 nm"):
+    with pytest.raises(ValueError, match=r"the map may erode 0\.1 nm"):
         Analysis(data, settings, Choices(sims_counts=100.0, map_depth_nm=0.1)).choose(tomogram)
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy import ndimage
 from skimage.feature import match_template, peak_local_max
 
-from xrm_sims.correlate.registration.register import RegisterSettings, Registration, register_to_ct
+from xrm_sims.correlate.registration.register import DeformationError, RegisterSettings, Registration, register_to_ct
 from xrm_sims.correlate.volume.segment import SegmentSettings, Volume, normalise
 from xrm_sims.geometry import apply_affine
 from xrm_sims.patterns import Point, Raster
@@ -83,12 +83,11 @@ def register_anywhere(
     progress("registration", 1.0)
     if not found:
         raise refused[0]
-    found.sort(key=lambda each: -each.score)
-    best = found[0]
-    others = [
-        r.score for r in found[1:] if not _same_place(r.scan_to_specimen, best.scan_to_specimen, raster.centre_um)
-    ]
-    lead = best.score - max([*others, 0.0])
+    best = max(found, key=lambda each: each.score)
+    fitted = [(r.score, r.scan_to_specimen) for r in found]
+    fitted += [(r.score, r.affine) for r in refused if isinstance(r, DeformationError)]  # these resemble the map too
+    same_as_best = (_same_place(affine, best.scan_to_specimen, raster.centre_um) for _, affine in fitted)
+    lead = best.score - max([s for (s, _), same in zip(fitted, same_as_best, strict=True) if not same], default=0.0)
     if lead < settings.least_lead:
         raise ValueError(
             f"registration: another place in the volume fits almost as well (correlation {best.score:.2f}, {lead:.3f} "

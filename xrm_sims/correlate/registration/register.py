@@ -105,6 +105,14 @@ class Registration:
         return cls(**fields)
 
 
+class DeformationError(ValueError):
+    """A map that is scaled or stretched far beyond its prior, with the affine and the correlation of its fit."""
+
+    def __init__(self, message: str, fit: FitResult) -> None:
+        super().__init__(message)
+        self.affine, self.score = fit.affine, fit.correlation
+
+
 def combine(one: Registration, other: Registration, raster: Raster) -> tuple[Registration, float]:
     """Combine two registrations of one scan frame by independent images, for a raster.
 
@@ -298,7 +306,7 @@ def _check_fit(best: FitResult, lift_um: float, lead: float, settings: RegisterS
 
 
 def _check_deformation(scene: _Scene, fit: FitResult, z_um: float) -> None:
-    """Raise ValueError when the map is scaled or stretched far beyond the prior.
+    """Raise DeformationError when the map is scaled or stretched far beyond the prior.
 
     The prior hides that from the fit itself, so it is estimated without: by least squares, which voids bias by up to
     1 %, and where that is suspicious by mutual information.
@@ -310,9 +318,10 @@ def _check_deformation(scene: _Scene, fit: FitResult, z_um: float) -> None:
     if np.abs(theta[3:]).max() > largest:
         theta, _ = refine(scene.sample, scene.stack, scene.start, theta, z_um, wide)
         if (deformation := float(np.abs(theta[3:]).max())) > largest:
-            raise ValueError(
+            raise DeformationError(
                 f"registration: the map is scaled or stretched by {deformation:.1%}, the first guess allows "
-                f"{largest:.1%}; calibrate the scan, or raise prior_scale or prior_stretch in [registration]"
+                f"{largest:.1%}; calibrate the scan, or raise prior_scale or prior_stretch in [registration]",
+                fit,
             )
 
 
