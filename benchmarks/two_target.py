@@ -88,7 +88,7 @@ def scan(seed: int, copper: dict[str, Any], data: Path) -> list[str]:
 
 def score(made: Compared, specimen: CathodePillar, raised_um: float) -> Score:
     """Compare found particles with the truth; ``raised_um``: height offset of the specimen in the volume."""
-    told, segmentation = made.told, made.segmentation
+    told, segmentation = made.phases, made.segmentation
     phase, particle = _truth(segmentation, specimen, raised_um)
     phase[~np.isfinite(made.second)] = 0
     particle[phase == 0] = -1
@@ -121,7 +121,7 @@ def _off(made: Compared, phase: NDArray[np.uint8], particle: NDArray[np.int64]) 
     """Return the sum of squared deviations of the local ratio from the true phase's level, and its number of voxels."""
     width = 2 * round(INNER_UM / made.segmentation.voxel_um) + 1
     alone = ndimage.minimum_filter(particle, width) == ndimage.maximum_filter(particle, width)
-    position = made.told.levels.position(made.told.ratio, squared_radius(made.segmentation))
+    position = made.phases.levels.position(made.phases.ratio, squared_radius(made.segmentation))
     away = (position - (phase == Phase.LCO))[alone & (particle >= 0) & np.isfinite(position)]
     return float((away**2).sum()), len(away)
 

@@ -46,7 +46,7 @@ def refused(data, command, tmp_path, args, told):
         (["{tomography}", "--auto"], "needs either --auto, or a tomography"),
         (["{tomography}", "{se_image}", "{bare}"], "needs either --auto, or a tomography"),
         (["deadbeef"], "run 'deadbeef'"),
-        (["{se_image}"], "is a se_image, and ROIs are looked for in a tomography"),
+        (["{se_image}"], "is a se_image; the uid of a tomography is needed here"),
         (["{bare}"], "has no result 'volume'.* xrm-sims reconstruct"),
         (["{tomography}", "--roi", "0"], "roi: 0 is none of those found, which are numbered from 1 to 4"),
         (["{tomography}", "--roi", "4"], r"roi: 4 is held back by the rule \(depth\)"),

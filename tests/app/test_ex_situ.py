@@ -94,4 +94,4 @@ def test_its_volume_is_searched_and_never_dug_into(imported, command, tmp_path):
     for words in (["find-rois", uids["ct"], "--roi", "1"], ["correlate", uids["ct"], "--out", tmp_path / "o"]):
         ended = command(*words, "--data", data)
         assert ended.code == 1
-        assert re.search("is a ct_volume, and .* a tomography; name one of those", ended.err)
+        assert re.search("is a ct_volume; the uid of a tomography is needed here", ended.err)

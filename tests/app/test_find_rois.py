@@ -64,7 +64,7 @@ def test_a_rule_of_ones_own_and_what_it_takes_to_reach_one(measured, command, tm
     ("args", "told"),
     [
         (["deadbeef"], "run 'deadbeef'"),
-        (["{se_image}"], "is a se_image, and ROIs are looked for in a tomography"),
+        (["{se_image}"], "is a se_image; the uid of a tomography is needed here"),
         (["{bare}"], "has no result 'volume'.* xrm-sims reconstruct"),
         (["{tomography}", "--roi", "0"], "roi: 0 is none of those found, which are numbered from 1 to 4"),
         (["{tomography}", "--roi", "999"], "roi: 999 is none of those found"),

@@ -13,7 +13,7 @@ A_FEW_TAKEN = r"[1-9]\d*/10000"
 
 def test_viewers_come_and_go_and_the_scan_goes_on(data, tmp_path, launch):
     waiting = launch("live", "latest", "--every-s", "0", "--out", tmp_path / "waiting", "--data", data)
-    waiting.until(f"no tomography goes on in {data}; waiting for one to begin")
+    waiting.until(f"no tomography is running in {data}; waiting for one to start")
     scan = launch(*ENDLESS, "--data", data)
     scan.until(A_FEW_TAKEN)
     killed = launch("live", "latest", "--every-s", "0", "--out", tmp_path / "killed", "--data", data)

@@ -12,7 +12,7 @@ from benchmarks.recon_phantom import parallel_geometry, pillar_with_spheres
 from tests.app.conftest import own_lines
 from tests.conftest import free_port
 from tests.exchange.conftest import write_synchrotron
-from xrm_sims.app.tomography import cluster as machines
+from xrm_sims.app.tomography import cluster as on_dask
 from xrm_sims.app.tomography.tomogram import Job, Tomogram
 from xrm_sims.data import results
 from xrm_sims.exchange import import_file
@@ -82,9 +82,9 @@ def test_a_killed_worker_does_not_lose_the_job(measured, alone, cluster, tmp_pat
         __enter__ = staticmethod(lambda: kill_once)
         __exit__ = staticmethod(lambda *_: None)
 
-    monkeypatch.setattr(machines, "stages", Stages)
+    monkeypatch.setattr(on_dask, "stages", Stages)
     job = Job.of(uid, data, voxel_um=2.0, sweeps=2, checkpoint=tmp_path / "kept.h5")
-    done = dict(machines.reconstruct_elsewhere(cluster.scheduler_address, {"it": job}, data, announce=str))
+    done = dict(on_dask.reconstruct_elsewhere(cluster.scheduler_address, {"it": job}, data, announce=str))
     assert len(killed) == 1
     assert isinstance(done["it"], Tomogram), done["it"]
     assert_same(done["it"].volume, alone[uid])
@@ -115,7 +115,7 @@ def test_a_run_that_fails_leaves_the_others(measured, cluster, command, tmp_path
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://x"])
 def test_no_scheduler(measured, command, monkeypatch, address):
     data, (uid, _) = measured
-    monkeypatch.setattr(machines, "CONNECT_S", 0.5)
+    monkeypatch.setattr(on_dask, "CONNECT_S", 0.5)
     address = address.format(port=free_port())
     ended = command("reconstruct", uid, "--scheduler", address, "--data", data)
     assert ended.code == 1
@@ -136,10 +136,10 @@ def test_no_worker(measured, command):
 def test_workers_that_will_not_do(cluster, tmp_path, monkeypatch):
     with Client(cluster, set_as_default=False) as client:
         with pytest.raises(RuntimeError, match=r"does not see the data root .*nowhere"):
-            machines.look_at_workers(client, "tcp://there", tmp_path / "nowhere")
-        monkeypatch.setattr(machines, "versions", lambda: dict.fromkeys(("Python", *machines.PACKAGES), "0.1"))
+            on_dask.check_workers(client, "tcp://there", tmp_path / "nowhere")
+        monkeypatch.setattr(on_dask, "versions", lambda: dict.fromkeys(("Python", *on_dask.PACKAGES), "0.1"))
         with pytest.raises(RuntimeError, match=r"has Python 3\.\d+ \(here 0\.1\), .*the same versions are needed"):
-            machines.look_at_workers(client, "tcp://there", tmp_path)
+            on_dask.check_workers(client, "tcp://there", tmp_path)
 
 
 def test_a_worker_without_the_package(tmp_path):
@@ -149,15 +149,15 @@ def test_a_worker_without_the_package(tmp_path):
         Client(running, set_as_default=False) as client,
         pytest.raises(RuntimeError, match="cannot import this package"),
     ):
-        machines.look_at_workers(client, "tcp://there", tmp_path)
+        on_dask.check_workers(client, "tcp://there", tmp_path)
 
 
 def test_memory_of_a_worker(measured):
     data, (uid, _) = measured
     job = Job.of(uid, data)
-    assert "the worker has 8 GB" in job.memory_said(8_000_000_000)
+    assert "the worker has 8 GB" in job.check_memory(8_000_000_000)
     with pytest.raises(ValueError, match=r"takes up to .* GB of memory and the worker has 0\.0 GB"):
-        job.memory_said(1000)
+        job.check_memory(1000)
 
 
 def test_checkpoints_of_several_runs_have_a_folder(measured, command, tmp_path):

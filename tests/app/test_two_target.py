@@ -70,10 +70,10 @@ def test_particles_are_named_as_the_specimen_has_them(measured, command, tmp_pat
 @pytest.mark.parametrize(
     ("runs", "told"),
     [
-        (("W", "W"), "was named twice"),
+        (("W", "W"), "was given twice"),
         (("W", "short W"), "both runs were taken with a W target; two different ones are needed"),
-        (("W", "short Cr"), "W and Cr targets, which see LCO and NCA alike; take one with Cu"),
-        (("W", "image"), "is a se_image, and phases are told by a tomography"),
+        (("W", "short Cr"), "W and Cr targets, which show no contrast between LCO and NCA; measure one with Cu"),
+        (("W", "image"), "is a se_image; the uid of a tomography is needed here"),
         (("W", "deadbeef"), "run 'deadbeef'"),
         (("short W", "broken Cu"), r"has 1 of 3 views and no volume; xrm-sims resume \w{8} takes the rest"),
     ],

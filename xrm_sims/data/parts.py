@@ -34,6 +34,11 @@ class Part:
     def uid(self) -> str:
         return str(self.start["uid"])
 
+    @property
+    def kind(self) -> str:
+        """Scan type of the run, else the name of its plan."""
+        return str(self.start.get("scan_type", self.start.get("plan_name", "run")))
+
 
 def find_parts(folder: Path, run: str) -> list[Part]:
     """Return the parts of the measurement that ``run`` belongs to, oldest first.

@@ -18,7 +18,7 @@ from xrm_sims.app.correlative.milled_away import known_plane
 from xrm_sims.app.maps.phases import make_phases
 from xrm_sims.app.maps.sims_maps import Maps, make_maps
 from xrm_sims.app.session.hardware import session_settings
-from xrm_sims.app.tomography.selection import ct_parts
+from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import kept_volume
 from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.maps.drift import DriftSettings
@@ -65,7 +65,7 @@ def register_runs(
     Raises ValueError for runs of other kinds or of two specimens, without a first guess, and for a registration that
     is not certain.
     """
-    parts, root = ct_parts(ct_run, data), Layout.of(data).root
+    parts, root = tomography_parts(ct_run, data, imported=True), Layout.of(data).root
     (first, *_) = find_parts(Layout.of(data).journal, seen_run)
     _check_one_specimen(parts[0], first)
     ct, instrument = kept_volume(parts[0].uid, data), session_settings(root)

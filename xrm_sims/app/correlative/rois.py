@@ -14,7 +14,7 @@ from xrm_sims.app.correlative.findings import Choices, Findings
 from xrm_sims.app.correlative.workflow import Analysis
 from xrm_sims.app.session.hardware import session_settings
 from xrm_sims.app.session.session import Session, open_session
-from xrm_sims.app.tomography.selection import ct_parts, tomography_parts
+from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import Ct, kept_tomogram, kept_volume
 from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.settings import load_analysis_settings
@@ -40,7 +40,7 @@ def find_rois(
     Raises ValueError for a run that is not there, is no tomography or has no volume yet; and with ``roi`` for a number
     that is none, one that the rule holds back, and when another specimen than the run's is mounted.
     """
-    parts = ct_parts(run, data) if roi is None else tomography_parts(run, data, "an ROI is dug for in what")
+    parts = tomography_parts(run, data, imported=roi is None)
     root = Layout.of(data).root
     choices = Choices(analysis=load_analysis_settings(root, settings, rule))
     analysis = Analysis(root, session_settings(root), choices)

@@ -1,9 +1,8 @@
-"""Reconstruction on many machines: one run is one task of dask.distributed.
+"""Reconstruct on many machines: each run is one task of dask.distributed.
 
-The console reads the documents and keeps the results, so that one process alone writes to the catalogue; a worker reads
-the frames through the file system that it shares with the console, and sends the volume back. A worker has one
-reconstruction at a time, on as many cores as it has threads. What a worker that died had begun, another one begins
-again, from its checkpoint where there is one.
+Only the calling process reads documents and keeps results, so the catalogue has one writer. A worker reads the frames
+from a shared file system and returns the volume. It runs one reconstruction at a time, on as many cores as it has
+threads. When a worker dies, another one repeats its task, from the checkpoint if there is one.
 """
 
 from __future__ import annotations
@@ -27,45 +26,43 @@ from xrm_sims.app.tomography.tomogram import Job, Tomogram
 from xrm_sims.data.layout import data_root
 
 CONNECT_S = 10.0
-LOOK_S = 10.0  # between looks at who is there
-ABSENT_S = 60.0  # without any worker: one whose nanny starts it again is back by then
-PACKAGES = ("xrm-sims", "dask", "distributed", "numpy", "numba")  # whose versions have to be the same everywhere
-_AGAIN = "volumes that had come back are kept, name the other runs again"
+POLL_S = 10.0  # between two checks of the workers
+ABSENT_S = 60.0  # without any worker; a nanny restarts a worker in less time
+PACKAGES = ("xrm-sims", "dask", "distributed", "numpy", "numba")  # need the same version on all machines
+_RETRY = "finished volumes are kept; run the command again for the other runs"
 _one_at_a_time = threading.Lock()  # in a worker
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker says of itself; ``sees`` whether the data root is there, ``limit`` bytes of memory or None."""
+    """State of a worker: package versions, whether it can read the data root, number of threads."""
 
     versions: dict[str, str]
-    sees: bool
+    sees_data: bool
     threads: int
-    limit: int | None
 
 
 def reconstruct_elsewhere(
     scheduler: str, jobs: Mapping[str, Job], data: Path | None, *, announce: Callable[[str], None]
 ) -> Iterator[tuple[str, Tomogram | Exception]]:
-    """The name of each job with its tomogram, or with what went wrong, as they are done.
+    """Yield the name of each job with its tomogram or its error, in the order of completion.
 
     Parameters
     ----------
-    scheduler : address of dask.distributed's, ``tcp://host:8786``.
-    jobs : by name; data : the root that all workers have to see at the same path.
-    announce : hears who is going to do it.
+    scheduler : address of dask.distributed's scheduler, ``tcp://host:8786``.
+    jobs : by name.
+    data : data root, which all workers need at the same path.
+    announce : called with a line about the workers.
 
-    Raises
-    ------
-    RuntimeError in one sentence: distributed is not installed, no scheduler answers, it has no worker, a worker lacks
-    the package, has other versions or does not see the data root, or the scheduler is gone.
+    Raises RuntimeError when distributed is not installed, no scheduler answers, there is no worker, a worker lacks the
+    package, has other versions or cannot read the data root, and when the connection is lost.
     """
     with _client(scheduler) as client:
-        workers = look_at_workers(client, scheduler, data_root(data))
+        workers = check_workers(client, scheduler, data_root(data))
         threads = ", ".join(f"{worker.threads}" for worker in workers.values())
         announce(f"{len(workers)} worker(s) at {scheduler} with {threads} thread(s)")
         with stages() as progress:
-            yield from _shared_out(client, scheduler, jobs, progress)
+            yield from _distribute(client, scheduler, jobs, progress)
 
 
 @contextmanager
@@ -74,12 +71,12 @@ def _client(scheduler: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise RuntimeError("--scheduler needs dask.distributed: pip install 'xrm-sims[distributed]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # this module reports the errors
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise RuntimeError(
-            f"no dask scheduler answers at {scheduler} ({_words(error)}); start one: dask scheduler"
+            f"no dask scheduler answers at {scheduler} ({_one_line(error)}); start one: dask scheduler"
         ) from None
     try:
         yield client
@@ -87,46 +84,47 @@ def _client(scheduler: str) -> Iterator[Any]:
         client.close()
 
 
-def look_at_workers(client: Any, scheduler: str, root: Path) -> dict[str, Worker]:
-    """What all workers say of themselves, by address; errors as for :func:`reconstruct_elsewhere`."""
-    found = client.run(_look, str(root), on_error="return")
+def check_workers(client: Any, scheduler: str, root: Path) -> dict[str, Worker]:
+    """Return the state of each worker by address. Errors as for :func:`reconstruct_elsewhere`."""
+    found = client.run(_describe, str(root), on_error="return")
     if not found:
         raise RuntimeError(f"the scheduler at {scheduler} has no worker; start one: dask worker {scheduler}")
     own = versions()
     for address, worker in found.items():
-        if isinstance(worker, BaseException) and "No module named" in _words(worker):  # also wrapped by distributed
+        if isinstance(worker, BaseException) and "No module named" in _one_line(
+            worker
+        ):  # distributed may wrap the error
             raise RuntimeError(
-                f"worker {address} cannot import this package ({_words(worker)}); "
+                f"worker {address} cannot import this package ({_one_line(worker)}); "
                 "install it there: pip install 'xrm-sims[distributed]'"
             )
         if isinstance(worker, BaseException):
-            raise RuntimeError(f"worker {address} does not answer as it should ({_words(worker)})")
+            raise RuntimeError(f"worker {address} cannot be used ({_one_line(worker)})")
         if other := [f"{n} {v} (here {own[n]})" for n, v in worker.versions.items() if v != own.get(n)]:
             raise RuntimeError(f"worker {address} has {', '.join(other)}; the same versions are needed everywhere")
-        if not worker.sees:
+        if not worker.sees_data:
             raise RuntimeError(
-                f"worker {address} does not see the data root {root}; workers read the frames there, through a file "
-                "system that all machines have at the same path"
+                f"worker {address} does not see the data root {root}; workers read the frames there, so all machines "
+                "need it at the same path of a shared file system"
             )
     return dict(found)
 
 
 def versions() -> dict[str, str]:
-    """Of this process: Python to its second number, and ``PACKAGES``."""
+    """Return the versions of Python (major.minor) and of ``PACKAGES`` in this process."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"Python": python} | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def _look(root: str, dask_worker: Any) -> Worker:
-    """Runs on a worker, which distributed hands in under this name."""
-    limit = dask_worker.memory_manager.memory_limit
-    return Worker(versions(), Path(root).is_dir(), dask_worker.state.nthreads, limit)
+def _describe(root: str, dask_worker: Any) -> Worker:
+    """Return the state of the worker that runs this function; distributed passes ``dask_worker``."""
+    return Worker(versions(), Path(root).is_dir(), dask_worker.state.nthreads)
 
 
-def _shared_out(
+def _distribute(
     client: Any, scheduler: str, jobs: Mapping[str, Job], progress: Progress
 ) -> Iterator[tuple[str, Tomogram | Exception]]:
-    """No more jobs at a time than there are workers: a job that waits can still go to whoever is free first."""
+    """Submit no more jobs than there are workers, so that the next job goes to the first free worker."""
     from distributed import wait
 
     topic, waiting = f"xrm-sims-{uuid4().hex}", list(jobs)
@@ -137,14 +135,14 @@ def _shared_out(
         workers = len(client.scheduler_info()["workers"])
         last_seen = time.monotonic() if workers else last_seen
         if time.monotonic() > last_seen + ABSENT_S:
-            raise RuntimeError(f"all workers of the scheduler at {scheduler} are gone; {_AGAIN}")
+            raise RuntimeError(f"all workers of the scheduler at {scheduler} are gone; {_RETRY}")
         for name in waiting[: max(0, workers - len(running))]:
             running[client.submit(reconstruct_here, jobs[name], topic, pure=False)] = name
             waiting.remove(name)
         try:
-            with client.as_current():  # here alone: elsewhere it would take what the catalogue has dask write
-                done, _ = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED")
-        except TimeoutError:  # somebody may have come or gone
+            with client.as_current():  # only here, because the catalogue writes with dask too
+                done, _ = wait(list(running), timeout=POLL_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:  # workers may have come or gone
             continue
         except Exception as error:
             raise _scheduler_gone(scheduler, error) from None
@@ -158,25 +156,25 @@ def _outcome(future: Any, scheduler: str) -> Tomogram | Exception:
     from distributed.scheduler import KilledWorker
 
     try:
-        tomogram, said = future.result()
+        tomogram, messages = future.result()
     except CancelledError as error:
         raise _scheduler_gone(scheduler, error) from None
     except KilledWorker as error:
         return RuntimeError(
-            f"its workers died, {error.allowed_failures + 1} in all, the last at {error.last_worker.address}; give "
-            "each more memory (dask worker --memory-limit), or choose larger voxels (--voxel-um)"
+            f"{error.allowed_failures + 1} workers died on it, the last at {error.last_worker.address}; "
+            "give each more memory (dask worker --memory-limit), or choose larger voxels (--voxel-um)"
         )
     except Exception as error:
         return error
     finally:
         future.release()
-    for message in said:
+    for message in messages:
         warnings.warn(message, UserWarning, stacklevel=2)
     return tomogram  # type: ignore[no-any-return]
 
 
 def reconstruct_here(job: Job, topic: str) -> tuple[Tomogram, list[str]]:
-    """Runs on a worker: the tomogram, and what was warned of on the way."""
+    """Run a job on a worker; return the tomogram and the warnings."""
     import numba
     from distributed import get_worker
 
@@ -186,7 +184,7 @@ def reconstruct_here(job: Job, topic: str) -> tuple[Tomogram, list[str]]:
     def report(stage: str, share: float) -> None:
         nonlocal last
         if worker.state.tasks[key].state != "executing":
-            raise RuntimeError("nobody waits for this reconstruction any more")
+            raise RuntimeError("this reconstruction was cancelled")
         if (now := (round(share, 2), stage)) != last:
             worker.log_event(topic, (f"{job.uid[:5]} {stage}", share))
             last = now
@@ -194,15 +192,15 @@ def reconstruct_here(job: Job, topic: str) -> tuple[Tomogram, list[str]]:
     with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         if worker.memory_manager.memory_limit is not None:
-            job.memory_said(worker.memory_manager.memory_limit)
+            job.check_memory(worker.memory_manager.memory_limit)
         numba.set_num_threads(min(worker.state.nthreads, numba.get_num_threads()))
         tomogram = job.run(report)
     return tomogram, [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
 
 
 def _scheduler_gone(scheduler: str, error: BaseException) -> RuntimeError:
-    return RuntimeError(f"the scheduler at {scheduler} is gone ({_words(error)}); {_AGAIN}")
+    return RuntimeError(f"the scheduler at {scheduler} is gone ({_one_line(error)}); {_RETRY}")
 
 
-def _words(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

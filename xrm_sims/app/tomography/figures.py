@@ -23,7 +23,7 @@ def overview(
     chosen: Defect | None = None,
     top_view: tuple[Measured, NDArray[np.float64]] | None = None,
 ) -> Figure:
-    """Slices of the volume; ``top_view`` is an SE image and how its scan frame lies in the specimen's."""
+    """Draw slices of the volume; ``top_view`` is an SE image with the affine from its scan frame to the specimen's."""
     image, to_specimen = top_view or (None, None)
     return tomogram_figures.overview_figure(
         tomogram.volume,
@@ -38,22 +38,22 @@ def overview(
 
 
 def draw_tomogram(tomogram: Tomogram, out: Path) -> list[Path]:
-    """Slices and drift of one reconstructed run."""
+    """Draw slices and drift of a reconstructed run into a folder; return the paths."""
     slices = overview(tomogram, pillar=pillar_of(tomogram.volume, tomogram.voxel_um))
     return [drawing.save(slices, out / "slices.png"), *draw_drift(tomogram, out)]
 
 
 def draw_drift(tomogram: Tomogram, out: Path) -> list[Path]:
-    """:func:`drift` as a file, where there is one."""
+    """Draw :func:`drift` into a folder; return the path, or nothing without a drift."""
     figure = drift(tomogram)
     return [] if figure is None else [drawing.save(figure, out / "drift.png")]
 
 
 def drift(tomogram: Tomogram) -> Figure | None:
-    """The shifts that were corrected, over the instrument's time; nothing where nobody knows when views were taken."""
+    """Draw the corrected shifts over the instrument's time; None when there are none, or no times of the views."""
     if tomogram.geometry.view_shifts_px is None or not np.isfinite(tomogram.times_s).all():
         return None
     return tomogram_figures.drift_figure(tomogram.geometry, tomogram.times_s)
 
 
-Measured = tuple[NDArray[Any], dict[str, Any]]  # counts as read_counts gives them, or ions, and the start document
+Measured = tuple[NDArray[Any], dict[str, Any]]  # counts (of read_counts) or ions, and the start document

@@ -1,4 +1,4 @@
-"""Watching a scan from another process: its journal says what comes, its files hold it, nothing is asked of it."""
+"""Reconstruct a scan while another process measures it, from its journal and frame files alone."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ BRIGHTEST = 0.999  # quantile of the slice that is drawn white
 
 
 def watch(run: str, data: Path | None, out: Path, *, every_s: float = 2.0, announce: Callable[[str], object]) -> Path:
-    """Reconstruct a tomography run while another process takes it; the path of its picture, when it has ended.
+    """Reconstruct a tomography run while another process measures it; return the path of its last picture.
 
-    The central slice is drawn to ``out`` at most every ``every_s`` seconds; a reader never finds half a picture.
+    The central slice is drawn at most every ``every_s`` seconds, and the file is replaced as a whole.
 
     Parameters
     ----------
-    run : uid or its first characters, or "latest": the one that is going on, or else the next to begin.
+    run : uid or its first characters, or "latest" for the running scan, or else for the next one to start.
 
-    Raises ValueError for a run that is not there or is no tomogram.
+    Raises ValueError for an unknown run and for one that is no tomography.
     """
     folder = Layout.of(data).journal
     path = _running(folder, announce) if run == LATEST else find_journal(folder, run)
-    announce(f"watching run {path.stem}; Ctrl-C ends the watching and leaves the scan alone")
+    announce(f"watching run {path.stem}; Ctrl-C stops the watching, not the scan")
     picture, pause = out / PICTURE, threading.Event()
     live, progress = LiveReconstruction(), RunProgress()
     voxel_um, drawn, since_s = 0.0, 0, 0.0
@@ -59,16 +59,16 @@ def watch(run: str, data: Path | None, out: Path, *, every_s: float = 2.0, annou
 
 
 def _running(folder: Path, announce: Callable[[str], object]) -> Path:
-    """Journal of the tomography that goes on; waits for one to begin."""
-    pause, told = threading.Event(), False
+    """Return the journal of the running tomography; wait for one to start."""
+    pause, announced = threading.Event(), False
     while True:
         open_runs = interrupted_runs(folder) if folder.is_dir() else []
         for path in reversed(open_runs):
             if read_start(path).get("scan_type") == ScanType.TOMOGRAPHY:
                 return path
-        if not told:
-            announce(f"no tomography goes on in {folder.parent}; waiting for one to begin")
-            told = True
+        if not announced:
+            announce(f"no tomography is running in {folder.parent}; waiting for one to start")
+            announced = True
         pause.wait(POLL_S)
 
 
@@ -81,7 +81,7 @@ def _geometry(start: dict[str, Any]) -> ConeGeometry:
 
 
 def _figure(image: Any, voxel_um: float, title: str) -> Figure:
-    """The central slice in micrometres."""
+    """Draw the central slice with axes in um."""
     figure = new_figure(6.0, 6.2)
     axes = figure.subplots()
     half_y, half_x = (0.5 * n * voxel_um for n in image.shape)

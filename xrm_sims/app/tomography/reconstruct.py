@@ -1,4 +1,4 @@
-"""The command reconstruct: runs to volumes here or on a cluster, what came out in words and pictures."""
+"""The command reconstruct: reconstruct runs here or on a cluster, print and draw the results."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from xrm_sims.app.common.errors import in_one_line
-from xrm_sims.app.common.progress import stages
 from xrm_sims.app.tomography.cluster import reconstruct_elsewhere
 from xrm_sims.app.tomography.figures import draw_tomogram
 from xrm_sims.app.tomography.tomogram import Job, Tomogram, keep
 from xrm_sims.data.figures import keep_figures
 
 
-def _aside(line: str) -> None:
+def _announce(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -28,51 +27,53 @@ def reconstruct_runs(
     scheduler: str | None = None,
     **options: Any,
 ) -> None:
-    """The command: reconstruct, say of each run what came out, draw slices and drift.
+    """Reconstruct runs, print a summary of each, draw slices and drift.
 
-    Of several runs each has a folder of its own below ``out``, and a file below ``checkpoint``. With ``scheduler`` the
-    workers of dask.distributed at this address do the work. What fails does not keep the others from being done.
+    With several runs, each has a folder below ``out`` and a file below ``checkpoint``, and a run that fails does not
+    stop the others. With ``scheduler``, the workers of dask.distributed at this address compute.
 
-    Raises ValueError or RuntimeError in the words of the run that failed, of all of them where several did.
+    Raises the error of a single run that failed, and ValueError with all messages when there are several runs.
     """
     several = len(uids) > 1
     failed: list[str] = []
 
-    def own(folder: Path | None, name: str) -> Path | None:
+    def place(folder: Path | None, name: str) -> Path | None:
         return None if folder is None else folder.absolute() / name if several else folder.absolute()
 
     if several and checkpoint is not None:
         checkpoint.mkdir(parents=True, exist_ok=True)
-    places = {uid: own(checkpoint, f"{uid[:8]}.h5") for uid in dict.fromkeys(uids)}
-    jobs = {uid: Job.of(uid, data, checkpoint=place, **options) for uid, place in places.items()}
-    outcomes = _one_by_one(jobs) if scheduler is None else reconstruct_elsewhere(scheduler, jobs, data, announce=_aside)
+    jobs = {
+        uid: Job.of(uid, data, checkpoint=place(checkpoint, f"{uid[:8]}.h5"), **options) for uid in dict.fromkeys(uids)
+    }
+    if scheduler is None:
+        outcomes = _reconstruct_here(jobs)
+    else:
+        outcomes = reconstruct_elsewhere(scheduler, jobs, data, announce=_announce)
     for uid, outcome in outcomes:
         if isinstance(outcome, Tomogram):
             keep(outcome, data, jobs[uid].options)
-            tell(outcome, data, own(out, outcome.uid[:8]))
+            report(outcome, data, place(out, outcome.uid[:8]))
         elif several:
             failed.append(f"{uid[:8]}: {in_one_line(outcome)}")
         else:
             raise outcome
     if failed:
-        raise ValueError(f"{len(failed)} of {len(places)} runs failed: {'; '.join(failed)}")
+        raise ValueError(f"{len(failed)} of {len(jobs)} runs failed: {'; '.join(failed)}")
 
 
-def _one_by_one(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Tomogram | Exception]]:
-    """In this process: the name of each with what came out, or what went wrong."""
+def _reconstruct_here(jobs: Mapping[str, Job]) -> Iterator[tuple[str, Tomogram | Exception]]:
+    """Yield the name of each job with its tomogram or its error."""
     for name, job in jobs.items():
+        outcome: Tomogram | Exception
         try:
-            _aside(job.memory_said())
-            with stages() as progress:
-                tomogram = job.run(progress)
+            outcome = job.run_here(_announce)
         except Exception as error:
-            yield name, error
-        else:
-            yield name, tomogram
+            outcome = error
+        yield name, outcome
 
 
-def tell(tomogram: Tomogram, data: Path | None, out: Path | None) -> None:
-    """Say what came out; draw it where ``out`` is a folder, and keep the pictures in the data root too."""
+def report(tomogram: Tomogram, data: Path | None, out: Path | None) -> None:
+    """Print a summary; with a folder ``out``, also draw pictures and keep a copy of them in the data root."""
     print(tomogram.geometry)
     print(f"residual per sweep: {', '.join(f'{r:.4f}' for r in tomogram.residuals)} (line integral, rms)")
     if tomogram.resolution is not None:

@@ -1,4 +1,4 @@
-"""How sharp a run can be seen: width of the pillar's edge, and agreement of the volumes from half of its views each."""
+"""Measure the resolution of a run: width of the pillar's edge, and Fourier shell correlation of two half volumes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import Geometry, geometry_from_dict
 
-INSIDE = 0.9  # of the pillar's radius: the correlation is of what is in it, not of its outline
+INSIDE = 0.9  # of the pillar's radius: the correlation must not contain the outline
 
 
 @dataclass(frozen=True, eq=False)
 class Sharpness:
-    """edge: of the mean of both half volumes, None where no edge stands free; shell and its half-bit crossing (None
-    where the volumes agree to the voxels' limit), below the pillar's top in a cylinder of ``mask_radius_um``."""
+    """Both measures of a run's resolution.
+
+    edge : of the mean of both half volumes; None when no free edge is in the field.
+    shell : correlation below the pillar's top, in a cylinder of ``mask_radius_um``.
+    crossing : with the half-bit curve; None when the volumes agree up to the limit of the voxels.
+    """
 
     uid: str
     edge: recon.EdgeResolution | None
@@ -33,11 +37,11 @@ class Sharpness:
 
 
 def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
-    """Reconstruct even and odd views with the same correction, compare them, and keep the figures with the run.
+    """Reconstruct even and odd views with the same correction, compare both volumes, and keep the curves with the run.
 
-    The correction kept at ``/results/<uid>/drift`` is used where there is one; otherwise it is found, and kept there.
-    ``options`` are for :func:`recon.half_volumes`; without any nothing regularises the volumes. Raises ValueError for a
-    run that is not there, is no tomogram, or has a frame file that is missing or cut off.
+    The correction is that of ``/results/<uid>/drift``; if there is none, it is computed and kept there. ``options`` are
+    for :func:`recon.half_volumes`; the default is no regularisation. Raises ValueError for an unknown run, for one that
+    is no tomography, and for a frame file that is missing or truncated.
     """
     parts = parts_of(find_run(uid, data))
     full_uid = parts[0].start["uid"]
@@ -54,7 +58,7 @@ def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
     radius_um, slices = None, len(mean)
     if pillar is not None:
         radius_um = INSIDE * pillar.radius_um
-        below_um = pillar.top_z_um - (1 - INSIDE) * pillar.radius_um  # its flat top is as strong as its outline
+        below_um = pillar.top_z_um - (1 - INSIDE) * pillar.radius_um  # its flat top would correlate like its outline
         slices = max(min(slices, int(below_um / geometry.voxel_um + 0.5 * slices)), slices // 2)
     shell = recon.fourier_shell_correlation(even[:slices], odd[:slices], geometry.voxel_um, mask=radius_um)
     sharpness = Sharpness(full_uid, edge, shell, shell.crossing(), radius_um, geometry.voxel_um)
@@ -63,7 +67,7 @@ def measure_sharpness(uid: str, data: Path | None, **options: Any) -> Sharpness:
 
 
 def _kept_geometry(uid: str, data: Path | None, built: Geometry) -> Geometry | None:
-    """The correction that was kept with the run, None without one or when it is of other views."""
+    """Return the correction that is kept with the run; None when there is none or it has other views."""
     try:
         kept = results.load(data, uid, "drift")
     except ValueError:
@@ -93,18 +97,18 @@ def _keep(sharpness: Sharpness, data: Path | None, options: dict[str, Any]) -> N
 
 
 def report_sharpness(uid: str, *, data: Path | None, out: Path | None) -> Sharpness:
-    """The command: measure, say it in words, draw both curves."""
+    """Measure the resolution, print it, draw both curves."""
     sharpness = measure_sharpness(uid, data)
     if sharpness.edge is None:
-        print("edge: no round side face with solid material behind it stands free in the field, so no width is given")
+        print("edge: the field shows no free, round side face of solid material, so there is no width")
     else:
         print(f"edge: {sharpness.edge}")
     if sharpness.crossing is None:
         limit_nm = 2e3 * sharpness.voxel_um
-        print(f"halves: even and odd views agree to the voxels' limit of {limit_nm:.0f} nm (full period)")
+        print(f"halves: even and odd views agree up to the limit of the voxels, {limit_nm:.0f} nm (full period)")
     else:
-        print(f"halves: even and odd views agree down to {sharpness.crossing}, where half a bit is left")
-    print("both without regularisation; each half holds half of the views, so all of them together show more")
+        print(f"halves: even and odd views agree down to {sharpness.crossing}, at the half-bit threshold")
+    print("both without regularisation; all views together resolve more than each half")
     if out is not None:
         print(draw_sharpness(sharpness, out))
     print(f"curves kept at /results/{sharpness.uid}/resolution")
@@ -112,7 +116,7 @@ def report_sharpness(uid: str, *, data: Path | None, out: Path | None) -> Sharpn
 
 
 def draw_sharpness(sharpness: Sharpness, out: Path) -> Path:
-    """Edge response with its line spread, and the shell correlation with its thresholds."""
+    """Draw edge response and line spread, and the shell correlation with its thresholds."""
     from xrm_sims.correlate.figures import drawing
 
     figure = drawing.new_figure(10.0, 4.2)
@@ -131,8 +135,8 @@ def draw_sharpness(sharpness: Sharpness, out: Path) -> Path:
         right.axhline(level, color="0.5", lw=0.8, ls=style, label=f"{level:g}")
     if crossing is not None:
         right.axvline(crossing.frequency_per_um, color="#d55e00", lw=0.8)
-    said = "agree up to the voxels' limit" if crossing is None else f"part at {crossing}"
+    agreement = "agree up to the limit of the voxels" if crossing is None else f"agree down to {crossing}"
     right.set(xlabel="spatial frequency (1/µm)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.05))
-    right.set_title(f"halves {said.replace('+-', '±')}", fontsize=9)
+    right.set_title(f"halves {agreement.replace('+-', '±')}", fontsize=9)
     right.legend(fontsize=8, frameon=False)
     return drawing.save(figure, out / "resolution.png")

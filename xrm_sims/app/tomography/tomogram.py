@@ -1,6 +1,6 @@
-"""From the uid of a tomography run to a volume that is kept beside it.
+"""Reconstruct a tomography run and keep the volume with it.
 
-A :class:`Job` is all that the computation needs; who runs it need not be who keeps what comes out.
+A :class:`Job` holds all that the computation needs, so another process can run it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +26,21 @@ from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import parts_of
 from xrm_sims.geometry import Geometry, geometry_from_dict
 
-ENOUGH_SLICES = 64  # for an outline
+OUTLINE_SLICES = 64  # slices of a volume that are enough to find the pillar's outline
 
 
-class Ct(Protocol):
-    """What has a volume (z, y, x) in 1/um, wherever it was reconstructed."""
+@dataclass(frozen=True)
+class CtVolume:
+    """A volume (z, y, x) in 1/um, reconstructed here or imported."""
 
-    @property
-    def uid(self) -> str: ...
-
-    @property
-    def volume(self) -> NDArray[np.float32]: ...
-
-    @property
-    def voxel_um(self) -> float: ...
+    uid: str
+    volume: NDArray[np.float32]
+    voxel_um: float
 
 
 @dataclass(frozen=True)
 class Tomogram:
-    """A reconstructed run: volume (z, y, x) in 1/um, the corrected geometry, when each view was taken."""
+    """A reconstructed run: volume (z, y, x) in 1/um, corrected geometry, time of each view."""
 
     uid: str
     volume: NDArray[np.float32]
@@ -58,13 +54,18 @@ class Tomogram:
         return self.geometry.voxel_um
 
 
+Ct = CtVolume | Tomogram
+
+
 @dataclass(frozen=True)
 class Job:
-    """A scan to be reconstructed wherever its frame files are seen: no catalogue is asked.
+    """A scan to reconstruct. It needs the frame files, but no catalogue.
 
-    uid : of its first part; documents : (name, document) of each part, the first part first; geometry : as built, in
-    the voxels asked for, or None where the run does not tell; options : for :func:`recon.from_run`, kept with the
-    volume; checkpoint : file that holds the volume after each sweep.
+    uid : of the first part.
+    documents : (name, document) of each part, the first part first.
+    geometry : uncorrected, with the wanted voxels; None when the run has none.
+    options : for :func:`recon.from_run`; kept with the volume.
+    checkpoint : file for the volume after each sweep.
     """
 
     uid: str
@@ -83,7 +84,7 @@ class Job:
         checkpoint: Path | None = None,
         **options: Any,
     ) -> Job:
-        """Arguments and errors as for :func:`reconstruct_tomogram`."""
+        """Read the documents of a run. Arguments and errors as for :func:`reconstruct_tomogram`."""
         parts = parts_of(find_run(uid, data))
         start = parts[0].start
         geometry = None
@@ -93,13 +94,13 @@ class Job:
         documents = [[(str(name), dict(doc)) for name, doc in documents_of(part)] for part in parts]
         return cls(start["uid"], documents, geometry, options, checkpoint)
 
-    def memory_said(self, has_bytes: int | None = None) -> str:
-        """How much it takes, at most (the specimen's support may take less), of so many bytes; None: of this machine.
+    def check_memory(self, has_bytes: int | None = None) -> str:
+        """Return a line with the largest memory that the job needs (the specimen's support may need less).
 
-        Raises ValueError when there is not that much.
+        ``has_bytes`` is the memory of a worker; None: this machine's. Raises ValueError when it is too small.
         """
         if self.geometry is None:
-            return "nobody can say how much memory it takes: the run tells no geometry"
+            return "the memory needed is unknown: the run has no geometry"
         geometry = self.geometry
         projections = 6 * geometry.num_views * math.prod(geometry.detector_shape)  # float32, half precision for trust
         needed_gb = (recon.memory_needed(geometry) + projections) / 1e9
@@ -113,11 +114,17 @@ class Job:
         return f"takes up to {needed_gb:.2g} GB of memory; {here} has {has_gb:.0f} GB"
 
     def run(self, progress: Progress) -> Tomogram:
-        """Read the frames, reconstruct; ValueError for frames or options that will not do."""
+        """Read the frames and reconstruct. ValueError for frames or options that cannot be used."""
         grid = {} if self.geometry is None else {n: getattr(self.geometry, n) for n in ("voxel_um", "volume_shape")}
         done = recon.from_run(self.documents, progress=progress, checkpoint=self.checkpoint, **grid, **self.options)
         resolution = edge_of(done.volume, done.geometry.voxel_um)
         return Tomogram(self.uid, done.volume, done.geometry, done.residuals, done.times_s, resolution)
+
+    def run_here(self, announce: Callable[[str], object] = lambda line: None) -> Tomogram:
+        """Check the memory of this machine and :meth:`run` with progress bars; ``announce`` gets the memory needed."""
+        announce(self.check_memory())
+        with stages() as progress:
+            return self.run(progress)
 
 
 def reconstruct_tomogram(
@@ -126,43 +133,28 @@ def reconstruct_tomogram(
     *,
     voxel_um: float | None = None,
     checkpoint: Path | None = None,
-    announce: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Tomogram:
-    """Reconstruct from databroker's documents and keep volume and drift at ``/results/<uid of the first part>``.
+    """Reconstruct a run and keep volume and drift at ``/results/<uid of the first part>``.
 
-    With ``voxel_um`` in voxels of another size, over the same field; with ``checkpoint`` the volume after each sweep is
-    kept there. ``announce`` hears how much memory it takes, before it starts. Raises ValueError for a run that is not
-    there, is no tomogram, has a frame file that is missing or cut off, or takes more memory than this machine has.
+    ``voxel_um`` changes the size of the voxels, not the field. ``checkpoint`` is a file for the volume after each
+    sweep. ``options`` are for :func:`recon.from_run`. Raises ValueError for an unknown run, for one that is no
+    tomography, for a frame file that is missing or truncated, and when this machine has too little memory.
     """
-    job = Job.of(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, **options)
-    said = job.memory_said()
-    if announce is not None:
-        announce(said)
-    with stages() as progress:
-        tomogram = job.run(progress)
+    tomogram = Job.of(uid, data, voxel_um=voxel_um, checkpoint=checkpoint, **options).run_here()
     keep(tomogram, data, options)
     return tomogram
 
 
-@dataclass(frozen=True)
-class CtVolume:
-    """A volume by itself."""
-
-    uid: str
-    volume: NDArray[np.float32]
-    voxel_um: float
-
-
 def kept_volume(uid: str, data: Path | None) -> CtVolume:
-    """What is kept of a run, reconstructed here or imported. ValueError without a volume."""
-    kept = _kept(uid, data)
+    """Load the volume of a run, reconstructed here or imported. ValueError when there is none."""
+    kept = _load(uid, data)
     return CtVolume(uid, kept.arrays["volume"], float(kept.metadata["voxel_um"]))
 
 
 def kept_tomogram(uid: str, data: Path | None) -> Tomogram:
-    """What was reconstructed of a run and kept, its sharpness not measured again. ValueError without a volume."""
-    kept = _kept(uid, data)
+    """Load the reconstruction of a run, without its edge resolution. ValueError when there is none."""
+    kept = _load(uid, data)
     volume, geometry = kept.arrays["volume"], geometry_from_dict(kept.metadata["geometry"])
     residuals = np.asarray(kept.metadata["residuals"], dtype=np.float64)
     times_s = np.full(geometry.num_views, np.nan)
@@ -171,15 +163,15 @@ def kept_tomogram(uid: str, data: Path | None) -> Tomogram:
     return Tomogram(uid, volume, geometry, residuals, times_s, None)
 
 
-def _kept(uid: str, data: Path | None) -> results.Result:
+def _load(uid: str, data: Path | None) -> results.Result:
     try:
         return results.load(data, uid, "volume")
     except ValueError as error:
-        raise ValueError(f"{error}; make one: xrm-sims reconstruct {uid[:8]}") from None
+        raise ValueError(f"{error}; run xrm-sims reconstruct {uid[:8]}") from None
 
 
 def _grid(built: Mapping[str, Any], voxel_um: float) -> dict[str, Any]:
-    """The field of a geometry in voxels of another size."""
+    """Return voxel size and volume shape for the same field in voxels of another size."""
     if not (math.isfinite(voxel_um) and voxel_um > 0):
         raise ValueError(f"voxel_um: needs a positive length, got {voxel_um}")
     shape = tuple(max(1, round(n * built["voxel_um"] / voxel_um)) for n in built["volume_shape"])
@@ -187,7 +179,7 @@ def _grid(built: Mapping[str, Any], voxel_um: float) -> dict[str, Any]:
 
 
 def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None:
-    """Volume and per-view shifts as results of the run."""
+    """Keep volume and per-view shifts as results of the run."""
     parameters = {"geometry": tomogram.geometry.as_dict(), "residuals": tomogram.residuals.tolist(), **options}
     if tomogram.resolution is not None:
         parameters["edge_resolution"] = tomogram.resolution.as_dict()
@@ -202,7 +194,7 @@ def keep(tomogram: Tomogram, data: Path | None, options: dict[str, Any]) -> None
 
 
 def keep_drift(uid: str, data: Path | None, geometry: Geometry, times_s: NDArray[np.float64]) -> None:
-    """What the correction found, as the run's result ``drift``; nothing where nothing was corrected."""
+    """Keep the correction as the run's result ``drift``; do nothing for an uncorrected geometry."""
     import pandas
 
     if geometry.view_shifts_px is None:
@@ -223,7 +215,7 @@ def keep_drift(uid: str, data: Path | None, geometry: Geometry, times_s: NDArray
 
 
 def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | None:
-    """None where no round, solid edge stands free in the field: a figure would be a guess."""
+    """Return the resolution at the pillar's edge; None when no free, round, solid edge is in the field."""
     try:
         return edge_resolution(volume, voxel_um)
     except ValueError:
@@ -231,9 +223,9 @@ def edge_of(volume: NDArray[np.float32], voxel_um: float) -> EdgeResolution | No
 
 
 def pillar_of(volume: NDArray[np.float32], voxel_um: float) -> PillarFit | None:
-    """Outline and top of the round pillar that stands in a volume (z, y, x); None where none does."""
+    """Return outline and top of the round pillar in a volume (z, y, x); None when there is none."""
     try:
-        circle = round_outline(volume[:: max(1, len(volume) // ENOUGH_SLICES)])
+        circle = round_outline(volume[:: max(1, len(volume) // OUTLINE_SLICES)])
     except ValueError:
         return None
     row, column, half = round(circle.row), round(circle.column), round(0.7 * circle.radius)

@@ -1,9 +1,7 @@
-"""The command two-target: from two tomograms with different X-ray targets to a 3D map of LCO and NCA."""
+"""The command two-target: compute a 3D map of LCO and NCA from two tomograms with different X-ray targets."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,10 +12,10 @@ import numpy as np
 
 import recon
 from recon.kernels.progress import Progress
+from xrm_sims.app.common.csv_table import write_csv
 from xrm_sims.app.common.progress import stages
 from xrm_sims.app.tomography.selection import tomography_parts
 from xrm_sims.app.tomography.tomogram import Tomogram, kept_tomogram, reconstruct_tomogram
-from xrm_sims.atomic_write import write_whole
 from xrm_sims.correlate.phases.phases import Phase
 from xrm_sims.correlate.phases.two_target import TwoTarget, classify_particles
 from xrm_sims.correlate.registration.volume_fit import VolumeFit, register_volume, seen_by_both
@@ -28,18 +26,18 @@ from xrm_sims.data.catalog import parts_of
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
 
-TELLING = "Cu"  # its line lies between the K edges of cobalt and nickel
+CONTRAST_TARGET = "Cu"  # its line lies between the K edges of cobalt and nickel
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """Two scans of one specimen compared: the first volume divided, where the second lies, and the second volume on
-    the grid of the first, NaN where it saw nothing."""
+    """Two scans of one specimen: the first volume segmented, the registration of the second, the second volume on the
+    grid of the first (NaN outside its field), and the phases."""
 
     segmentation: Segmentation
     fit: VolumeFit
     second: Volume
-    told: TwoTarget
+    phases: TwoTarget
 
 
 def compare(
@@ -49,8 +47,11 @@ def compare(
     progress: Progress,
     settings: AnalysisSettings = AnalysisSettings(),
 ) -> Compared:
-    """Particles from the first volume, their phase from both; the second scan, ``run``, is reconstructed once more, on
-    the grid of the first and along its edges. ValueError where that is uncertain."""
+    """Find particles in the first volume and their phase from both.
+
+    The second scan, ``run``, is reconstructed again on the grid of the first and along its edges. Raises ValueError
+    when the registration or the phases are uncertain.
+    """
     progress("placing", 0.0)
     segmentation = segment(first.volume, first.voxel_um, settings.segmentation)
     progress("placing", 0.5)
@@ -66,19 +67,19 @@ def compare(
 def two_target(
     first: str, second: str, *, data: Path | None, out: Path | None = None, settings: Path | None = None
 ) -> Compared:
-    """The command: reconstruct what is not yet, compare, keep the map of phases, say what there is, draw it.
+    """Reconstruct the runs if needed, compare them, keep the map of phases, print and draw it.
 
-    The run with copper tells the phases apart, whichever of both it is; the particles are those of the other one. The
-    result ``two_target`` is kept beside that. Raises ValueError for runs that cannot be compared.
+    The run with copper separates the phases, in either order; the particles come from the other run, which also gets
+    the result ``two_target``. Raises ValueError for runs that cannot be compared.
     """
-    plain, telling = in_order(*(tomography_parts(run, data, "phases are told by") for run in (first, second)))
-    check_one_specimen(plain, telling)
+    particles, contrast = in_order(*(tomography_parts(run, data) for run in (first, second)))
+    check_one_specimen(particles, contrast)
     analysis = load_analysis_settings(Layout.of(data).root, settings)
-    tomograms = _tomograms((plain, telling), data)
+    tomograms = _tomograms((particles, contrast), data)
     if tomograms[0].voxel_um != tomograms[1].voxel_um:
         raise ValueError(
-            f"voxels of {tomograms[0].voxel_um:g} um in one volume and of {tomograms[1].voxel_um:g} um in the other; "
-            f"make them the same: xrm-sims reconstruct {tomograms[1].uid[:8]} --voxel-um {tomograms[0].voxel_um:g}"
+            f"one volume has voxels of {tomograms[0].voxel_um:g} um and the other of {tomograms[1].voxel_um:g} um; "
+            f"reconstruct one again: xrm-sims reconstruct {tomograms[1].uid[:8]} --voxel-um {tomograms[0].voxel_um:g}"
         )
     with stages() as progress:
         run = parts_of(find_run(tomograms[1].uid, data))
@@ -86,33 +87,33 @@ def two_target(
     keep(made, tomograms[0].uid, tomograms[1].uid, data)
     print("\n".join(in_words(made)))
     if out is not None:
-        for path in write(made, (_target(plain), _target(telling)), out):
+        for path in write(made, (_target(particles), _target(contrast)), out):
             print(path)
     print(f"map and table kept at /results/{tomograms[0].uid}/two_target")
     return made
 
 
 def in_order(first: Sequence[Part], second: Sequence[Part]) -> tuple[Sequence[Part], Sequence[Part]]:
-    """The run that shows the particles, and the one that tells them apart. ValueError for two that do not."""
+    """Return the run for the particles and the run for the contrast. ValueError when the targets do not allow it."""
     targets = _target(first), _target(second)
     if first[0].uid == second[0].uid:
-        raise ValueError(f"run {first[0].uid}: was named twice; name one with each target")
+        raise ValueError(f"run {first[0].uid}: was given twice; give one run of each target")
     if targets[0] == targets[1]:
         raise ValueError(
-            f"both runs were taken with a {targets[0]} target; two different ones are needed, one {TELLING}"
+            f"both runs were taken with a {targets[0]} target; two different ones are needed, one {CONTRAST_TARGET}"
         )
-    if TELLING not in targets:
+    if CONTRAST_TARGET not in targets:
         raise ValueError(
-            f"the runs were taken with {targets[0]} and {targets[1]} targets, which see LCO and NCA alike; take one "
-            f"with {TELLING}: xrm-sims tomography --target {TELLING}"
+            f"the runs were taken with {targets[0]} and {targets[1]} targets, which show no contrast between LCO and NCA; "
+            f"measure one with {CONTRAST_TARGET}: xrm-sims tomography --target {CONTRAST_TARGET}"
         )
-    return (second, first) if targets[0] == TELLING else (first, second)
+    return (second, first) if targets[0] == CONTRAST_TARGET else (first, second)
 
 
 def check_one_specimen(first: Sequence[Part], second: Sequence[Part]) -> None:
-    """ValueError when the runs are of two specimens.
+    """Raise ValueError when the runs are of two specimens.
 
-    An instrument that was begun anew counts from 0 again, whatever its specimen is called.
+    The clock of an instrument starts from 0 when a new specimen is mounted, even one of the same name.
     """
     parts = sorted((*first, *second), key=lambda part: part.start["time"])
     for one, next_one in pairwise(parts):
@@ -124,14 +125,14 @@ def check_one_specimen(first: Sequence[Part], second: Sequence[Part]) -> None:
         ended_s = (one.after or one.before).get("instrument_time_s", 0.0)
         if (began_s := next_one.before.get("instrument_time_s", ended_s)) < ended_s:
             raise ValueError(
-                f"run {next_one.uid}: began at {began_s:.0f} s of the instrument's clock, and the other had ended at "
+                f"run {next_one.uid}: started at {began_s:.0f} s of the instrument's clock, and the other ended at "
                 f"{ended_s:.0f} s: another specimen was mounted in between; two runs of one specimen are needed"
             )
 
 
 def keep(made: Compared, uid: str, other: str, data: Path | None) -> None:
-    """Phases, particles and where the second volume lies as the result ``two_target`` of the first run."""
-    told, segmentation = made.told, made.segmentation
+    """Keep phases, particles and registration as the result ``two_target`` of the first run."""
+    told, segmentation = made.phases, made.segmentation
     about = {
         "axes": ["z", "y", "x"],
         "voxel_um": segmentation.voxel_um,
@@ -146,8 +147,8 @@ def keep(made: Compared, uid: str, other: str, data: Path | None) -> None:
 
 
 def in_words(made: Compared) -> list[str]:
-    """Where the second volume lies, how far apart the phases are, how many particles of each."""
-    told = made.told
+    """Return lines about the registration, the contrast of the phases and their particles."""
+    told = made.phases
     voxel_um3 = made.segmentation.voxel_um**3
     lines = [f"registration: {made.fit}", f"LCO over NCA: {told.contrast:.2f} times the ratio of attenuations"]
     for phase in (Phase.LCO, Phase.NCA):
@@ -158,26 +159,15 @@ def in_words(made: Compared) -> list[str]:
     return lines
 
 
-def as_csv(made: Compared) -> str:
-    """All particles, a line each; lengths in um."""
-    text = io.StringIO()
-    rows = [particle.as_row() for particle in made.told.particles]
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: round(cell, 4) if isinstance(cell, float) else cell for name, cell in row.items()})
-    return text.getvalue()
-
-
 def write(made: Compared, targets: tuple[str, str], out: Path) -> list[Path]:
-    """``two_target.png`` and ``particles.csv``."""
+    """Write ``two_target.png`` and ``particles.csv`` (a line for each particle, lengths in um)."""
     from xrm_sims.correlate.figures import drawing
     from xrm_sims.correlate.figures.two_target_figure import two_target_figure
 
     out.mkdir(parents=True, exist_ok=True)
-    figure = two_target_figure(made.segmentation, made.second, made.told, targets)
-    write_whole(out / "particles.csv", as_csv(made))
-    return [drawing.save(figure, out / "two_target.png"), out / "particles.csv"]
+    figure = two_target_figure(made.segmentation, made.second, made.phases, targets)
+    table = write_csv(out / "particles.csv", [particle.as_row() for particle in made.phases.particles], digits=4)
+    return [drawing.save(figure, out / "two_target.png"), table]
 
 
 def _target(parts: Sequence[Part]) -> str:
@@ -185,11 +175,11 @@ def _target(parts: Sequence[Part]) -> str:
 
 
 def _tomograms(runs: Sequence[Sequence[Part]], data: Path | None) -> list[Tomogram]:
-    """The kept volumes of the runs, and new ones of those that have none and are whole."""
+    """Load the volumes of the runs; reconstruct complete runs that have none."""
     kept = [_kept(parts[0].uid, data) for parts in runs]
     for parts, tomogram in zip(runs, kept, strict=True):
         if tomogram is None:
-            _check_whole(parts)
+            _check_complete(parts)
     return [
         reconstruct_tomogram(parts[0].uid, data) if tomogram is None else tomogram
         for parts, tomogram in zip(runs, kept, strict=True)
@@ -203,13 +193,13 @@ def _kept(uid: str, data: Path | None) -> Tomogram | None:
         return None
 
 
-def _check_whole(parts: Sequence[Part]) -> None:
-    """ValueError for a scan that still goes on or was interrupted."""
+def _check_complete(parts: Sequence[Part]) -> None:
+    """Raise ValueError for a scan that is still running or was interrupted."""
     start: dict[str, Any] = parts[0].start
     taken, short = sum(len(part.taken) for part in parts), start["uid"][:8]
     wanted = start.get("num_projections", taken)
     if not parts[-1].ended or taken < wanted:
         raise ValueError(
-            f"run {start['uid']}: has {taken} of {wanted} views and no volume; xrm-sims resume {short} takes the rest, "
-            f"xrm-sims reconstruct {short} makes do with these"
+            f"run {start['uid']}: has {taken} of {wanted} views and no volume; xrm-sims resume {short} measures "
+            f"the rest, xrm-sims reconstruct {short} uses only these"
         )
