@@ -137,8 +137,10 @@ def test_the_map_is_chosen_by_counts_and_by_what_it_may_consume(measured):
         Analysis(data, settings, Choices(sims_counts=100.0, map_depth_nm=0.1)).choose(tomogram)
 
 
-def test_a_height_told_twice():
+def test_heights_that_contradict_each_other():
     both = Height(2.0, 0.1).mean(Height(2.3, 0.2))
     assert (both.z_um, both.sigma_um) == pytest.approx((2.06, 0.1 * 0.2 / np.hypot(0.1, 0.2)))
-    with pytest.raises(ValueError, match=r"plane: two ways to tell its height are 1\.00 um apart and allow 0\.89 um"):
+    with pytest.raises(
+        ValueError, match=r"plane: two measurements of its height differ by 1\.00 um, and 0\.89 um are allowed"
+    ):
         Height(2.0, 0.1).mean(Height(3.0, 0.2))

@@ -1,7 +1,4 @@
-"""What the user is told when something goes wrong: one sentence, the cause and not the machinery around it.
-
-What libraries say meanwhile (tracebacks of theirs, greetings, warnings) goes to ``log.txt`` in the data root.
-"""
+"""Errors for the user: one sentence with the cause. Messages of libraries go to ``log.txt`` in the data root."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ DEBUG = "XRM_SIMS_DEBUG"
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What a device said, out of the failed status that the RunEngine wraps it in."""
+    """Return the error of a device from the FailedStatus in which the RunEngine wraps it."""
     from bluesky.utils import FailedStatus
 
     while isinstance(error, FailedStatus) and error.__cause__ is not None:
@@ -27,14 +24,14 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def sentence(error: BaseException) -> str:
-    """One line for people; ``XRM_SIMS_DEBUG`` in the environment lets the traceback through instead."""
+    """Return an error as one line; with ``XRM_SIMS_DEBUG`` in the environment, raise it with its traceback."""
     if os.environ.get(DEBUG):
         raise error
     return in_one_line(error)
 
 
 def in_one_line(error: BaseException) -> str:
-    """The cause of an error, for a record or a log."""
+    """Return the cause of an error as one line."""
     cause = root_cause(error)
     text = " ".join(str(cause).split())
     if isinstance(cause, OSError) and cause.filename is not None and cause.strerror:
@@ -45,12 +42,12 @@ def in_one_line(error: BaseException) -> str:
 
 
 def is_own(filename: str) -> bool:
-    """Whether a source file belongs to this project."""
+    """Return whether a source file belongs to this project."""
     return os.path.abspath(filename).startswith(_OWN_FOLDERS)
 
 
 class _Log(logging.FileHandler):
-    """``log.txt`` of a data root; it appears with its first record, and nothing fails when it cannot."""
+    """``log.txt`` of a data root, created with the first record; errors of writing are ignored."""
 
     def __init__(self, data: Path | None) -> None:
         from xrm_sims.data.layout import data_root
@@ -59,7 +56,7 @@ class _Log(logging.FileHandler):
         self.setFormatter(logging.Formatter("%(asctime)s %(process)d %(name)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if Path(self.baseFilename).parent.is_dir():  # a refused command does not make a data root
+        if Path(self.baseFilename).parent.is_dir():  # a refused command must not create a data root
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's own name)
@@ -72,7 +69,7 @@ class _Own(logging.Filter):
 
 
 def keep_log(data: Path | None) -> None:
-    """Send what libraries log and warn of to the data root; what this project warns of goes to stderr, a line each."""
+    """Log messages and warnings of libraries in the data root; print this project's on stderr, a line each."""
     root = logging.getLogger()
     if os.environ.get(DEBUG) or root.handlers:
         return

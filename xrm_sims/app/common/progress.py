@@ -1,16 +1,17 @@
-"""Progress with time left: of a run, from its documents; of a computation, from its callback."""
+"""Progress bars with the time left, for runs and for computations."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
 from plans.preflight import duration
+from recon.kernels.progress import Progress
 from xrm_sims.data.run_summary import Document, RunSummary
 from xrm_sims.scan_type import ScanType
 
@@ -25,14 +26,12 @@ _UNITS: dict[str, str] = {
 
 
 def _bar(total: int, label: str, unit: str) -> tqdm:
-    # a log file gets a line every few seconds, a terminal a moving bar
-    quiet = not sys.stderr.isatty()
     return tqdm(
         total=total,
         desc=f"{label:<22}",
         unit=unit,
         file=sys.stderr,
-        mininterval=5.0 if quiet else 0.2,
+        mininterval=0.2 if sys.stderr.isatty() else 5.0,  # a log file gets a line every few seconds
         ncols=100,
         leave=True,
     )
@@ -67,7 +66,7 @@ class Tally(RunSummary):
 
     @property
     def left_s(self) -> tuple[float, float] | None:
-        """Seconds left on the wall and on the instrument's clock; None before there are two points to go by."""
+        """Seconds left in real time and on the instrument's clock; None before the second point."""
         if len(self._marks) < 2 or self.stop_doc:
             return None
         (first, wall, own), (last, wall_now, own_now) = self._marks
@@ -78,8 +77,7 @@ class Tally(RunSummary):
 
 
 class RunProgress:
-    """A callback for the RunEngine: one bar per run, one step per projection, frame or milling pass, with the time
-    left on the wall and, after it, on the instrument's clock.
+    """Callback of the RunEngine: a bar for each run, with the time left in real time and on the instrument's clock.
 
     Runs of other plans than this project's have no bar.
     """
@@ -91,7 +89,7 @@ class RunProgress:
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         try:
             self._show(name, doc)
-        except OSError:  # a terminal or pipe that is gone must not end a scan
+        except OSError:  # a closed terminal or pipe must not end a scan
             self._bar = None
 
     def _show(self, name: str, doc: dict[str, Any]) -> None:
@@ -110,8 +108,8 @@ class RunProgress:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, float], None]]:
-    """``with stages() as progress: compute(progress=progress)``, called with a stage's name and its finished share."""
+def stages() -> Iterator[Progress]:
+    """Show a bar for each stage of a computation: ``with stages() as progress: compute(progress=progress)``."""
     bars: dict[str, tqdm] = {}
 
     def report(name: str, share: float) -> None:
@@ -128,7 +126,7 @@ def stages() -> Iterator[Callable[[str, float], None]]:
 
 @contextmanager
 def timed(label: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Record how many seconds a stage took on the wall."""
+    """Add the real time of a stage to ``seconds``."""
     began = time.perf_counter()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a run's start document says of the field that a beam has scanned."""
+"""Read the raster of a scan from its run's start document."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from xrm_sims.patterns import Raster
 
 
 def labels_of(start: Mapping[str, Any]) -> list[str]:
-    """Isotopes of a raster's channels, in their order."""
+    """Return the isotopes of a raster's channels in order."""
     return [channel["label"] for channel in start["channels"]]
 
 
 def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDArray[Any], Raster]:
-    """The middle of an image, as wide as a field, and its raster: the walls around are left out."""
+    """Crop an image to the field, without the walls around it; return the crop and its raster."""
     keep = min(min(image.shape), round(fov_um / raster.pixel_um))
     rows, columns = ((n - keep) // 2 for n in image.shape)
     part = image[rows : rows + keep, columns : columns + keep]
@@ -26,12 +26,12 @@ def inner_field(image: NDArray[Any], raster: Raster, fov_um: float) -> tuple[NDA
 
 
 def raster_of_image(start: Mapping[str, Any]) -> Raster:
-    """The raster that an SE image's start document describes; others' images may not tell their dwell."""
+    """Return the raster of an SE image's start document; imported images may have no dwell time."""
     return raster_of({**start, "dwell_ms": 1e-3 * start.get("dwell_us", 1.0)})
 
 
 def raster_of(start: Mapping[str, Any]) -> Raster:
-    """The raster that a SIMS run's start document describes."""
+    """Return the raster of a SIMS run's start document."""
     rows, columns = start["shape"]
     u, v = start["centre_um"]
     return Raster((rows, columns), start["fov_um"], start["dwell_ms"], (u, v))

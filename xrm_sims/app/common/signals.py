@@ -1,4 +1,4 @@
-"""How a person or a scheduler stops a command: Ctrl-C (SIGINT), a polite kill (SIGTERM), a lost terminal (SIGHUP)."""
+"""Stop a command by Ctrl-C (SIGINT), by kill (SIGTERM) or when its terminal closes (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _RETRY_S = 0.05
 
 
 class Interrupted(BaseException):
-    """The user stopped it. Like KeyboardInterrupt no Exception: nothing on the way takes it for a failure.
+    """The user stopped the command. Like KeyboardInterrupt it is no Exception, so that no handler of errors catches it.
 
-    Impatience changes no words: one that comes while another is on its way says what the first said.
+    One that is raised while another is handled has the message of the first.
     """
 
     def __str__(self) -> str:
@@ -29,19 +29,19 @@ class Interrupted(BaseException):
 
 
 def stop_here(*_: object) -> NoReturn:
-    """A signal handler where no plan runs."""
+    """Handle a signal when no plan is running."""
     raise Interrupted("interrupted")
 
 
 def on_stop_signals(handler: Callable[..., Any]) -> dict[int, Any]:
-    """Handle them all from now on, but those that are ignored (nohup); the handlers of before."""
-    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    """Handle all stop signals that are not ignored (nohup); return the previous handlers."""
+    handled = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in handled}
 
 
 @contextmanager
 def _handling(handler: Callable[..., Any]) -> Iterator[set[int]]:
-    """The numbers of the signals that are handled meanwhile."""
+    """Handle the stop signals inside the context; yield their numbers."""
     previous = on_stop_signals(handler)
     try:
         yield set(previous)
@@ -52,21 +52,21 @@ def _handling(handler: Callable[..., Any]) -> Iterator[set[int]]:
 
 @contextmanager
 def pausing_at_once(RE: RunEngine) -> Iterator[None]:
-    """Meanwhile the first signal pauses the RunEngine where it stands, whatever it waits for, and further ones change
-    nothing. The RunEngine's own handler waits for a checkpoint at the first and would need a second.
+    """Inside the context, the first stop signal pauses the RunEngine at once; further ones do nothing.
 
-    A thread hears of signals through Python's wake-up descriptor: the main thread does not run its handlers when one
-    comes just before it begins to wait for a lock.
+    The RunEngine's own handler waits for a checkpoint at the first signal and needs a second one. A thread reads the
+    signals from Python's wake-up descriptor, because the main thread does not run its handlers when a signal arrives
+    just before it starts to wait for a lock.
     """
-    from bluesky.utils import TransitionError
+    from bluesky.utils import TransitionError  # type: ignore[attr-defined]
 
     over = threading.Event()
 
     def pause() -> None:
-        while (number := ear.recv(1)) and number[0] not in heard:
+        while (number := receiver.recv(1)) and number[0] not in handled:
             continue
         if number:
-            sys.stdout = silence  # the RunEngine comments on pausing and aborting
+            sys.stdout = silence  # the RunEngine prints while pausing and aborting
         while not over.wait(_RETRY_S):
             try:
                 RE.request_pause()
@@ -76,13 +76,13 @@ def pausing_at_once(RE: RunEngine) -> Iterator[None]:
 
     with ExitStack() as stack:
         silence = stack.enter_context(open(os.devnull, "w"))
-        ear, mouth = (stack.enter_context(end) for end in socket.socketpair())
-        mouth.setblocking(False)
+        receiver, sender = (stack.enter_context(end) for end in socket.socketpair())
+        sender.setblocking(False)
         stack.callback(setattr, sys, "stdout", sys.stdout)
         stack.callback(setattr, RE, "context_managers", RE.context_managers)
         RE.context_managers = []
-        heard = stack.enter_context(_handling(lambda *_: None))
-        before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+        handled = stack.enter_context(_handling(lambda *_: None))
+        before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         watcher = threading.Thread(target=pause, name="stop-on-signal", daemon=True)
         watcher.start()
         try:
@@ -90,5 +90,5 @@ def pausing_at_once(RE: RunEngine) -> Iterator[None]:
         finally:
             signal.set_wakeup_fd(before)
             over.set()
-            mouth.close()
+            sender.close()
             watcher.join()

@@ -1,4 +1,4 @@
-"""The closed loop: from a scan, or a tomogram that is there, to the chemistry at a buried defect, no hand on it."""
+"""The closed loop: go from a scan, or from a tomogram, to the chemistry at a buried defect without an operator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from xrm_sims.app.common.rasters import labels_of
 from xrm_sims.app.correlative.eds import PICTURE, add_elements
 from xrm_sims.app.correlative.figures import draw
 from xrm_sims.app.correlative.findings import Choices, Experiment, Findings
-from xrm_sims.app.correlative.milled_away import check_not_consumed
-from xrm_sims.app.correlative.place_map import placed, write_summary
-from xrm_sims.app.correlative.rois import check_specimen, weigh_reach
-from xrm_sims.app.correlative.transform_chain import keep_links, links_of
+from xrm_sims.app.correlative.milled_away import check_not_milled_away
+from xrm_sims.app.correlative.place_map import place_of, write_summary
+from xrm_sims.app.correlative.rois import check_specimen, estimate_reach
+from xrm_sims.app.correlative.transform_chain import keep_chain
 from xrm_sims.app.correlative.workflow import FIELD_UM, Analysis
 from xrm_sims.app.session.session import Session, open_session
 from xrm_sims.app.tomography.selection import tomography_parts
@@ -27,7 +27,7 @@ from xrm_sims.data.figures import keep_figures
 from xrm_sims.data.layout import Layout
 
 TOMOGRAPHY = {"num": 1200, "step_deg": 0.3, "exposure_s": 90.0, "binning": 4}
-AS_USUAL = Choices()
+DEFAULTS = Choices()
 
 
 def run_closed_loop(
@@ -36,13 +36,12 @@ def run_closed_loop(
     seed: int = 1,
     data: Path | None = None,
     tomography: Mapping[str, Any] = TOMOGRAPHY,
-    choices: Choices = AS_USUAL,
+    choices: Choices = DEFAULTS,
     purpose: str = "closed loop",
 ) -> dict[str, Any]:
-    """The whole experiment on a fresh specimen of this seed; returns what ``summary.json`` says.
+    """Run the whole experiment on a fresh specimen of this seed; return the content of ``summary.json``.
 
-    Raises ValueError in one sentence when a stage cannot do its work honestly (no defect worth digging for, a plane
-    or a registration that is not certain).
+    Raises ValueError when no defect is worth milling to, and when a plane or a registration is not certain.
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -53,11 +52,11 @@ def run_closed_loop(
             session.scope,
             reconstruct=analysis.reconstruct,
             choose=analysis.choose,
-            **_functions(analysis),
+            **analysis.alignment,
             tomography_args=tomography,
             md={"sample_name": "LCO/NCA cathode pillar", "purpose": purpose},
         )
-        return _conclude(session, analysis, session.run(plan), out, began, seed=seed)
+        return _summarise_and_draw(session, analysis, session.run(plan), out, began, seed=seed)
 
 
 def map_roi(
@@ -66,12 +65,12 @@ def map_roi(
     *,
     data: Path | None = None,
     roi: int | None = None,
-    choices: Choices = AS_USUAL,
+    choices: Choices = DEFAULTS,
 ) -> dict[str, Any]:
-    """From a tomogram of the mounted specimen to the map of one of its ROIs: the best, or one by its number.
+    """Mill to an ROI of a tomogram of the mounted specimen (the best, or number ``roi``) and map it.
 
-    Raises ValueError for a run of another kind or without a volume, another specimen, a number that no ROI has, an ROI
-    that the rule holds back, is out of reach or is consumed already; nothing has moved then.
+    Raises ValueError, before anything moves, for a run of another kind or without a volume, for another specimen, for
+    an unknown number, and for an ROI that the rule excludes, that is out of reach or that was milled away.
     """
     began = time.perf_counter()
     parts = tomography_parts(run, data)
@@ -83,13 +82,13 @@ def map_roi(
         segmentation, rois = analysis.find(tomogram)
         chosen = best_roi(rois, choices.analysis.rois) if roi is None else numbered_roi(rois, roi)
         aim = analysis.aim(Findings(tomogram, segmentation, rois, chosen))
-        check_not_consumed(session.data, parts, chosen, session.settings.mode_change)
-        weigh_reach(session, aim, chosen.number)
+        check_not_milled_away(session.data, parts, chosen, session.settings.mode_change)
+        estimate_reach(session, aim, chosen.number)
         uids = {"tomography": tomogram.uid}
         so_far = Experiment(parts[0].start.get("experiment_uid", tomogram.uid), uids, tomogram, aim)
         out.mkdir(parents=True, exist_ok=True)
-        plan = plans.dig_and_map(session.scope, so_far, **_functions(analysis))
-        return _conclude(session, analysis, session.run(plan), out, began)
+        plan = plans.dig_and_map(session.scope, so_far, **analysis.alignment)
+        return _summarise_and_draw(session, analysis, session.run(plan), out, began)
 
 
 def _check_elements(session: Session, choices: Choices) -> None:
@@ -98,47 +97,44 @@ def _check_elements(session: Session, choices: Choices) -> None:
         plans.eds_request(session.settings, elements=choices.elements, fov_um=fov_um).check(session.scope)
 
 
-def _functions(analysis: Analysis) -> dict[str, Any]:
-    return {"align": analysis.align, "verify": analysis.verify, "register": analysis.register}
-
-
-def _conclude(
+def _summarise_and_draw(
     session: Session, analysis: Analysis, result: Experiment, out: Path, began: float, **also: Any
 ) -> dict[str, Any]:
-    """Elements where they are wanted, pictures and ``summary.json``, and where they are."""
-    told = add_elements(session, result, elements, out) if (elements := analysis.choices.elements) else None
+    """Map elements if wanted, write the pictures and ``summary.json``, print their paths."""
+    elements = analysis.choices.elements
+    found_elements = add_elements(session, result, elements, out) if elements else None
     pictures = draw(result, session.data, out)
     keep_figures(session.data, result.uids["sims"], pictures)
     summary = summarise(session, result) | also
-    links = links_of(result, session.data, session.settings)
-    summary["chain"] = keep_links(links, result.uids["sims"], session.data)
-    if told is not None:
-        summary["elements"] = told
-        pictures += [out / PICTURE] if "refused" not in told else []
+    summary["chain"] = keep_chain(result, session.data, session.settings)
+    if found_elements is not None:
+        summary["elements"] = found_elements
+        pictures += [out / PICTURE] if "refused" not in found_elements else []
     summary["seconds"] |= {**analysis.seconds, "everything": round(time.perf_counter() - began, 1)}
     return write_summary(summary, out, pictures)
 
 
 def summarise(session: Session, result: Experiment) -> dict[str, Any]:
-    """Uids, the defect, the registration, counts: every length says its unit."""
+    """Return uids, the defect, the registration and the counts; the names of lengths end with their unit."""
     found = result.chosen.about
     counts, start = read_raster(result.uids["sims"], session.data)
     resolution = found.tomogram.resolution
     return {
         "experiment_uid": result.experiment_uid,
         "run_uids": result.uids,
-        "seconds": {name: _duration_s(find_run(uid, session.data)) for name, uid in result.uids.items()},
+        "seconds": {name: _duration_s(uid, session.data) for name, uid in result.uids.items()},
         "defect": found.defect.as_dict(),
         "roi": found.roi.number,
         "defects_found": len(found.defects),
         "defect_centre_um": list(found.defect.centre_um),
-        **placed(result.registered, start),
+        **place_of(result.registered, start),
         "counts": {each.label: vars(each) for each in channel_statistics(counts, labels_of(start))},
         "resolution": None if resolution is None else resolution.as_dict(),
         "voxel_um": found.tomogram.voxel_um,
     }
 
 
-def _duration_s(run: Any) -> float:
-    """Seconds on the wall between a run's start and stop documents."""
-    return round(run.metadata["stop"]["time"] - run.metadata["start"]["time"], 1)
+def _duration_s(uid: str, data: Path) -> float:
+    """Return the wall time between a run's start and stop documents."""
+    documents = find_run(uid, data).metadata
+    return round(float(documents["stop"]["time"] - documents["start"]["time"]), 1)

@@ -1,4 +1,4 @@
-"""Elements under the electron beam after a map: taken, placed in the tomogram, held against what SIMS says."""
+"""Map elements by EDS after a SIMS map, register them with the tomogram, and compare them with SIMS."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ PICTURE = "elements.png"
 
 
 def add_elements(session: Session, result: Experiment, elements: Sequence[str], out: Path) -> dict[str, Any]:
-    """Take an EDS map of the field that a loop has mapped, place it, compare, draw; what ``summary.json`` says of it.
+    """Measure an EDS map of the mapped field, register, compare and draw it; return its entry in ``summary.json``.
 
-    What cannot be placed for certain is refused, with the reason under ``refused``: the SIMS map stands all the same.
+    An EDS map that cannot be registered has the reason under ``refused``; the SIMS map stays valid.
     """
     found = result.chosen.about
 
@@ -55,8 +55,10 @@ def add_elements(session: Session, result: Experiment, elements: Sequence[str], 
 
 
 def place(result: Experiment, data: Path, analysis: AnalysisSettings) -> Registration:
-    """Where the electron beam's scan frame lies in the tomogram, by the image of the field taken beside the EDS map;
-    kept as the EDS run's result ``registration``. ValueError as of :func:`register_to_ct`."""
+    """Register the electron beam's scan frame with the tomogram, by the SE image taken with the EDS map.
+
+    The registration is kept as the EDS run's result ``registration``. Raises ValueError as :func:`register_to_ct`.
+    """
     found = result.chosen.about
     image, start = read_counts(result.uids["sem"], "se_image", data)
     part, raster = inner_field(image[0], raster_of_image(start), result.chosen.fov_um)
@@ -79,8 +81,7 @@ def place(result: Experiment, data: Path, analysis: AnalysisSettings) -> Registr
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """What electrons have shown of a map's field, at the map's pixels: SE (row, column), EDS counts (element, row,
-    column) per EDS pixel."""
+    """Electron data at the pixels of a SIMS map: SE (row, column), EDS counts per EDS pixel (element, row, column)."""
 
     elements: list[str]
     eds: NDArray[np.float64]
@@ -91,7 +92,7 @@ class Beside:
 def look_beside(
     eds_uid: str, sem_uid: str, placed: Registration, sims: Registration, raster: Raster, data: Path
 ) -> Beside:
-    """Both resampled to a map's raster, as they and it lie in the volume."""
+    """Resample EDS and SE to the raster of a map, by the registrations of both with the volume."""
     counts, eds_start = read_counts(eds_uid, "eds_counts", data)
     image, sem_start = read_counts(sem_uid, "se_image", data)
     eds_raster = raster_of(eds_start)
@@ -104,15 +105,15 @@ def look_beside(
 
 
 def draw_beside(ct: Ct, start: Mapping[str, Any], sims: Registration, beside: Beside, data: Path) -> Figure:
-    """Ions of the map with this start document, over electrons and X-rays."""
+    """Draw the ions of the map with this start document beside SE and EDS."""
     ions = np.maximum(load_ions(start["uid"], data), 0.0)
     shown = (ions, labels_of(start), raster_of(start), sims)
     return elements_figure(ct.volume, ct.voxel_um, shown, beside.sem, beside.eds, beside.elements)
 
 
 def compare(result: Experiment, placed: Registration, data: Path, out: Path) -> dict[str, Any]:
-    """EDS beside SIMS in the SIMS raster's field: ``elements.png``; the verdicts on its particles, kept as the EDS
-    run's result ``elements``; their tally."""
+    """Compare EDS with SIMS: draw ``elements.png``, keep the verdicts on the particles as the EDS run's result
+    ``elements``, return their counts."""
     import pandas
 
     found = result.chosen.about
@@ -120,19 +121,21 @@ def compare(result: Experiment, placed: Registration, data: Path, out: Path) -> 
     start = find_run(uid, data).metadata["start"]
     raster = raster_of(start)
     beside = look_beside(result.uids["eds"], sem_uid, placed, registration, raster, data)
-    said: list[Verdict] = []
+    compared: list[Verdict] = []
     if set(NAMING) <= set(beside.elements) and has_phase_channels(labels_of(start)):
         chemistry = load_phases(uid, data)
         nickel, cobalt = (beside.eds[beside.elements.index(name)] for name in NAMING)
-        said = eds_verdicts(nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um)
-    told: dict[str, Any] = {
+        compared = eds_verdicts(
+            nickel, cobalt, chemistry.particle_labels, chemistry.particles, raster, beside.eds_pixel_um
+        )
+    summary: dict[str, Any] = {
         "elements": beside.elements,
         "sigma_nm": placed.sigma_nm,
         "apart_z_nm": 1e3 * (placed.exposed_z_um - registration.exposed_z_um),
-        "particles_named": sum(each.agrees is not None for each in said),
-        "particles_named_alike": sum(each.agrees is True for each in said),
+        "particles_named": sum(each.agrees is not None for each in compared),
+        "particles_named_alike": sum(each.agrees is True for each in compared),
     }
-    table = pandas.DataFrame([each.as_row() for each in said], columns=list(Verdict.__dataclass_fields__))
-    results.save(data, result.uids["eds"], KIND, metadata=told, parents=[uid, sem_uid], tables={"verdicts": table})
+    table = pandas.DataFrame([each.as_row() for each in compared], columns=list(Verdict.__dataclass_fields__))
+    results.save(data, result.uids["eds"], KIND, metadata=summary, parents=[uid, sem_uid], tables={"verdicts": table})
     save(draw_beside(found.tomogram, start, registration, beside, data), out / PICTURE)
-    return told
+    return summary

@@ -1,4 +1,4 @@
-"""The pictures of an experiment: overlay, slices, drift, registration, phases."""
+"""Figures of an experiment: overlay, slices, drift, registration, phases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xrm_sims.patterns import Raster
 
 
 def draw(result: Experiment, data: Path, out: Path) -> list[Path]:
-    """All pictures of a correlative experiment; their paths, the overlay first."""
+    """Draw all figures of a correlative experiment; return their paths, the overlay first."""
     found = result.chosen.about
     tomogram, registration = found.tomogram, result.registered
     uid = result.uids["sims"]
@@ -47,7 +47,7 @@ def draw(result: Experiment, data: Path, out: Path) -> list[Path]:
 def draw_registered(
     tomogram: Ct, registration: Registration, sims: Measured, defect: Defect | None, data: Path, out: Path
 ) -> list[Path]:
-    """Pictures of one map that was placed in a tomogram; their paths, the overlay first."""
+    """Draw the figures of a map that was registered with a volume; return their paths, the overlay first."""
     drawn = {
         "overlay": overlay(tomogram, registration, sims, None, defect),
         "registration": registered(tomogram, registration, sims),
@@ -59,7 +59,7 @@ def draw_registered(
 def draw_placed(
     tomogram: Ct, registration: Registration, image: NDArray[np.float64], raster: Raster, out: Path
 ) -> list[Path]:
-    """The picture of an image (row, column) that was placed in a volume."""
+    """Draw an image (row, column) that was registered with a volume; return the path."""
     figure = map_figures.registration_figure(
         tomogram.volume, tomogram.voxel_um, np.clip(image, 0.0, None)[None], raster, registration, what="SE"
     )
@@ -69,7 +69,7 @@ def draw_placed(
 def overlay(
     tomogram: Ct, registration: Registration, sims: Measured, se: Measured | None, defect: Defect | None
 ) -> Figure:
-    """CT, SE and SIMS of one field; ``se`` is an image about that field."""
+    """Draw CT, SE and SIMS of one field; ``se`` is an image around that field."""
     counts, start = sims
     return map_figures.overlay_figure(
         tomogram.volume,
@@ -85,13 +85,13 @@ def overlay(
 
 
 def registered(tomogram: Ct, registration: Registration, sims: Measured) -> Figure:
-    """What the registration did."""
+    """Draw the registration of a map."""
     counts, start = sims
     return map_figures.registration_figure(tomogram.volume, tomogram.voxel_um, counts, raster_of(start), registration)
 
 
 def phases(sims: Measured, data: Path) -> dict[str, Figure]:
-    """The picture ``phases`` of what is kept of a map; none where its channels do not tell them."""
+    """Draw the kept phases of a map, as ``phases``; return nothing when its channels cannot separate them."""
     start = sims[1]
     if not has_phase_channels(labels_of(start)):
         return {}

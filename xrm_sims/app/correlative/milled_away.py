@@ -1,7 +1,7 @@
-"""What earlier milling has taken away of a specimen: an ROI that is gone is not dug for again.
+"""Find out what earlier milling has removed from a specimen, so that nobody mills to an ROI that is gone.
 
-Where a milling lay in the specimen is known from the image of its plane or the map of it, as they were registered; else
-only to within what a mode change does to the scan frame.
+The position of a milling in the specimen is that of the registered image or map of its plane. Without one, it is only
+known within the offset that a mode change gives the scan frame.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from xrm_sims.patterns import Milled, pattern_from_dict
 from xrm_sims.scan_type import ScanType
 from xrm_sims.settings import ModeChange
 
-HALF_GONE_UM = 0.1  # a plane this little above the middle of an ROI has cut it open
+HALF_GONE_UM = 0.1  # a plane less than this above the middle of an ROI has cut it open
 
 
-def check_not_consumed(data: Path, tomography: Sequence[Part], roi: Roi, mode_change: ModeChange) -> None:
-    """ValueError when an ROI of a tomogram was milled away, or may have been, since that was taken."""
+def check_not_milled_away(data: Path, tomography: Sequence[Part], roi: Roi, mode_change: ModeChange) -> None:
+    """Raise ValueError when an ROI was milled away, or may have been, since its tomogram was measured."""
     starts = read_starts(Layout.of(data).journal).values()
     later = [start for start in starts if start["time"] > tomography[-1].start["time"]]
     placed = _placed(data, later)
@@ -45,15 +45,15 @@ def check_not_consumed(data: Path, tomography: Sequence[Part], roi: Roi, mode_ch
             gone, margin_um, sure = pattern.depth_um >= roi.defect.depth_um, max(mode_change.offset_um), "may have been"
         if gone and ((at > low - margin_um) & (at < high + margin_um)).all():
             raise ValueError(
-                f"roi: {roi.number} {sure} milled away by run {start['uid'][:8]} since the tomogram was taken; choose "
-                "another, or take a tomogram of what is left"
+                f"roi: {roi.number} {sure} milled away by run {start['uid'][:8]} since the tomogram was measured; "
+                "choose another, or measure a new tomogram"
             )
 
 
 def known_plane(data: Path, raster: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of the plane that a raster lies on: ``scan_to_specimen`` and ``exposed_z_um``, perhaps ``defect``.
+    """Return ``scan_to_specimen``, ``exposed_z_um`` and perhaps ``defect`` of the plane of a raster.
 
-    ``raster`` is its start document. ValueError when neither it nor an image of the same plane was registered before.
+    ``raster`` is its start document. Raises ValueError when neither it nor an image of the same plane was registered.
     """
     milled = set(raster.get("parent_uids", [])[-1:])
     starts = read_starts(Layout.of(data).journal).values()
@@ -61,13 +61,11 @@ def known_plane(data: Path, raster: Mapping[str, Any]) -> dict[str, Any]:
     for run in (raster, *images):
         if (about := _registered(data, run)) is not None:
             return about
-    raise ValueError(
-        f"run {raster['uid']}: nothing tells how deep its plane lies; give the height in the tomogram with --z-um"
-    )
+    raise ValueError(f"run {raster['uid']}: the height of its plane in the tomogram is unknown; give it with --z-um")
 
 
 def _placed(data: Path, starts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What is known of the plane that each milling has left, by its uid."""
+    """Return the registration of each milling's plane by the uid of the milling."""
     return {
         start["parent_uids"][-1]: about
         for start in starts
@@ -76,7 +74,7 @@ def _placed(data: Path, starts: Sequence[dict[str, Any]]) -> dict[str, dict[str,
 
 
 def _registered(data: Path, start: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What was found when the image or map of a plane was registered."""
+    """Return the registration of an image or map of a plane; None without one."""
     kind = {ScanType.SE_IMAGE: "plane", ScanType.SIMS_RASTER: "registration"}.get(start.get("scan_type", ""))
     try:
         return None if kind is None else results.load(data, start["uid"], kind).metadata

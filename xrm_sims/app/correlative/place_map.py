@@ -1,4 +1,4 @@
-"""What was measured by itself, here or elsewhere, placed in a CT volume; nothing at an instrument is touched."""
+"""Register a map or an image, measured here or elsewhere, with a CT volume. The instrument is not used."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from xrm_sims.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A map or an image of a plane: active material (row, column), raster, start document; ``maps`` of a map."""
+class PlaneImage:
+    """A map or an image of a plane: active material (row, column), raster, start document; ``maps`` for a map."""
 
     active: NDArray[np.float64]
     raster: Raster
@@ -57,20 +57,20 @@ def register_runs(
     anywhere: bool = False,
     settings: Path | None = None,
 ) -> dict[str, Any]:
-    """Place a raster or an SE image in a CT volume, reconstructed here or imported.
+    """Register a raster or an SE image with a CT volume, reconstructed here or imported.
 
-    The first guess is what an earlier registration, or the image of the plane, has said; ``z_um`` gives the height
-    instead, and the place is looked for everywhere that a mode change may have put it. With ``anywhere`` nothing is
-    taken for known but that height, if it is given: neither place nor rotation.
-    Raises ValueError for runs of other kinds or of two specimens, without a first guess, and for a registration that
-    is not certain.
+    The search starts from an earlier registration of the run or of an image of its plane. With ``z_um``, it starts from
+    that height and covers all positions that a mode change may give. With ``anywhere``, it covers all positions and
+    rotations, and all heights unless ``z_um`` is given.
+
+    Raises ValueError for runs of other kinds or of two specimens, without a start, and for an uncertain registration.
     """
     parts, root = tomography_parts(ct_run, data, imported=True), Layout.of(data).root
     (first, *_) = find_parts(Layout.of(data).journal, seen_run)
     _check_one_specimen(parts[0], first)
     ct, instrument = kept_volume(parts[0].uid, data), session_settings(root)
     analysis = load_analysis_settings(root, settings)
-    seen = _look_at(first, root, instrument, analysis.drift)
+    seen = _read_plane(first, root, instrument, analysis.drift)
     known: dict[str, Any] = {}
     if anywhere:
         with stages() as progress:
@@ -102,23 +102,22 @@ def register_runs(
         make_phases(seen.maps, found, segmentation, root, instrument, [ct.uid], analysis)
         pictures = draw_registered(ct, found, (seen.maps.counts, seen.start), defect, root, out)
         uids = {"tomography": ct.uid, "sims": seen.start["uid"]}
-    return write_summary({"run_uids": uids, **placed(found, seen.start)}, out, pictures)
+    return write_summary({"run_uids": uids, **place_of(found, seen.start)}, out, pictures)
 
 
-def _look_at(part: Part, root: Path, instrument: Settings, drift: DriftSettings) -> Seen:
+def _read_plane(part: Part, root: Path, instrument: Settings, drift: DriftSettings) -> PlaneImage:
     kind = part.start.get("scan_type", "run")
     if kind == ScanType.SIMS_RASTER:
         maps = make_maps(part.uid, root, instrument, uncorrected_too=True, drift=drift)
-        return Seen(sims_active(maps.image), maps.raster, maps.start, maps)
+        return PlaneImage(sims_active(maps.image), maps.raster, maps.start, maps)
     if kind == ScanType.SE_IMAGE:
         image, start = read_counts(part.uid, "se_image", root)
-        return Seen(se_active(image[0]), raster_of_image(start), start)
-    raise ValueError(f"run {part.uid}: is a {kind}, and a sims_raster or an se_image is needed; name one of those")
+        return PlaneImage(se_active(image[0]), raster_of_image(start), start)
+    raise ValueError(f"run {part.uid}: is a {kind}, and a sims_raster or an se_image is needed here")
 
 
 def _check_one_specimen(ct: Part, seen: Part) -> None:
-    """By what was mounted, where the instrument was ours; by the sample's name, where one of the two comes from
-    elsewhere."""
+    """Compare the mounted specimens, or the sample names where one of the runs was imported."""
     mounted = [part.before.get("specimen") for part in (ct, seen)]
     named = [part.start.get("sample_name") for part in (ct, seen)]
     shown = named if None in mounted else mounted
@@ -126,8 +125,8 @@ def _check_one_specimen(ct: Part, seen: Part) -> None:
         raise ValueError(f"runs: the tomogram shows {shown[0]} and the map {shown[1]}; both need to be of one specimen")
 
 
-def placed(registration: Registration, start: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a raster lies, as ``summary.json`` says it."""
+def place_of(registration: Registration, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the position of a raster for ``summary.json``."""
     rows, columns = start["shape"]
     middle = apply_affine(registration.sims_to_specimen, [[(columns - 1) / 2, (rows - 1) / 2]])[0]
     return {
@@ -140,7 +139,7 @@ def placed(registration: Registration, start: Mapping[str, Any]) -> dict[str, An
 
 
 def write_summary(summary: dict[str, Any], out: Path, pictures: Sequence[Path]) -> dict[str, Any]:
-    """``summary.json`` with the pictures' names; says where all of them are."""
+    """Write ``summary.json`` with the names of the pictures, and print all paths."""
     summary["pictures"] = [path.name for path in pictures]
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     for path in pictures:

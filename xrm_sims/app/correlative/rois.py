@@ -1,15 +1,14 @@
-"""The command find-rois: from a kept volume to a numbered table of pores and cracks, and pictures of where they are."""
+"""The command find-rois: find and number the pores and cracks of a reconstructed volume, and draw them."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import plans
 from plans import Aim, Preflight
+from xrm_sims.app.common.csv_table import write_csv
 from xrm_sims.app.correlative.findings import Choices, Findings
 from xrm_sims.app.correlative.workflow import Analysis
 from xrm_sims.app.session.hardware import session_settings
@@ -23,7 +22,7 @@ from xrm_sims.correlate.volume.segment import Segmentation
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.parts import Part
 
-SHOWN = 10  # lines on the screen; the table has them all
+SHOWN = 10  # lines on the screen; the table has all ROIs
 
 
 def find_rois(
@@ -35,10 +34,10 @@ def find_rois(
     out: Path | None = None,
     roi: int | None = None,
 ) -> list[Roi]:
-    """The command: find, keep the table, say what there is, draw it, and say what it takes to reach one.
+    """Find the ROIs, keep their table, print and draw them; with ``roi``, also estimate milling to it and mapping it.
 
-    Raises ValueError for a run that is not there, is no tomography or has no volume yet; and with ``roi`` for a number
-    that is none, one that the rule holds back, and when another specimen than the run's is mounted.
+    Raises ValueError for an unknown run, for one that is no tomography and for one without a volume. With ``roi``, also
+    for an unknown number, for an ROI that the rule excludes, and when another specimen is mounted.
     """
     parts = tomography_parts(run, data, imported=roi is None)
     root = Layout.of(data).root
@@ -53,33 +52,33 @@ def find_rois(
     print(f"table kept at /results/{ct.uid}/rois")
     if roi is not None:
         chosen, tomogram = numbered_roi(rois, roi), kept_tomogram(ct.uid, data)
-        print(way_to(Findings(tomogram, segmentation, rois, chosen), analysis, parts))
+        print(estimate(Findings(tomogram, segmentation, rois, chosen), analysis, parts))
     return rois
 
 
 def check_specimen(parts: Sequence[Part], mounted: str, now_s: float) -> None:
-    """ValueError when the instrument holds another specimen than the one that the runs are of.
+    """Raise ValueError when the mounted specimen is not that of the runs.
 
-    An instrument that was begun anew counts from 0 again, whatever its specimen is called: ``now_s`` is its clock.
+    The instrument's clock ``now_s`` starts from 0 when a new specimen is mounted, even one of the same name.
     """
     for part in parts:
         if (measured := part.before.get("specimen", mounted)) != mounted:
             raise ValueError(
-                f"run {part.uid}: shows {measured}, and {mounted} is mounted, which has not its ROIs; bring that one in"
+                f"run {part.uid}: shows {measured}, and {mounted} is mounted; mount the specimen of the run"
             )
         if (then_s := (part.after or part.before).get("instrument_time_s", now_s)) > now_s:
             raise ValueError(
-                f"run {part.uid}: ended at {then_s:.0f} s of the instrument's clock, which says {now_s:.0f} s: another "
-                "specimen was mounted since, which has not its ROIs; measure that one first"
+                f"run {part.uid}: ended at {then_s:.0f} s of the instrument's clock, which is at {now_s:.0f} s: "
+                "another specimen was mounted since; measure a tomogram of that one first"
             )
 
 
-def way_to(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
-    """What digging down to an ROI and mapping it takes, weighed at the instrument without a beam."""
+def estimate(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
+    """Describe time and dose of milling to an ROI and mapping it, checked at the instrument without a beam."""
     with open_session(analysis.data) as session:
         check_specimen(parts, session.scope.specimen.get(), float(session.scope.time_s.get()))
         aim = analysis.aim(found)
-        mill, sims = weigh_reach(session, aim, found.roi.number)
+        mill, sims = estimate_reach(session, aim, found.roi.number)
     u, v = aim.centre_um
     width_um, height_um = aim.mill.size_um
     return (
@@ -88,8 +87,8 @@ def way_to(found: Findings, analysis: Analysis, parts: Sequence[Part]) -> str:
     )
 
 
-def weigh_reach(session: Session, aim: Aim[Any], number: int) -> tuple[Preflight, Preflight]:
-    """What milling to an ROI and mapping it take. ValueError when the instrument cannot do it there."""
+def estimate_reach(session: Session, aim: Aim[Any], number: int) -> tuple[Preflight, Preflight]:
+    """Estimate milling to an ROI and mapping it. ValueError when the instrument cannot reach it."""
     mill = plans.preflight(session.scope, plans.mill, pattern=aim.mill)
     where = {"fov_um": aim.fov_um, "centre_um": aim.centre_um}
     sims = plans.preflight(session.scope, plans.sims_raster, **where, **aim.sims_args)
@@ -99,16 +98,16 @@ def weigh_reach(session: Session, aim: Aim[Any], number: int) -> tuple[Preflight
 
 
 def in_words(rois: Sequence[Roi]) -> list[str]:
-    """The best ones as lines of a table, and how many there are."""
+    """Return the best ROIs as lines of a table, and a line with their number."""
     lines = [f"{'ROI':>4} {'kind':5} {'x':>7} {'y':>7} {'depth':>6} {'across':>6} {'opening':>7} {'confid.':>7}  (um)"]
     for roi in rois[:SHOWN]:
         d = roi.defect
         x, y, _ = d.centre_um
         opening = f"{d.opening_um:7.2f}" if d.kind == "crack" else " " * 7
-        held = f"  held back: {roi.obstacle}" if roi.obstacle else ""
+        excluded = f"  excluded: {roi.obstacle}" if roi.obstacle else ""
         lines.append(
             f"{roi.number:4d} {d.kind:5} {x:7.2f} {y:7.2f} {d.depth_um:6.2f} {d.diameter_um:6.2f} {opening} "
-            f"{d.confidence:7.2f}{held}"
+            f"{d.confidence:7.2f}{excluded}"
         )
     kinds = [roi.defect.kind for roi in rois]
     good = sum(roi.obstacle is None for roi in rois)
@@ -116,26 +115,15 @@ def in_words(rois: Sequence[Roi]) -> list[str]:
     return lines
 
 
-def as_csv(rois: Sequence[Roi]) -> str:
-    """All of them, a line each; lengths in um, to the nanometre."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for roi in rois:
-        row = roi.as_row()
-        writer.writerow({name: round(cell, 3) if isinstance(cell, float) else cell for name, cell in row.items()})
-    return text.getvalue()
-
-
 def write(ct: Ct, segmentation: Segmentation, rois: Sequence[Roi], rule: DefectRule, out: Path) -> list[Path]:
-    """``rois.csv``, ``rule.toml`` as it was applied, ``rois.png``."""
+    """Write ``rois.csv`` (lengths in um), the rule used as ``rule.toml``, and ``rois.png``."""
     from xrm_sims.correlate.figures import drawing, tomogram_figures
 
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "rois.csv", as_csv(rois))
+    table = write_csv(out / "rois.csv", [roi.as_row() for roi in rois], COLUMNS, digits=3)
     write_whole(out / "rule.toml", rule.as_toml())
     best = next((roi.defect for roi in rois if roi.obstacle is None), None)
     figure = tomogram_figures.overview_figure(
         ct.volume, ct.voxel_um, [roi.defect for roi in rois], segmentation.pillar, best
     )
-    return [out / "rois.csv", out / "rule.toml", drawing.save(figure, out / "rois.png")]
+    return [table, out / "rule.toml", drawing.save(figure, out / "rois.png")]

@@ -1,4 +1,4 @@
-"""The chain from a voxel of the tomogram to a pixel of the map, link by link, each with how well it is known."""
+"""The chain of transforms from a voxel of the tomogram to a pixel of the map, each with its uncertainty."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ STAGE = ("stage_x_um", "stage_y_um", "stage_z_um", "stage_tilt_deg", "rotation_a
 
 @dataclass(frozen=True)
 class Link:
-    """``matrix`` (2 x 3, or 3 x 4 of the voxels) carries coordinates of ``of`` to those of ``to``, lengths in um;
-    ``sigma_nm`` is its standard uncertainty as the ``run`` has shown it, ``beside`` what else that has told."""
+    """One transform of the chain.
+
+    matrix : 2 x 3 (3 x 4 for voxels), from coordinates ``of`` to coordinates ``to``, lengths in um.
+    by, run : method, and uid of the run that the transform was found with.
+    sigma_nm : standard uncertainty.
+    beside : further values from that run.
+    """
 
     of: str
     to: str
@@ -35,27 +40,23 @@ class Link:
     beside: dict[str, float]
 
 
-def links_of(result: Experiment, data: Path, settings: Settings) -> list[Link]:
-    """From the tomogram to the map, as an experiment has found them."""
-    return list(_links(result, data, settings))
-
-
-def _links(result: Experiment, data: Path, settings: Settings) -> Iterator[Link]:
+def links_of(result: Experiment, data: Path, settings: Settings) -> Iterator[Link]:
+    """Yield the transforms of an experiment, from the tomogram to the map."""
     found = result.chosen.about
     ct, uids = found.tomogram, result.uids
     middle = (np.array(ct.volume.shape[::-1]) - 1) / 2
     grid = np.column_stack([ct.voxel_um * np.eye(3), -ct.voxel_um * middle])
     systematic_nm = 1e3 * SYSTEMATIC_UM
     yield Link("voxel (x, y, z)", "specimen", "CT geometry", uids["tomography"], grid.tolist(), systematic_nm, {})
-    stood = _stage(uids["se_before"], data)
-    moved = [[1.0, 0.0, stood.get("stage_x_um", 0.0)], [0.0, 1.0, stood.get("stage_y_um", 0.0)]]
+    stage = _stage(uids["se_before"], data)
+    moved = [[1.0, 0.0, stage.get("stage_x_um", 0.0)], [0.0, 1.0, stage.get("stage_y_um", 0.0)]]
     prior_nm = 1e3 * max(settings.mode_change.offset_um)
     yield Link(
-        "specimen", "stage", "readings, known to what a change of mode does", uids["se_before"], moved, prior_nm, stood
+        "specimen", "stage", "readings, known to what a change of mode does", uids["se_before"], moved, prior_nm, stage
     )
     outline = results.load(data, uids["se_before"], "alignment").metadata
     known = {name: outline[name] for name in ("sigma_um", "scatter_um", "seen")}
-    # an outline is round: the rotation at the ROI is known to what a change of mode does
+    # a round outline does not show the rotation, which stays as uncertain as after a change of mode
     turned_um = math.radians(settings.mode_change.rotation_deg) * math.hypot(*found.defect.centre_um[:2])
     yield Link(
         "ion scan", "specimen", "the pillar's outline", uids["se_before"],
@@ -74,14 +75,14 @@ def _links(result: Experiment, data: Path, settings: Settings) -> Iterator[Link]
                map_.sims_to_specimen.tolist(), map_.sigma_nm, height)  # fmt: skip
 
 
-def keep_links(links: list[Link], uid: str, data: Path) -> list[dict[str, Any]]:
-    """As the result ``chain`` of the map; as a table that JSON takes."""
-    told = [asdict(link) for link in links]
-    results.save(data, uid, KIND, metadata={"links": told}, parents=[link.run for link in links])
-    return told
+def keep_chain(result: Experiment, data: Path, settings: Settings) -> list[dict[str, Any]]:
+    """Keep the transforms as the result ``chain`` of the map; return them as dictionaries."""
+    links = [asdict(link) for link in links_of(result, data, settings)]
+    results.save(data, result.uids["sims"], KIND, metadata={"links": links}, parents=[link["run"] for link in links])
+    return links
 
 
 def _stage(uid: str, data: Path) -> dict[str, float]:
-    """Where the stage stood when a run began."""
+    """Return the stage's position at the start of a run."""
     before = find_parts(Layout.of(data).journal, uid)[0].before
     return {name: float(before[name]) for name in STAGE if name in before}

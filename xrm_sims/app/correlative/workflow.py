@@ -1,6 +1,6 @@
-"""What the correlative plan needs computed between its measurements: reconstruct, choose, align, verify, register.
+"""The computations between the measurements of the correlative plan: reconstruct, choose, align, verify, register.
 
-Every result is kept at ``/results/<uid of the run it comes from>`` before the plan goes on.
+Each result is kept at ``/results/<uid of its run>`` before the plan continues.
 """
 
 from __future__ import annotations
@@ -31,33 +31,38 @@ from xrm_sims.geometry import apply_affine, invert_affine
 from xrm_sims.patterns import Rectangle
 from xrm_sims.settings import Settings
 
-DOSE_SHARE = 0.12  # of a depth, known by its dose alone: how much binder there is varies from place to place
-FIELD_UM = (14.0, 18.0)  # of the map: narrower ones register worse, wider ones take longer to expose
-BESIDE_UM = 0.5  # shown of what surrounds the particle
-SPENT_SHARE = 0.25  # of the ROI's height: the map takes no more of what it is there to show
+DOSE_SHARE = 0.12  # relative uncertainty of a depth from its dose, because the share of binder varies
+FIELD_UM = (14.0, 18.0)  # of the map: narrower ones register worse, wider ones take longer to mill
+MARGIN_UM = 0.5  # shown around the particle
+SPENT_SHARE = 0.25  # of the ROI's height: the map sputters no more of it
 
 
 @dataclass
 class Analysis:
-    """The functions of a correlative experiment on one data root, and the seconds they took."""
+    """The functions of a correlative experiment on a data root, and the seconds they took."""
 
     data: Path
     settings: Settings
     choices: Choices = field(default_factory=Choices)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def alignment(self) -> dict[str, Any]:
+        """The functions that :func:`plans.dig_and_map` takes."""
+        return {"align": self.align, "verify": self.verify, "register": self.register}
+
     def reconstruct(self, uid: str) -> Tomogram:
-        """Volume of a tomography run, kept as its result ``volume``."""
+        """Reconstruct a tomography run and keep its result ``volume``."""
         with timed("reconstruction", self.seconds):
             return reconstruct_tomogram(uid, self.data, sweeps=self.choices.sweeps, relaxation=self.choices.relaxation)
 
     def choose(self, tomogram: Tomogram) -> Aim[Findings]:
-        """The best defect within reach, and the box to mill down to its middle. ValueError when there is none."""
+        """Return the aim at the best defect. ValueError when there is none."""
         segmentation, rois = self.find(tomogram)
         return self.aim(Findings(tomogram, segmentation, rois, best_roi(rois, self.choices.analysis.rois)))
 
     def find(self, tomogram: Ct) -> tuple[Segmentation, list[Roi]]:
-        """Particles and numbered ROIs of a volume; the table is kept as the run's result ``rois``."""
+        """Find particles and numbered ROIs of a volume; keep the table as the run's result ``rois``."""
         import pandas
 
         analysis = self.choices.analysis
@@ -71,19 +76,18 @@ class Analysis:
         return segmentation, rois
 
     def align(self, aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
-        """Where the ion beam's scan frame has the defect, from the pillar's outline in the ion image; kept as its
-        result ``alignment``."""
+        """Aim in the ion beam's scan frame, by the pillar's outline in an ion image; keep its result ``alignment``."""
         found = aim.about
         return self.aim(
             replace(found, scan_to_specimen=align_by_outline(found, se_uid, self.data, self.choices.analysis.outline))
         )
 
     def verify(self, aim: Aim[Findings], se_uid: str) -> Aim[Findings]:
-        """Where the milled plane is, and what is left to mill, from an ion image of it; kept as its result ``plane``.
+        """Register an ion image of the milled plane, keep its result ``plane``, and aim at what is left to mill.
 
-        The height is the mean of what the image and what the dose says, weighted by their variances. ValueError when
-        the image resembles the tomogram nowhere for certain, when image and dose contradict each other, when the
-        height is not known well enough to mill by, and when the plane lies so deep that the defect is mostly gone.
+        The height of the plane is the mean of the heights from image and dose, weighted by their variances. Raises
+        ValueError when the registration is not certain, when image and dose contradict each other, when the height is
+        too uncertain, and when the plane is so deep that the defect is mostly gone.
         """
         found = aim.about
         image, start = read_counts(se_uid, "se_image", self.data)
@@ -111,26 +115,26 @@ class Analysis:
         if left_um <= self.choices.plane_tolerance_um:
             return replace(here, reached=True)
         step_um = left_um if left_um <= self.choices.last_step_um else 0.5 * left_um
-        return replace(here, mill=self._box(now, step_um, aim.mill.centre_um))  # beside its walls, where it is
+        return replace(here, mill=self._box(now, step_um, aim.mill.centre_um))  # within the walls of the first box
 
     def _check_plane(self, found: Findings) -> None:
         surface, wanted_um = found.surface, found.plane_z_um
         if surface.sigma_um > self.choices.sure_of_plane_um:
             raise ValueError(
-                f"plane: its height is known to {surface.sigma_um:.2f} um, milling by it needs "
+                f"plane: its height is uncertain by {surface.sigma_um:.2f} um, and milling needs "
                 f"{self.choices.sure_of_plane_um:g} um; take a larger field or a slower image"
             )
         if surface.z_um < found.spared_z_um:
             raise ValueError(
                 f"plane: it lies at {surface.z_um:.2f} um, {wanted_um - surface.z_um:.2f} um below the middle of the "
-                f"{found.defect.kind}, which is mostly gone; nothing more was milled; choose another"
+                f"{found.defect.kind}, which is mostly gone; milling stopped; choose another ROI"
             )
 
     def register(self, result: Experiment) -> Registration:
-        """Where the SIMS raster lies in the CT volume; kept, as are its corrected maps and the phases that they show.
+        """Register the SIMS raster with the CT volume; keep the registration, the corrected maps and the phases.
 
-        Where the ion image of the same plane was registered too, place and height are the means of both. ValueError as
-        of :func:`register_to_ct`, and when the two contradict each other.
+        If the ion image of the same plane was registered too, position and height are the means of both. Raises
+        ValueError as :func:`register_to_ct`, and when both registrations contradict each other.
         """
         found, analysis = result.chosen.about, self.choices.analysis
         maps = make_maps(result.uids["sims"], self.data, self.settings, drift=analysis.drift)
@@ -147,32 +151,32 @@ class Analysis:
                 analysis.registration,
                 analysis.segmentation,
             )
-        told: dict[str, Any] = {}
+        comparison: dict[str, Any] = {}
         if found.seen is not None:
             height = found.surface.mean(Height.seen(registration))
-            registration, told["se_apart_nm"] = combine(registration, found.seen, raster)
+            registration, comparison["se_apart_nm"] = combine(registration, found.seen, raster)
             registration = replace(registration, exposed_z_um=height.z_um, sigma_z_um=height.sigma_um)
-        about = {**registration.as_dict(), **told, "defect": found.defect.as_dict()}
+        about = {**registration.as_dict(), **comparison, "defect": found.defect.as_dict()}
         parents = [result.uids["tomography"], result.latest("milling")]
         results.save(self.data, maps.uid, "registration", metadata=about, parents=parents)
         make_phases(maps, registration, found.segmentation, self.data, self.settings, parents, analysis)
         return registration
 
     def aim(self, found: Findings) -> Aim[Findings]:
-        """The box to mill down to the middle of the chosen ROI, the field to map, and how."""
+        """Return the box to mill down to the middle of the chosen ROI, the field to map, and the map's arguments."""
         centre_um, fov_um = self._in_scan(found), self._fov_um(found)
         box = self._box(found, found.surface.z_um - found.plane_z_um, centre_um)
         return Aim(mill=box, fov_um=fov_um, centre_um=centre_um, about=found, sims_args=self._sims_args(found, fov_um))
 
     def _fov_um(self, found: Findings) -> float:
-        """As wide as shows the ROI's particle and what surrounds it, to the half micrometre."""
+        """Return the width that shows the ROI's particle and its surroundings, rounded up to 0.5 um."""
         if self.choices.fov_um is not None:
             return self.choices.fov_um
-        wanted_um = 2 * (found.reach_um + BESIDE_UM)
+        wanted_um = 2 * (found.reach_um + MARGIN_UM)
         return float(np.clip(math.ceil(2 * wanted_um) / 2, *FIELD_UM))
 
     def _sims_args(self, found: Findings, fov_um: float) -> dict[str, Any]:
-        """Pixels, dwell and frames that bring the counts and consume no more than the ROI can spare."""
+        """Return pixels, dwell and frames that give the counts and sputter no more than allowed."""
         planner, like = Planner(self.settings), sims_request(self.settings, fov_um=fov_um)
         budget_nm = self.choices.map_depth_nm or self.settings.planning.map_depth_nm
         counts = self.choices.sims_counts or planner.ions_per_pixel(like, "NCA", "58Ni")
@@ -182,7 +186,7 @@ class Analysis:
 
     @staticmethod
     def _in_scan(found: Findings) -> tuple[float, float]:
-        """The defect in the scan frame of the ion beam."""
+        """Return the position of the defect in the scan frame of the ion beam."""
         u, v = apply_affine(invert_affine(found.scan_to_specimen), [found.defect.centre_um[:2]])[0]
         return float(u), float(v)
 
@@ -197,11 +201,11 @@ class Analysis:
         )
 
     def _solid_fraction(self, found: Findings, size_um: float, depth_um: float) -> float:
-        """Dose that the box takes relative to one full of LCO: active material seen by CT, binder by recipe."""
+        """Return the dose of the box relative to a box full of LCO: active material from CT, binder from the recipe."""
         z, y, x = coordinates_um(found.segmentation.active.shape, found.segmentation.voxel_um)
         cx, cy, _ = found.defect.centre_um
         top_um = found.surface.z_um
-        # a step thinner than a voxel is made of what is around it
+        # a step thinner than a voxel has the composition of its surroundings
         half_um = max(0.5 * depth_um, 0.5 * found.segmentation.voxel_um)
         box = np.ix_(
             abs(z - (top_um - 0.5 * depth_um)) <= half_um, abs(y - cy) < size_um / 2, abs(x - cx) < size_um / 2

@@ -104,8 +104,8 @@ def in_order(first: Sequence[Part], second: Sequence[Part]) -> tuple[Sequence[Pa
         )
     if CONTRAST_TARGET not in targets:
         raise ValueError(
-            f"the runs were taken with {targets[0]} and {targets[1]} targets, which show no contrast between LCO and NCA; "
-            f"measure one with {CONTRAST_TARGET}: xrm-sims tomography --target {CONTRAST_TARGET}"
+            f"the runs were taken with {targets[0]} and {targets[1]} targets, which show no contrast between LCO and "
+            f"NCA; measure one with {CONTRAST_TARGET}: xrm-sims tomography --target {CONTRAST_TARGET}"
         )
     return (second, first) if targets[0] == CONTRAST_TARGET else (first, second)
 
