@@ -19,7 +19,7 @@ from tests.app.conftest import make_data_root, own_lines
 from tests.app.planted import SHAPE, VOXEL_UM, planted
 from tests.programs import installed
 from xrm_sims.app.correlative.findings import Findings
-from xrm_sims.app.correlative.transform_chain import keep_chain
+from xrm_sims.app.correlative.transform_chain import keep_chain, links_of
 from xrm_sims.app.correlative.workflow import Analysis
 from xrm_sims.app.maps.phases import load_phases, make_phases
 from xrm_sims.app.maps.sims_maps import make_maps
@@ -114,7 +114,9 @@ def measured(tmp_path_factory):
     plane = placed.as_dict() | {"surface_z_um": 1.1, "surface_sigma_um": 0.04, "wanted_z_um": 1.0}
     results.save(data, after, "plane", metadata=plane)
     aim = Aim(Rectangle((9.0, 9.0), 1.0), 9.0, about=found)
-    keep_chain(Correlative(md["experiment_uid"], uids, tomogram, aim, placed), data, instrument)
+    result = Correlative(md["experiment_uid"], uids, tomogram, aim, placed)
+    keep_chain(result, data, instrument)
+    links = list(links_of(result, data, instrument))
     nowhere = {"volume": np.ones((4, 8, 8), np.float32)}
     results.save(data, sparse["tomography"], "volume", nowhere, {"voxel_um": 0.2})
     shutil.rmtree(data / "tiled" / "results" / sparse["tomography"])

@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from plans.preflight import duration
-from recon.kernels.progress import Progress
 from xrm_sims.data.run_summary import Document, RunSummary
 from xrm_sims.scan_type import ScanType
+
+if TYPE_CHECKING:
+    from recon.kernels.progress import Progress  # recon imports numba, which sessions do not need
 
 _UNITS: dict[str, str] = {
     ScanType.TOMOGRAPHY: "view",
