@@ -52,7 +52,7 @@ def refused(data, command, tmp_path, args, told):
         (["{tomography}", "--roi", "4"], r"roi: 4 is held back by the rule \(depth\)"),
         (["{tomography}", "--rule", "/nowhere/rule.toml"], "rule /nowhere/rule.toml: cannot be read"),
         (["{tomography}", "{bare}"], "is a tomography, and a sims_raster or an se_image is needed"),
-        (["{tomography}", "{se_image}"], "nothing tells how deep its plane lies"),
+        (["{tomography}", "{se_image}"], "the height of its plane in the tomogram is unknown"),
         (["{tomography}", "--seed", "3"], "with one run --seed has no meaning; it takes --rule, --roi"),
         (["--auto", "--roi", "2", "--z-um", "1"], "with --auto --roi, --z-um has no meaning; it takes --seed, --num"),
         (["{tomography}", "--elements", "Ni,Xx"], "'Xx' is not an element"),
@@ -87,7 +87,7 @@ def test_a_map_of_unknown_depth_needs_a_height(measured, command, tmp_path):
     data, uids = measured
     with open_session(data) as session:
         uid = session.run(plans.sims_raster(session.scope, fov_um=5.0, shape=(16, 16)))
-    refused(data, command, tmp_path, [uids["tomography"], uid], "nothing tells how deep its plane lies; .*--z-um")
+    refused(data, command, tmp_path, [uids["tomography"], uid], "plane in the tomogram is unknown; .*--z-um")
 
 
 def test_what_may_have_been_milled_away_is_not_dug_for(measured, command, tmp_path):

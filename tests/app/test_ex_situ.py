@@ -53,7 +53,7 @@ def imported(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["{ct}", "{sims}"], "nothing tells how deep its plane lies"),
+        (["{ct}", "{sims}"], "the height of its plane in the tomogram is unknown"),
         (["{ct}", "{ct}"], "is a ct_volume, and a sims_raster or an se_image is needed"),
         (["{ct}", "{sims}", "--anywhere", "--z-um", "50"], "z_um: 50 um is outside the volume"),
         (["{ct}", "--anywhere"], "with one run --anywhere has no meaning"),

@@ -81,7 +81,7 @@ def test_what_is_refused(measured, command, args, told):
     ("other", "told"),
     [
         ({"sample": "cathode_pillar:2"}, "shows cathode_pillar, and cathode_pillar:2 is mounted"),
-        ({"seed": 2}, "of the instrument's clock, which says 0 s: another specimen was mounted since"),
+        ({"seed": 2}, "of the instrument's clock, which is at 0 s: another specimen was mounted since"),
     ],
 )
 def test_another_specimen_is_mounted(measured, command, other, told):

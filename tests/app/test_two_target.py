@@ -75,7 +75,7 @@ def test_particles_are_named_as_the_specimen_has_them(measured, command, tmp_pat
         (("W", "short Cr"), "W and Cr targets, which show no contrast between LCO and NCA; measure one with Cu"),
         (("W", "image"), "is a se_image; the uid of a tomography is needed here"),
         (("W", "deadbeef"), "run 'deadbeef'"),
-        (("short W", "broken Cu"), r"has 1 of 3 views and no volume; xrm-sims resume \w{8} takes the rest"),
+        (("short W", "broken Cu"), r"has 1 of 3 views and no volume; xrm-sims resume \w{8} measures the rest"),
     ],
 )
 def test_what_is_refused(measured, command, runs, told):
@@ -90,7 +90,7 @@ def test_what_is_refused(measured, command, runs, told):
             {"sample": "cathode_pillar:2"},
             "shows cathode_pillar:2, and the other cathode_pillar; two runs of one specimen",
         ),
-        ({"seed": 2}, "of the instrument's clock, and the other had ended at .*: another specimen was mounted"),
+        ({"seed": 2}, "of the instrument's clock, and the other ended at .*: another specimen was mounted"),
     ],
 )
 def test_runs_of_two_specimens_are_refused(measured, command, other, told):
