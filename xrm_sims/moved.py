@@ -11,58 +11,55 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from types import ModuleType
 
-# new package: modules in it, each with its old name after ">" where that was another one
-_ROOMS = {
-    "recon.kernels": "columns rays roll projector differences total_variation guided_variation support "
-    "argument_checks>checks",
-    "recon.algorithms": "solver fdk redundancy sart checkpoint beam_hardening focal_spot",
-    "recon.frames": "documents flat_field>preparation prepare>prepared outliers rings view_selection>screening "
-    "data_warnings>reports",
-    "recon.alignment": "moments references reprojection axis outline",
-    "recon.live": "run_follower>following arrivals live_volume>growing shift_prediction>tracking",
-    "recon.quality": "edge_resolution>resolution fourier_shell",
-    "xrm_sims.correlate.volume": "segment defects ranking",
-    "xrm_sims.correlate.registration": "pillar_outline>align affine_fit active_material>appearance "
-    "mutual_information>information register global_search>anywhere volume_fit",
-    "xrm_sims.correlate.maps": "counting drift isotopes depth",
-    "xrm_sims.correlate.phases": "profiles particles phase_statistics interference chemistry elements two_target",
-    "xrm_sims.correlate.figures": "drawing phase_figures picture tomogram_figures two_target_figure",
-    "xrm_sims.app.cli": "analyse>analysing exchange>exchanging plan>planning services services>serving options doctor "
-    "demo",
-    "xrm_sims.app.console": "commands>words prompt plot_run>plots live_picture",
-    "xrm_sims.app.night": "sheet_file>sheets computations>bench queue_server>queue status_page",
-    "xrm_sims.app.correlative": "workflow>experiment closed_loop rois>finding milled_away>consumed "
-    "transform_chain>links place_map>placing eds>elements figures>pictures",
-    "xrm_sims.app.validation": "truth dataset",
-    "xrm_sims.app.planner": "predict>outlook search>wishes figure>picture",
-    "xrm_sims.app.maps": "sims_maps phases",
-    "xrm_sims.app.session": "recovery>leftovers metadata suspender>suspenders resume>resuming ioc night_record "
-    "night_summary>morning",
-    "xrm_sims.app.tomography": "tomogram>reconstruction cluster>machines resolution>sharpness live two_target",
-    "xrm_sims.app.common": "rasters html>page last_frame>glance progress errors signals>stopping",
-    "xrm_sims.exchange": "round_trip>keepsake provenance>about",
-    "xrm_sims": "atomic_write>whole",
+# old package: {package inside it: modules that moved there, as "old>new" where the name changed}
+_MOVES = {
+    "recon": {
+        "kernels": "columns rays roll projector differences total_variation guided_variation support "
+        "checks>argument_checks",
+        "algorithms": "solver fdk redundancy sart checkpoint beam_hardening focal_spot",
+        "frames": "documents preparation>flat_field prepared>prepare outliers rings screening>view_selection "
+        "reports>data_warnings",
+        "alignment": "moments references reprojection axis outline",
+        "live": "following>run_follower arrivals growing>live_volume tracking>shift_prediction",
+        "quality": "resolution>edge_resolution fourier_shell",
+    },
+    "xrm_sims.correlate": {
+        "volume": "segment defects ranking",
+        "registration": "align>pillar_outline affine_fit appearance>active_material information>mutual_information "
+        "register anywhere>global_search volume_fit",
+        "maps": "counting drift isotopes depth",
+        "phases": "profiles particles phase_statistics interference chemistry elements two_target",
+        "figures": "drawing phase_figures picture tomogram_figures two_target_figure",
+    },
+    "xrm_sims.app": {
+        "cli": "analysing>analyse exchanging>exchange planning>plan services serving>services options doctor demo",
+        "console": "words>commands prompt plots>plot_run live_picture",
+        "night": "sheets>sheet_file bench>computations queue>queue_server status_page",
+        "correlative": "experiment>workflow closed_loop finding>rois consumed>milled_away links>transform_chain "
+        "placing>place_map elements>eds pictures>figures",
+        "validation": "truth dataset",
+        "maps": "sims_maps phases",
+        "session": "leftovers>recovery metadata suspenders>suspender resuming>resume ioc night_record "
+        "morning>night_summary",
+        "tomography": "reconstruction>tomogram machines>cluster sharpness>resolution live two_target",
+        "common": "rasters page>html glance>last_frame progress errors stopping>signals",
+    },
+    "xrm_sims.app.planner": {
+        "": "outlook>predict wishes>search picture>figure",
+    },
+    "xrm_sims.exchange": {
+        "": "keepsake>round_trip about>provenance",
+    },
+    "xrm_sims": {
+        "": "whole>atomic_write",
+    },
 }
-
-
-_RENAMED_INSIDE = ("xrm_sims.app.planner", "xrm_sims.exchange", "xrm_sims")  # packages that existed before
-
-
-def _old_paths() -> dict[str, str]:
-    paths = {}
-    for room, modules in _ROOMS.items():
-        for module in modules.split():
-            new, _, old = module.partition(">")
-            parent = (
-                room
-                if old and room in ("xrm_sims.app.planner", "xrm_sims.exchange", "xrm_sims")
-                else room.rpartition(".")[0]
-            )
-            paths[f"{parent}.{old or new}"] = f"{room}.{new}"
-    return paths
-
-
-MOVED = _old_paths()
+MOVED = {
+    f"{package}.{module.partition('>')[0]}": ".".join(filter(None, (package, room, module.rpartition(">")[2])))
+    for package, rooms in _MOVES.items()
+    for room, modules in rooms.items()
+    for module in modules.split()
+}
 
 
 class _MovedModules(MetaPathFinder, Loader):

@@ -1,6 +1,6 @@
 """OME-Zarr (OME-NGFF 0.5, Zarr 3): a pyramid of resolutions in chunks, with channels, phases as labels, and units.
 
-Each level is computed from the one before, a slab at a time; for a volume of 1 GB the peak was 0.7 GB above the start.
+Each level is computed from the one before, a slab at a time; for a volume of 1 GB the peak was 0.9 GB above the start.
 ome-zarr-py's writer (0.4 GB) is not used because it names the levels ``s0``, ``s1``, which would change our files, and
 because it fills odd edges with zeros when it averages and reports no progress.
 """
