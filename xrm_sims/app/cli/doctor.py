@@ -44,7 +44,7 @@ def _threads() -> tuple[bool, str]:
         return result
 
     total(np.ones(8))
-    layer = numba.threading_layer()  # type: ignore[attr-defined]
+    layer = numba.threading_layer()
     safe = layer in ("omp", "tbb")  # live reconstruction and the twin run compiled code in two Python threads at once
     text = f"{os.cpu_count()} cores, compiled code on {numba.get_num_threads()} threads, threading layer {layer}"
     return safe, text if safe else f"{text}: install libgomp1, this layer fails when two threads use it"

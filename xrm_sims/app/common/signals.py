@@ -58,7 +58,7 @@ def pausing_at_once(RE: RunEngine) -> Iterator[None]:
     signals from Python's wake-up descriptor, because the main thread does not run its handlers when a signal arrives
     just before it starts to wait for a lock.
     """
-    from bluesky.utils import TransitionError  # type: ignore[attr-defined]
+    from bluesky.utils import TransitionError
 
     over = threading.Event()
 

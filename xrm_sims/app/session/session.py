@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import bluesky.preprocessors as bpp
 from bluesky import RunEngine
-from bluesky.utils import Msg, RunEngineInterrupted, TransitionError  # type: ignore[attr-defined]
+from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
 
 from devices import Instrument
 from devices.drivers import Drivers
