@@ -304,7 +304,7 @@ def test_what_is_missing_is_said(measured, command, tmp_path):
         (["deadbeef"], "run 'deadbeef' is not in the catalogue .*; latest is "),
         (["{alone}"], "has no results, maps or images to show; begin with xrm-sims reconstruct"),
         (["latest", "--out", "{folder}"], "is a folder; name a file"),
-        (["latest", "--out", "{folder}/taken.html"], "is there already; choose another name or add --overwrite"),
+        (["latest", "--out", "{folder}/taken.html"], "already exists; choose another name or add --overwrite"),
     ],
 )
 def test_what_is_refused(measured, command, tmp_path, args, told):

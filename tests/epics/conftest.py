@@ -1,4 +1,4 @@
-"""An IOC as a process of its own."""
+"""An IOC in another process."""
 
 import signal
 import subprocess
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 
 import pytest
 
-COARSE = "[surface]\npitch_um = 0.4\nmilling_columns = 16\n"  # nothing here looks at fine topography
+COARSE = "[surface]\npitch_um = 0.4\nmilling_columns = 16\n"  # these tests need no fine topography
 
 
 @contextmanager
 def serving(data, prefix, *options):
-    """The process; it is ended with Ctrl-C if it still runs."""
+    """Start an IOC and yield its process; send it Ctrl-C at the end."""
     data.mkdir(exist_ok=True)
     (data / "settings.toml").write_text(COARSE)
     command = [sys.executable, "-m", "xrm_sims.app.cli.main", "ioc", "--data", str(data), "--prefix", prefix, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        said = process.stdout.readline()
-        assert "process variables" in said, said + process.stderr.read()
+        line = process.stdout.readline()
+        assert "process variables" in line, line + process.stderr.read()
         yield process
     finally:
         if process.poll() is None:

@@ -17,7 +17,7 @@ def frame(value):
     return np.full((2, 3), value, np.uint32)
 
 
-def test_frames_go_into_the_file_that_is_named_and_those_not_written_nowhere(plugin, tmp_path):
+def test_only_written_frames_are_stored_in_the_named_file(plugin, tmp_path):
     plugin.path = str(tmp_path)
     for name in ("flat.h5", "primary.h5"):
         plugin.name = name
@@ -36,7 +36,7 @@ def test_frames_go_into_the_file_that_is_named_and_those_not_written_nowhere(plu
         assert file[DATASET][:, 0, 0].tolist() == [3]
 
 
-def test_what_it_refuses(plugin, tmp_path):
+def test_writing_without_a_path_a_file_or_a_frame_is_refused(plugin, tmp_path):
     plugin.path, plugin.name = "here", "a.h5"
     with pytest.raises(ValueError, match=r"need an absolute path and a name, got 'here/a\.h5'"):
         plugin.capture(True)

@@ -1,4 +1,4 @@
-"""One data root with a short tomogram of the twin, a raster and an SE image, and a small volume with its results."""
+"""A data root with a short tomogram of the twin, a raster and an SE image, and a small volume with its results."""
 
 from types import SimpleNamespace
 
@@ -27,9 +27,9 @@ def measured(tmp_path_factory):
             plans.tomography(scope, num=9, step_deg=40, binning=8, num_dark=2, num_flat=2, flat_every=4, md=md)
         )
         raster = session.run(plans.sims_raster(scope, shape=(16, 16), fov_um=11.8, frames=2, md=md))
-        begun = session.run(plans.sims_raster(scope, shape=(8, 8), fov_um=11.8, frames=3, md=md))
-        start = find_run(begun, data).metadata["start"]
-        gone_on = session.run(plans.resume_sims_raster(scope, start, done_indices=[0, 2]))
+        interrupted = session.run(plans.sims_raster(scope, shape=(8, 8), fov_um=11.8, frames=3, md=md))
+        start = find_run(interrupted, data).metadata["start"]
+        resumed = session.run(plans.resume_sims_raster(scope, start, done_indices=[0, 2]))
         image = session.run(plans.se_image(scope, shape=(24, 32), fov_um=40.0, centre_um=(1.0, 2.0), md=md))
     rng = np.random.default_rng(5)
     volume = rng.normal(1.0, 0.1, VOLUME_SHAPE).astype(np.float32)
@@ -45,7 +45,7 @@ def measured(tmp_path_factory):
         data=data,
         tomogram=tomogram,
         raster=raster,
-        parts=(begun, gone_on),
+        parts=(interrupted, resumed),
         image=image,
         volume=volume,
         phases=phases,
@@ -54,20 +54,20 @@ def measured(tmp_path_factory):
 
 @pytest.fixture
 def nothing_new(measured):
-    """A check that frame files, journals and results are what they were before the test."""
+    """Check that a test leaves frame files, journals and results unchanged."""
 
-    def what_there_is():
+    def stored_files():
         layout = Layout(measured.data)
         files = {path for folder in (layout.frames, layout.journal) for path in folder.rglob("*") if path.is_file()}
         return files, len(open_results(measured.data))
 
-    before = what_there_is()
+    before = stored_files()
     yield
-    assert what_there_is() == before
+    assert stored_files() == before
 
 
-def told(uid, data):
-    """What the documents of a run say, by plain means: start, data by stream and key, frames by stream."""
+def run_documents(uid, data):
+    """Return a run read without the package's readers: start, event data, frames and configuration by stream."""
     run = SimpleNamespace(start={}, readings={}, frames={}, configuration={})
     streams, resources = {}, {}
     for name, doc in documents(uid, data):
@@ -88,7 +88,7 @@ def told(uid, data):
 
 
 def write_synchrotron(path, geometry, phantom, **changes):
-    """A parallel-beam scan as a beamline writes it: real numbers, no distances, no times, no currents."""
+    """Write a parallel-beam scan like a beamline's: floats, without distances, times or currents."""
     flat = np.full((4, *geometry.detector_shape), 20_000.0)
     counts = 20_000 * np.exp(-exact_projections(phantom, geometry)) + 90
     datasets = {

@@ -1,4 +1,4 @@
-"""Volumes, maps and tables out, read by tifffile, OME's own reader and models, Pillow and pandas."""
+"""Export of volumes, maps and tables, read by tifffile, OME's own reader and models, Pillow and pandas."""
 
 import xml.etree.ElementTree as ET
 
@@ -58,7 +58,7 @@ def test_ome_tiff_of_maps_names_isotopes_and_masses(export, measured):
 
 
 def test_a_resumed_raster_is_exported_whole(measured, tmp_path):
-    """Frame 1 is that of the second part; any part stands for the whole."""
+    """Frame 1 comes from the second part; the uid of any part exports all."""
     first, second = (read_counts(uid, "sector_counts", measured.data)[0] for uid in measured.parts)
     for uid in measured.parts:
         with tifffile.TiffFile(export_run(uid, "ome-tiff", tmp_path / uid, measured.data)) as tiff:
@@ -68,7 +68,7 @@ def test_a_resumed_raster_is_exported_whole(measured, tmp_path):
 
 
 def test_imagej_hyperstack(export, measured):
-    """What ImageJ itself goes by: the description, the resolution tag, contiguous pages."""
+    """What ImageJ reads: the description, the resolution tag, contiguous pages."""
     with tifffile.TiffFile(export("tomogram", "imagej")) as tiff:
         assert tiff.is_imagej
         assert tiff.imagej_metadata["slices"] == VOLUME_SHAPE[0]
@@ -88,7 +88,7 @@ def test_imagej_hyperstack(export, measured):
 def test_ome_zarr_is_valid_and_read_by_its_own_reader(export, measured):
     path = export("tomogram", "ome-zarr")
     for model, inside in ((ImageModel, "."), (Labels, "labels"), (ImageLabel, "labels/phases")):
-        model.from_zarr(zarr.open_group(path / inside, mode="r"))  # raises for what is not to the letter
+        model.from_zarr(zarr.open_group(path / inside, mode="r"))  # raises when the metadata is invalid
     nodes = list(Reader(parse_url(path))())
     image = nodes[0]
     np.testing.assert_array_equal(image.data[0].compute(), measured.volume)
@@ -105,7 +105,7 @@ def test_ome_zarr_is_valid_and_read_by_its_own_reader(export, measured):
     assert about["run_uids"] == [measured.tomogram]
 
 
-def test_levels_of_the_pyramid_lie_on_each_other(export):
+def test_levels_of_the_pyramid_are_aligned(export):
     """The middle of the field is at the same place on all levels whose size is even."""
     attributes = zarr.open_group(export("tomogram", "ome-zarr"), mode="r").attrs["ome"]["multiscales"][0]
     for dataset, n in zip(attributes["datasets"][:2], (260, 130), strict=True):
@@ -134,7 +134,7 @@ def test_raw_with_headers(export, measured):
     assert "load -unit um -raw ${SCRIPTDIR}/volume.raw little xfastest float 1 24 260 20 -4.6 4.6 -51.8 51.8" in script
 
 
-def test_gif_walks_through_the_volume(export):
+def test_gif_shows_each_slice_of_the_volume(export):
     with Image.open(export("tomogram", "gif")) as movie:
         assert movie.n_frames == VOLUME_SHAPE[0]
         assert movie.size == (24, 260)

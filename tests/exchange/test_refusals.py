@@ -1,4 +1,4 @@
-"""What cannot be done is one sentence, and nothing is left under the final name."""
+"""Refused exports and imports raise one sentence and leave no file."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from xrm_sims.app.common.signals import Interrupted
 from xrm_sims.exchange import FORMATS, export_run, import_file
 from xrm_sims.exchange.importing import Choices
 
-SMALL = dict.fromkeys(("nxtomo", "dataexchange"), 128 << 10)  # HDF5 writes a little before it is asked for frames
+SMALL = dict.fromkeys(("nxtomo", "dataexchange"), 128 << 10)  # HDF5 writes a little before the frames
 
 
 def left_in(folder):
@@ -28,7 +28,7 @@ def left_in(folder):
 
 @pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize("what", ["full disk", "Ctrl-C"])
-def test_an_export_that_breaks_off_leaves_nothing(measured, tmp_path, to, what):
+def test_an_interrupted_export_leaves_nothing(measured, tmp_path, to, what):
     def stop(stage, share):
         raise Interrupted("interrupted")
 
@@ -55,7 +55,7 @@ def test_a_chunk_on_its_way_when_another_fails_is_not_left_behind(measured, tmp_
             return await write(store, key, value)
         if key.endswith("/0/0/0"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        await asyncio.sleep(0.2)  # a disk that takes its time: after the failure was reported
+        await asyncio.sleep(0.2)  # a slow disk: this chunk ends after the failure
         return await write(store, key, value)
 
     monkeypatch.setattr("xrm_sims.exchange.ome_zarr.CHUNK_ZYX", (8, 32, 32))
@@ -63,16 +63,16 @@ def test_a_chunk_on_its_way_when_another_fails_is_not_left_behind(measured, tmp_
     with pytest.raises(RuntimeError, match="No space left on device"):
         export_run(measured.tomogram, "ome-zarr", tmp_path / "out", measured.data)
 
-    async def rest():
+    async def finish_other_tasks():
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others)
 
-    importlib.import_module("zarr.core.sync").sync(rest())  # whatever zarr still had to write, it has written
+    importlib.import_module("zarr.core.sync").sync(finish_other_tasks())  # wait for the chunks that zarr still writes
     assert left_in(tmp_path) == []
 
 
-def test_a_disk_that_is_too_small_is_told_before(measured, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_before_writing(measured, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 4_300_000})())
     with pytest.raises(ValueError, match=r"takes 5 MB and its disk has 4 MB left"):
         export_run(measured.tomogram, "raw", tmp_path / "out", measured.data)
@@ -86,10 +86,10 @@ def test_a_disk_that_is_too_small_is_told_before(measured, tmp_path, monkeypatch
         (["{raster}", "--to", "csv"], "has no table among its results"),
         (["{tomogram}", "--to", "docx"], "--to: needs one of nxtomo, dataexchange, .*, got 'docx'"),
         (["deadbeef", "--to", "raw"], "run 'deadbeef' is not in the catalogue"),
-        (["{tomogram}", "--to", "gif", "--out", "{there}"], "is there already; choose another name or add --overwrite"),
+        (["{tomogram}", "--to", "gif", "--out", "{there}"], "already exists; choose another name or add --overwrite"),
     ],
 )
-def test_exports_that_cannot_be_done(measured, command, tmp_path, args, words):
+def test_exports_are_refused(measured, command, tmp_path, args, words):
     there = tmp_path / "there"
     there.write_text("precious")
     names = {"raster": measured.raster, "tomogram": measured.tomogram, "there": there}
@@ -110,7 +110,7 @@ def test_overwrite_replaces_a_folder(measured, tmp_path):
 
 
 @pytest.mark.parametrize("module", ["nxtomo.application.nxtomo", "tifffile", "zarr"])
-def test_a_missing_library_says_how_to_get_it(measured, tmp_path, monkeypatch, module):
+def test_a_missing_library_raises_the_install_command(measured, tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     to = {"tifffile": "imagej", "zarr": "ome-zarr"}.get(module, "nxtomo")
     with pytest.raises(RuntimeError, match=r"is not installed.*pip install 'xrm-sims\[exchange\]'"):
@@ -145,7 +145,7 @@ def change(path, name, value):
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_scans_that_contradict_themselves(measured, scan_file, name, value, words):
+def test_inconsistent_scans_are_refused(measured, scan_file, name, value, words):
     change(scan_file, name, value)
     with pytest.raises(ValueError, match=words):
         import_file(scan_file, measured.data, Choices(pixel_um=1.0))
@@ -154,25 +154,25 @@ def test_scans_that_contradict_themselves(measured, scan_file, name, value, word
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda content: content[: len(content) // 2], "is damaged or not what it should be .*truncated file"),
+        (lambda content: content[: len(content) // 2], "is damaged or has another layout .*truncated file"),
         (lambda content: content[:40], "is damaged|is neither HDF5"),
         (lambda content: b"hello" * 100, "is neither HDF5 .* nor TIFF"),
         (lambda content: b"", "is neither HDF5"),
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_files_that_are_damaged_or_foreign(measured, scan_file, spoil, words):
+def test_damaged_and_unknown_files_are_refused(measured, scan_file, spoil, words):
     scan_file.write_bytes(spoil(scan_file.read_bytes()))
     with pytest.raises(ValueError, match=words):
         import_file(scan_file, measured.data, Choices(pixel_um=1.0))
 
 
 @pytest.mark.usefixtures("nothing_new")
-def test_what_nobody_told_is_asked_for(measured, scan_file, command):
+def test_a_missing_pixel_size_and_a_missing_file_are_refused(measured, scan_file, command):
     ended = command("import", scan_file, "--data", measured.data)
     assert ended.code == 1
-    assert "has no pixel size; give it as seen at the specimen with --pixel-um" in ended.err
-    assert "is not there" in command("import", scan_file.with_name("none.h5"), "--data", measured.data).err
+    assert "has no pixel size; give its size at the specimen with --pixel-um" in ended.err
+    assert "does not exist" in command("import", scan_file.with_name("none.h5"), "--data", measured.data).err
 
 
 @pytest.mark.usefixtures("nothing_new")

@@ -1,4 +1,4 @@
-"""Scans out and in again, read by those who know nothing of this package: h5py, nxtomo, silx, dxchange's way."""
+"""Export and import of scans, read by other software: h5py, nxtomo, silx, and as dxchange reads."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from nxtomo.application.nxtomo import NXtomo
 
 import recon
 from benchmarks.recon_phantom import parallel_geometry, pillar_with_spheres, truth
-from tests.exchange.conftest import told, write_synchrotron
+from tests.exchange.conftest import run_documents, write_synchrotron
 from xrm_sims.data import open_catalog
 from xrm_sims.data.journal import journal_path, read_journal
 from xrm_sims.data.layout import Layout
@@ -29,7 +29,7 @@ def nxtomo_file(measured, tmp_path_factory):
 
 
 def test_nxtomo_holds_what_was_measured(measured, nxtomo_file):
-    run = told(measured.tomogram, measured.data)
+    run = run_documents(measured.tomogram, measured.data)
     geometry = run.start["geometry"]
     with h5py.File(nxtomo_file) as file:
         entry = file["entry"]
@@ -49,10 +49,10 @@ def test_nxtomo_holds_what_was_measured(measured, nxtomo_file):
         assert detector["distance"].attrs["units"] == "m"
         assert detector["x_pixel_size"][()] == pytest.approx(1e-3 * geometry["pixel_mm"])
         np.testing.assert_array_equal(entry["data/data"][0], detector["data"][0])
-        told_of = entry["notes/data"].asstr()[()]
-        assert measured.tomogram in told_of
-        assert "licence: CC-BY-4.0" in told_of
-        assert "bluesky" in told_of
+        provenance = entry["notes/data"].asstr()[()]
+        assert measured.tomogram in provenance
+        assert "licence: CC-BY-4.0" in provenance
+        assert "bluesky" in provenance
 
 
 def test_nxtomo_is_read_by_its_own_library_and_silx(measured, nxtomo_file):
@@ -67,10 +67,10 @@ def test_nxtomo_is_read_by_its_own_library_and_silx(measured, nxtomo_file):
 
 
 @pytest.mark.parametrize("link", [False, True], ids=["copied", "linked"])
-def test_nxtomo_and_back_reconstructs_to_the_same_volume(measured, nxtomo_file, link):
+def test_an_imported_nxtomo_reconstructs_to_the_same_volume(measured, nxtomo_file, link):
     """Counts and angles bit for bit, valid documents, and the same volume."""
     uid = import_file(nxtomo_file, measured.data, Choices(link=link, operator="somebody"))
-    before, after = told(measured.tomogram, measured.data), told(uid, measured.data)
+    before, after = run_documents(measured.tomogram, measured.data), run_documents(uid, measured.data)
     assert after.start["imported"]["run_uids"] == [measured.tomogram]
     assert (after.start["sample_name"], after.start["operator"]) == ("cathode 7", "somebody")
     assert after.start["licence"] == "CC-BY-4.0"
@@ -87,7 +87,7 @@ def test_nxtomo_and_back_reconstructs_to_the_same_volume(measured, nxtomo_file, 
     assert volumes[0].max() > 0
 
 
-def test_a_link_that_is_gone_is_no_zero(measured, nxtomo_file, tmp_path):
+def test_frames_with_a_missing_link_raise_instead_of_reading_zeros(measured, nxtomo_file, tmp_path):
     moved = shutil.copy(nxtomo_file, tmp_path / "scan.nx")
     uid = import_file(moved, measured.data, Choices(link=True))
     run = open_catalog(measured.data).v1[uid]
@@ -100,9 +100,9 @@ def test_a_link_that_is_gone_is_no_zero(measured, nxtomo_file, tmp_path):
 
 
 def test_dataexchange_read_the_way_dxchange_does(measured, tmp_path):
-    """``read_aps_32id`` and its sisters: data, white, dark and theta by name; tomopy turns theta to radians."""
+    """As ``read_aps_32id``: data, white, dark and theta by name; tomopy turns theta to radians."""
     path = export_run(measured.tomogram, "dataexchange", tmp_path / "scan.h5", measured.data, licence="CC0")
-    run = told(measured.tomogram, measured.data)
+    run = run_documents(measured.tomogram, measured.data)
     with h5py.File(path) as file:
         projections, flat, dark, theta = (
             file[f"exchange/{name}"][...] for name in ("data", "data_white", "data_dark", "theta")
@@ -117,7 +117,7 @@ def test_dataexchange_read_the_way_dxchange_does(measured, tmp_path):
     np.testing.assert_array_equal(flat, run.frames["flat"])
     np.testing.assert_array_equal(np.radians(theta), np.radians(40.0 * np.arange(9)))
     uid = import_file(path, measured.data)
-    np.testing.assert_array_equal(told(uid, measured.data).frames["primary"], projections)
+    np.testing.assert_array_equal(run_documents(uid, measured.data).frames["primary"], projections)
 
 
 def test_a_synchrotron_scan_is_reconstructed(measured, tmp_path, command):
@@ -128,7 +128,7 @@ def test_a_synchrotron_scan_is_reconstructed(measured, tmp_path, command):
     ended = command("import", path, "--link", "--pixel-um", geometry.pixel_um, "--axis-column", 37, "--data", data)
     assert ended.code == 0, ended.err
     uid = ended.out.strip()
-    built = told(uid, data).start["geometry"]
+    built = run_documents(uid, data).start["geometry"]
     assert built["pixel_um"] == geometry.pixel_um
     assert built["detector_offset_px"] == [0.0, 5.5]
     done = command("reconstruct", uid[:8], "--no-correct", "--sweeps", "1", "--tv", "0", "--data", data)
@@ -140,7 +140,7 @@ def test_a_synchrotron_scan_is_reconstructed(measured, tmp_path, command):
     assert np.corrcoef(volume.ravel(), truth(phantom, (8, 64, 64)).ravel())[0, 1] > 0.8
 
 
-def test_the_tooth_goes_in_and_out(tooth, measured, tmp_path, command):
+def test_the_tooth_is_imported_and_exported(tooth, measured, tmp_path, command):
     data = measured.data
     uid = command("import", tooth, "--pixel-um", "1", "--axis-column", "296", "--data", data).out.strip()
     assert command("reconstruct", uid, "--no-correct", "--data", data).code == 0

@@ -1,4 +1,4 @@
-"""TIFFs measured elsewhere: they come in as what correlation works on."""
+"""Import of TIFFs from other instruments as volumes, images and maps."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import tifffile
 import yaml
 
-from tests.exchange.conftest import told
+from tests.exchange.conftest import run_documents
 from xrm_sims.app.common.rasters import raster_of
 from xrm_sims.data import find_run, read_counts, results
 from xrm_sims.exchange import export_run, import_file
@@ -71,7 +71,7 @@ def test_an_image(tmp_path, measured):
     kept, start = read_counts(uid, "se_image", measured.data)
     np.testing.assert_array_equal(kept, image[None])
     assert (start["fov_um"], start["centre_um"], start["source"]) == (30.0, [0.0, 0.0], "ion")
-    assert told(uid, measured.data).start["imported"]["file"] == "se.tif"
+    assert run_documents(uid, measured.data).start["imported"]["file"] == "se.tif"
 
 
 @pytest.mark.parametrize(
@@ -81,33 +81,33 @@ def test_an_image(tmp_path, measured):
         (VOLUME, {"kind": "photo"}, "kind: .*'ct_volume', 'se_image', 'sims_raster'"),
         (VOLUME, {"voxel_nm": 3}, "voxel_nm: extra inputs are not permitted"),
         (SIMS, {"channels": []}, "channels: tuple should have at least 1 item"),
-        (SIMS, {"channels": 5 * CHANNELS}, "12 pages are no whole number of frames of 10 channels"),
+        (SIMS, {"channels": 5 * CHANNELS}, "12 pages cannot be divided into frames of 10 channels"),
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_a_description_that_will_not_do(tmp_path, measured, sidecar, changes, words):
+def test_invalid_descriptions_are_refused(tmp_path, measured, sidecar, changes, words):
     path = write_stack(tmp_path / "x.tif", np.ones((12, 8, 8), np.uint16), sidecar, **changes)
     with pytest.raises(ValueError, match=words):
         import_file(path, measured.data)
 
 
 @pytest.mark.usefixtures("nothing_new")
-def test_stacks_that_will_not_do(tmp_path, measured):
+def test_invalid_stacks_are_refused(tmp_path, measured):
     path = write_stack(tmp_path / "ct.tif", np.ones((12, 64, 64), np.float32), VOLUME)
     whole = path.read_bytes()
     cases = {
         r"ct.tif: is a damaged TIFF": whole[: len(whole) // 2],
-        r"ct.tif: is no TIFF or a damaged one": b"GIF89a" + bytes(200),
+        r"ct.tif: is not a TIFF, or is damaged": b"GIF89a" + bytes(200),
     }
     for words, content in cases.items():
         path.write_bytes(content)
         with pytest.raises(ValueError, match=words):
             import_file(path, measured.data)
     write_stack(path, np.full((12, 8, 8), np.nan, np.float32), VOLUME)
-    with pytest.raises(ValueError, match="page 0 holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="page 0 has numbers that are not finite"):
         import_file(path, measured.data)
     write_stack(path, -np.ones((12, 8, 8), np.int16), SIMS)
-    with pytest.raises(ValueError, match="frame 0 holds negative numbers"):
+    with pytest.raises(ValueError, match="frame 0 has negative numbers"):
         import_file(path, measured.data)
     path.with_suffix(".yaml").unlink()
     with pytest.raises(ValueError, match=r"needs a description beside it \(ct.yaml, ct.yml, ct.json\)"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROJECTION_KEY, SE_KEY, EDS_KEY = "widepix_image", "se_image", "eds_counts"
 BLOCK_BYTES = 16 << 20  # size of one request
 SAME_ANGLE_DEG = 1e-3
-_UNITS = {"rotation_angle_deg": "deg", "instrument_time_s": "s", "beam_current_na": "nA"}
+READING_UNITS = {"rotation_angle_deg": "deg", "instrument_time_s": "s", "beam_current_na": "nA"}
 
 
 def lazy(client: Any) -> dask.array.Array:
@@ -53,7 +53,9 @@ def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArr
         kind = starts[0].get("scan_type", "run of unknown type")
         raise ValueError(f"run {starts[0]['uid']} ({kind}) has no projections in its stream {stream!r}")
     frames = [lazy(node[PROJECTION_KEY]) for node in found]
-    read = {key: [_column(node, key, len(each)) for node, each in zip(found, frames, strict=True)] for key in _UNITS}
+    read = {
+        key: [_column(node, key, len(each)) for node, each in zip(found, frames, strict=True)] for key in READING_UNITS
+    }
     columns = {key: np.concatenate(values) for key, values in read.items()}
     angle_deg = columns.pop("rotation_angle_deg")
     order = _last_of_each(angle_deg) if stream == "primary" else np.arange(len(angle_deg))
@@ -67,7 +69,7 @@ def projections(parts: Sequence[Any], stream: str = "primary") -> xarray.DataArr
         "angle": ("angle", angle_deg[order], {"units": "deg", "long_name": "rotation"}),
         "z": ("row", z_um, {"units": "um", "long_name": "z at the rotation axis"}),
         "y": ("column", y_um, {"units": "um", "long_name": "y at the rotation axis"}),
-    } | {key: ("angle", values[order], {"units": _UNITS[key]}) for key, values in columns.items()}
+    } | {key: ("angle", values[order], {"units": READING_UNITS[key]}) for key, values in columns.items()}
     facts = {"geometry": dict(starts[0]["geometry"]), "beam": starts[0].get("beam"), "stream": stream}
     facts["exposure_s"] = starts[0].get("exposure_s")
     return xarray.DataArray(

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from devices.drivers import HeldCounts, HeldFrame, Value
-from xrm_sims.epics.names import FAILED, OWN, REFUSED, TRUTH, frame_devices, quantities
+from xrm_sims.epics.names import BOOLEANS, FAILED, INSTRUMENT, REFUSED, frame_devices, quantities
 
-_CONNECT_S = 30.0
-_ANSWER_S = 30.0
-_LOOK_S = 0.5
+_CONNECT_TIMEOUT_S = 30.0
+_READ_TIMEOUT_S = 30.0
+_POLL_S = 0.5
 
 
 class EpicsDrivers:
@@ -41,9 +41,9 @@ class EpicsDrivers:
     eds: EpicsDetector
 
     def __init__(self, prefix: str) -> None:
-        special = {OWN: EpicsInstrument, "fib": EpicsIonBeam} | dict.fromkeys(frame_devices(), EpicsDetector)
+        special = {INSTRUMENT: EpicsInstrument, "fib": EpicsIonBeam} | dict.fromkeys(frame_devices(), EpicsDetector)
         self._drivers = {
-            name: special.get(name, EpicsDriver)(prefix + name, known) for name, known in quantities().items()
+            name: special.get(name, EpicsDriver)(prefix + name, settable) for name, settable in quantities().items()
         }
         for driver in self._drivers.values():
             driver.connect()
@@ -56,26 +56,30 @@ class EpicsDrivers:
 
 
 class EpicsDriver:
-    """Named quantities of one device."""
+    """Named quantities of one device; ``settable`` lists them and whether they can be set.
 
-    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
+    ``extra`` names further process variables of a class of devices.
+    """
+
+    extra: tuple[str, ...] = ()
+
+    def __init__(self, name: str, settable: Mapping[str, bool]) -> None:
         self.name = name
         self._closed = threading.Event()
         self._stops = 0
         self._variables: dict[str, Any] = {}
-        for quantity, settable in known.items():
+        for quantity, can_be_set in settable.items():
             self._add(f"{quantity}_RBV")
-            if settable:
+            if can_be_set:
                 self._add(quantity)
-        for own in ("Stop", "Message"):
-            self._add(own)
+        self._add("Stop", "Message", *self.extra)
 
     def connect(self) -> None:
         """Wait until all variables are connected."""
         for variable in self._variables.values():
-            if not variable.wait_for_connection(timeout=_CONNECT_S):
+            if not variable.wait_for_connection(timeout=_CONNECT_TIMEOUT_S):
                 raise RuntimeError(
-                    f"EPICS: nobody answers for {variable.pvname}; start xrm-sims ioc, or look at EPICS_CA_ADDR_LIST"
+                    f"EPICS: no server answers for {variable.pvname}; start xrm-sims ioc, or check EPICS_CA_ADDR_LIST"
                 )
 
     def get(self, name: str) -> Value:
@@ -83,14 +87,14 @@ class EpicsDriver:
         variable = self._variables.get(f"{name}_RBV")
         if variable is None:
             raise ValueError(f"{self.name}: has no quantity {name!r}")
-        return _plain(variable, self._ask(variable))
+        return _to_python_value(variable, self._read(variable))
 
     def put(self, name: str, value: Value) -> None:
         """Set a quantity and wait for it. Raises ValueError when the server refuses, RuntimeError when it fails."""
         variable = self._variables.get(name)
         if variable is None:
             raise ValueError(f"{self.name}: has no quantity {name!r} that can be set")
-        self.command(name, _wire(variable, value))
+        self.command(name, _to_channel_value(variable, value))
 
     def stop(self) -> None:
         self._stops += 1
@@ -98,19 +102,21 @@ class EpicsDriver:
 
     def command(self, name: str, value: Any = 1) -> None:
         """Put a value and wait, without time limit, until the server has completed it; raises as ``put``."""
-        variable, over, stops = self._variables[name], threading.Event(), self._stops
-        if variable.put(value, use_complete=True, callback=lambda **_: over.set()) is None:
+        variable, finished, stops = self._variables[name], threading.Event(), self._stops
+        if variable.put(value, use_complete=True, callback=lambda **_: finished.set()) is None:
             raise RuntimeError(f"EPICS: {variable.pvname} is not connected")
-        while not over.wait(_LOOK_S) and variable.connected and not self._closed.is_set():
+        while not finished.wait(_POLL_S) and variable.connected and not self._closed.is_set():
             if self._stops != stops:  # the first Stop may have arrived before the command
                 self._variables["Stop"].put(1)
         if not variable.connected:
-            raise RuntimeError(f"EPICS: the server of {variable.pvname} went away; how the command ended is unknown")
-        said = _text(self._ask(self._variables["Message"]))
-        if said.startswith(REFUSED):
-            raise ValueError(said.removeprefix(REFUSED))
-        if said:
-            raise RuntimeError(said.removeprefix(FAILED))
+            raise RuntimeError(
+                f"EPICS: the server of {variable.pvname} disconnected; the result of the command is unknown"
+            )
+        message = _text(self._read(self._variables["Message"]))
+        if message.startswith(REFUSED):
+            raise ValueError(message.removeprefix(REFUSED))
+        if message:
+            raise RuntimeError(message.removeprefix(FAILED))
 
     def close(self) -> None:
         import epics
@@ -126,35 +132,31 @@ class EpicsDriver:
         for name in names:
             self._variables[name] = epics.PV(f"{self.name}:{name}", auto_monitor=False)
 
-    def _ask(self, variable: Any) -> Any:
+    def _read(self, variable: Any) -> Any:
         import epics
 
         try:
-            value = variable.get(use_monitor=False, timeout=_ANSWER_S)
+            value = variable.get(use_monitor=False, timeout=_READ_TIMEOUT_S)
         except (epics.ca.ChannelAccessException, epics.ca.ChannelAccessGetFailure):
             value = None
         if value is None:
-            raise RuntimeError(f"EPICS: {variable.pvname} does not answer; look after the server")
+            raise RuntimeError(f"EPICS: {variable.pvname} does not answer; check the server")
         return value
 
 
 class EpicsInstrument(EpicsDriver):
     """Mode, clock and chamber."""
 
-    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
-        super().__init__(name, known)
-        self._add("LetPassS")
+    extra = ("LetPassS",)
 
     def let_pass(self, seconds: float) -> None:
         self.command("LetPassS", seconds)
 
 
 class EpicsIonBeam(EpicsDriver):
-    """Gallium FIB; patterns travel as JSON."""
+    """Gallium FIB; patterns are sent as JSON."""
 
-    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
-        super().__init__(name, known)
-        self._add("Mill", "Deposit", "PassDoseNC_RBV", "PassSeconds_RBV")
+    extra = ("Mill", "Deposit", "PassDoseNC_RBV", "PassSeconds_RBV")
 
     def mill_pass(self, pattern: dict[str, Any]) -> dict[str, float]:
         return self._draw("Mill", pattern)
@@ -163,25 +165,28 @@ class EpicsIonBeam(EpicsDriver):
         return self._draw("Deposit", pattern)
 
     def _draw(self, command: str, pattern: dict[str, Any]) -> dict[str, float]:
-        self.command(command, _letters(json.dumps(pattern)))
+        self.command(command, _char_array(json.dumps(pattern)))
         return {"dose_nc": float(self.get("PassDoseNC")), "seconds": float(self.get("PassSeconds"))}
 
 
 class EpicsDetector(EpicsDriver):
-    """A device that takes frames, which stay on the server."""
+    """A device that takes frames; the server keeps their counts."""
 
-    def __init__(self, name: str, known: Mapping[str, bool]) -> None:
-        super().__init__(name, known)
-        self._add("Acquire", "StartedS_RBV", "StoppedS_RBV", "CurrentNA_RBV", "ArraySize_RBV")
-        self._add("HDF1:FilePath", "HDF1:FileName", "HDF1:Capture", "HDF1:WriteFile")
-        self._add("HDF1:FullFileName_RBV", "HDF1:NumCaptured_RBV")
+    extra = (
+        *("Acquire", "StartedS_RBV", "StoppedS_RBV", "CurrentNA_RBV", "ArraySize_RBV"),
+        *("HDF1:FilePath", "HDF1:FileName", "HDF1:Capture", "HDF1:WriteFile"),
+        *("HDF1:FullFileName_RBV", "HDF1:NumCaptured_RBV"),
+    )
+
+    def __init__(self, name: str, settable: Mapping[str, bool]) -> None:
+        super().__init__(name, settable)
         if name.endswith("widepix"):
             self._add("BadPixels_RBV")
 
     def take(self) -> HeldFrame:
         """Take a frame; the server holds it until a :meth:`frame_writer` writes it."""
         self.command("Acquire")
-        shape = np.atleast_1d(self._ask(self._variables["ArraySize_RBV"]))
+        shape = np.atleast_1d(self._read(self._variables["ArraySize_RBV"]))
         started_s, stopped_s, current_na = (float(self.get(name)) for name in ("StartedS", "StoppedS", "CurrentNA"))
         return HeldFrame(HeldCounts(tuple(int(n) for n in shape)), started_s, stopped_s, current_na)
 
@@ -189,7 +194,7 @@ class EpicsDetector(EpicsDriver):
 
     def bad_pixels(self) -> NDArray[np.bool_]:
         bad = np.zeros((int(self.get("rows")), int(self.get("columns"))), bool)
-        bad.flat[np.atleast_1d(self._ask(self._variables["BadPixels_RBV"])).astype(int)] = True
+        bad.flat[np.atleast_1d(self._read(self._variables["BadPixels_RBV"])).astype(int)] = True
         return bad
 
     def frame_writer(
@@ -209,11 +214,11 @@ class RemoteFile:
 
     def __init__(self, detector: EpicsDetector, path: Path, dataset: str, frame_shape: tuple[int, ...]) -> None:
         self._detector = detector
-        self._named = path
+        self._requested_path = path
         self.count = 0
-        self._name_it()
+        self._set_file_name()
         detector.command("HDF1:Capture")
-        self.path = Path(_text(detector._ask(detector._variables["HDF1:FullFileName_RBV"])))
+        self.path = Path(_text(detector._read(detector._variables["HDF1:FullFileName_RBV"])))
         self.parameters = {"dataset": dataset, "chunk_shape": [1, *frame_shape], "swmr": True}
 
     @property
@@ -222,47 +227,47 @@ class RemoteFile:
 
     def append(self, frame: Any) -> int:
         """Write the held frame to the server's disk and return its index in the file."""
-        self._name_it()
+        self._set_file_name()
         self._detector.command("HDF1:WriteFile")
         self.count = int(self._detector.get("HDF1:NumCaptured"))
         return self.count - 1
 
     def close(self) -> None:
-        self._name_it()
+        self._set_file_name()
         self._detector.command("HDF1:Capture", 0)
 
-    def _name_it(self) -> None:
-        self._detector.command("HDF1:FilePath", _letters(str(self._named.parent)))
-        self._detector.command("HDF1:FileName", _letters(self._named.name))
+    def _set_file_name(self) -> None:
+        self._detector.command("HDF1:FilePath", _char_array(str(self._requested_path.parent)))
+        self._detector.command("HDF1:FileName", _char_array(self._requested_path.name))
 
 
-def _plain(variable: Any, value: Any) -> Value:
+def _to_python_value(variable: Any, value: Any) -> Value:
     kind = variable.type.removeprefix("time_")
     if kind == "enum":
-        words = variable.enum_strs
-        word = words[int(value)]
-        return word == TRUTH[1] if tuple(words) == TRUTH else str(word)
+        labels = variable.enum_strs
+        label = labels[int(value)]
+        return label == BOOLEANS[1] if tuple(labels) == BOOLEANS else str(label)
     if kind == "char":
         return _text(value)
     return int(value) if kind in ("long", "int", "short") else float(value)
 
 
-def _wire(variable: Any, value: Value) -> Any:
+def _to_channel_value(variable: Any, value: Value) -> Any:
     kind = variable.type.removeprefix("time_")
     if kind == "char":
-        return _letters(str(value))
+        return _char_array(str(value))
     if kind != "enum":
         return value
-    words = list(variable.enum_strs)
-    word = TRUTH[bool(value)] if tuple(words) == TRUTH else str(value)
-    if word not in words:
-        raise ValueError(f"{variable.pvname}: needs one of {', '.join(words)}, got {value!r}")
-    return words.index(word)
+    labels = list(variable.enum_strs)
+    label = BOOLEANS[bool(value)] if tuple(labels) == BOOLEANS else str(value)
+    if label not in labels:
+        raise ValueError(f"{variable.pvname}: needs one of {', '.join(labels)}, got {value!r}")
+    return labels.index(label)
 
 
 def _text(value: Any) -> str:
     return bytes(np.atleast_1d(value).astype(np.uint8)).split(b"\0")[0].decode()
 
 
-def _letters(text: str) -> NDArray[np.uint8]:
+def _char_array(text: str) -> NDArray[np.uint8]:
     return np.frombuffer(text.encode() + b"\0", np.uint8)

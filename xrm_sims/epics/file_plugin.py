@@ -46,7 +46,7 @@ class FilePlugin:
     def capture(self, on: bool) -> None:
         """Open the named file for frames of the detector's present shape, or close it.
 
-        ValueError without an absolute path; RuntimeError when the file cannot be made.
+        Raises ValueError without an absolute path, RuntimeError when the file cannot be created.
         """
         full = Path(self.full_name)
         if not on:

@@ -1,7 +1,7 @@
-"""A Channel Access server over the devices, interlocks included: what a client puts passes the same rules as a plan.
+"""A Channel Access server over the devices; each value that a client puts passes the same interlocks as a plan.
 
-It holds no state of its own. Readbacks are asked from the devices whenever somebody reads them, and posted to monitors
-after each command and once a second.
+It has no state of its own. A readback is read from its device for each client, and posted to monitors after each
+command and once a second.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from devices.conditions import ANY_TIME
 from devices.frames import FrameDevice
 from devices.quantity import DriverDevice, Quantity
 from xrm_sims.epics.file_plugin import FilePlugin
-from xrm_sims.epics.names import FAILED, OWN, REFUSED, TEXT_BYTES, TRUTH
+from xrm_sims.epics.names import BOOLEANS, FAILED, INSTRUMENT, REFUSED, TEXT_BYTES
 
-Act = Callable[[], Status | None]
+Command = Callable[[], Status | None]
 _POST_S = 1.0
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(scope: Instrument, prefix: str, *, ready: Callable[[int], None]) -> None:
@@ -46,12 +46,12 @@ def serve(scope: Instrument, prefix: str, *, ready: Callable[[int], None]) -> No
 
     async def until_stopped() -> None:
         serving = asyncio.ensure_future(start_server(server.table, startup_hook=begin))
-        for number in _STOPS:
+        for number in _STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
         with suppress(asyncio.CancelledError):
             await serving
 
-    before = {number: signal.getsignal(number) for number in _STOPS}
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     try:
         asyncio.run(until_stopped())
     finally:
@@ -70,8 +70,8 @@ class Server:
         self._readbacks: list[_Readback] = []
         self._plugins: list[FilePlugin] = []
         parts = [device for _, device in scope.walk_subdevices() if isinstance(device, DriverDevice)]
-        devices = {OWN: scope} | {part.prefix: part for part in parts}
-        self._desks = {name: _Desk(self, name, device) for name, device in devices.items()}
+        devices = {INSTRUMENT: scope} | {part.prefix: part for part in parts}
+        self._queues = {name: _CommandQueue(self, name, device) for name, device in devices.items()}
         owner = {device.channel: name for name, device in devices.items()}
         for walked in scope.walk_signals():
             if isinstance(walked.item, Quantity):
@@ -79,7 +79,7 @@ class Server:
         for name, device in devices.items():
             if isinstance(device, FrameDevice):
                 self._add_frames(name, device)
-        self._add_own_commands()
+        self._add_instrument_commands()
 
     def add(self, name: str, channel: ChannelData) -> Any:
         self.table[self.prefix + name] = channel
@@ -93,8 +93,8 @@ class Server:
 
     def command(self, name: str, like: Any, act: Callable[[Any], Status | None], **metadata: Any) -> None:
         """Add a PV that passes each value put to ``act``, in the queue of its device."""
-        desk = self._desks[name.partition(":")[0]]
-        self.add(name, _channel(like, put=lambda value: desk.do(partial(act, value)), **metadata))
+        queue = self._queues[name.partition(":")[0]]
+        self.add(name, _channel(like, put=lambda value: queue.do(partial(act, value)), **metadata))
 
     async def post(self) -> None:
         """Update all readbacks for monitoring clients."""
@@ -145,9 +145,9 @@ class Server:
         self.readback(files + "FullFileName", "", lambda: plugin.full_name)
         self.readback(files + "NumCaptured", 0, lambda: plugin.captured)
 
-    def _add_own_commands(self) -> None:
+    def _add_instrument_commands(self) -> None:
         scope, fib = self.scope, self.scope.fib
-        self.command(f"{OWN}:LetPassS", 0.0, scope.let_pass, units="s")
+        self.command(f"{INSTRUMENT}:LetPassS", 0.0, scope.let_pass, units="s")
         pixels = scope.settings.detector.rows * scope.settings.detector.columns
         widepix, bad = scope.widepix.channel, np.zeros(0, int)
 
@@ -173,7 +173,7 @@ class Server:
         self.readback("fib:PassSeconds", 0.0, partial(done.__getitem__, "seconds"), units="s")
 
 
-class _Desk:
+class _CommandQueue:
     """Runs the commands of one device one after the other and reports their outcome."""
 
     def __init__(self, server: Server, name: str, device: Any) -> None:
@@ -187,7 +187,7 @@ class _Desk:
 
         server.add(f"{name}:Stop", _channel(0, put=stop))
 
-    async def do(self, act: Act) -> None:
+    async def do(self, act: Command) -> None:
         """Run a command to its end; then ``Message`` is empty or states why it was refused or failed."""
         async with self._lock:
             await self._busy.write(1)
@@ -195,21 +195,21 @@ class _Desk:
                 status = await asyncio.to_thread(act)
                 if isinstance(status, Status):
                     await _finished(status)
-                said = ""
+                message = ""
             except (ValueError, TypeError) as refusal:
-                said = f"{REFUSED}{refusal}"
+                message = f"{REFUSED}{refusal}"
             except Exception as failure:
-                said = f"{FAILED}{failure}"
+                message = f"{FAILED}{failure}"
             await self._server.post()
-            await self._message.write(said, verify_value=False)
+            await self._message.write(message, verify_value=False)
             await self._busy.write(0)
 
 
 async def _finished(status: Status) -> None:
-    """Wait for an ophyd status; raises what it failed with."""
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
-    status.add_callback(lambda _: loop.call_soon_threadsafe(over.set))
-    await over.wait()
+    """Wait for an ophyd status; raise its error."""
+    loop, finished = asyncio.get_running_loop(), asyncio.Event()
+    status.add_callback(lambda _: loop.call_soon_threadsafe(finished.set))
+    await finished.wait()
     error = status.exception()
     if error is not None:
         raise error
@@ -235,10 +235,10 @@ class _Readback:
 class _Setpoint:
     """Mixin of a channel that passes a value to a device and keeps it as setpoint, even when refused."""
 
-    hand_on: Callable[[Any], Any]
+    send: Callable[[Any], Any]
 
     async def verify_value(self, data: Any) -> Any:
-        await self.hand_on(_plain(data, getattr(self, "enum_strings", ())))
+        await self.send(_to_python_value(data, getattr(self, "enum_strings", ())))
         return data
 
 
@@ -246,13 +246,13 @@ class _Text(ChannelChar):
     """Long text, UTF-8."""
 
 
-def _plain(data: Any, words: Any) -> Any:
+def _to_python_value(data: Any, labels: Any) -> Any:
     """Return the value that a client has put as a plain Python value."""
     if isinstance(data, (list, tuple, np.ndarray)) and len(data) == 1:
         data = data[0]
-    if words:
-        word = data if isinstance(data, str) else words[int(data)]
-        return word == TRUTH[1] if tuple(words) == TRUTH else word
+    if labels:
+        label = data if isinstance(data, str) else labels[int(data)]
+        return label == BOOLEANS[1] if tuple(labels) == BOOLEANS else label
     if isinstance(data, (bytes, bytearray)):
         return bytes(data).split(b"\0")[0].decode()
     return data.rstrip("\0") if isinstance(data, str) else data
@@ -270,8 +270,8 @@ def _channel(
     convert: Callable[[Any], Any] = lambda value: value  # noqa: E731
     if isinstance(like, bool):
         base: type = ChannelEnum
-        metadata = {"enum_strings": list(TRUTH)}
-        convert = lambda value: TRUTH[bool(value)]  # noqa: E731
+        metadata = {"enum_strings": list(BOOLEANS)}
+        convert = lambda value: BOOLEANS[bool(value)]  # noqa: E731
     elif "enum_strings" in metadata:
         base = ChannelEnum
     elif isinstance(like, str):
@@ -285,5 +285,5 @@ def _channel(
     if read is not None:
         channel.fetch = lambda: convert(read())
     else:
-        channel.hand_on = put
+        channel.send = put
     return channel

@@ -13,16 +13,16 @@ from devices.frames import FrameDevice
 from devices.instrument import Instrument
 from devices.quantity import DriverDevice, Quantity
 
-OWN = "instrument"  # driver of the instrument itself
+INSTRUMENT = "instrument"  # driver of the instrument itself
 REFUSED, FAILED = "refused: ", "failed: "
-TRUTH = ("False", "True")
+BOOLEANS = ("False", "True")
 TEXT_BYTES = 4096  # maximum length of a message, a path or a pattern
 DATASET = "/entry/data/data"  # where areaDetector's file plugin puts its frames
 
 
 def quantities() -> dict[str, dict[str, bool]]:
     """Return device -> quantity -> whether it can be set."""
-    table = {OWN: dict(_of(Instrument))}
+    table = {INSTRUMENT: dict(_of(Instrument))}
     for _, component in Instrument._sig_attrs.items():
         if issubclass(component.cls, DriverDevice):
             table[component.suffix] = dict(_of(component.cls))

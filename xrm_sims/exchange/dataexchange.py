@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
-from xrm_sims.exchange.round_trip import read_keepsake, write_keepsake
+from xrm_sims.exchange.round_trip import read_round_trip, write_round_trip
 from xrm_sims.exchange.scans import RawScan
-from xrm_sims.exchange.writing import Progress, hdf5_with_room
+from xrm_sims.exchange.writing import Progress, preallocated_hdf5
 from xrm_sims.geometry import ConeGeometry
 
 SUFFIXES = {"primary": "", "flat": "_white", "dark": "_dark"}
@@ -30,10 +30,10 @@ def write_dataexchange(scan: RawScan, path: Path, progress: Progress) -> None:
     """Write projections, flats and darks of a scan with their angles."""
     total = sum(stream in SUFFIXES for stream in scan.streams.tolist())
     done = 0
-    with hdf5_with_room(path, "w", scan.nbytes) as file:
+    with preallocated_hdf5(path, "w", scan.nbytes) as file:
         file["implements"] = "exchange:measurement:process"
         exchange = file.create_group("exchange")
-        exchange["title"] = scan.about.title
+        exchange["title"] = scan.provenance.title
         for stream, suffix in SUFFIXES.items():
             frames = scan.of(stream)
             data = exchange.create_dataset(f"data{suffix}", (len(frames), *scan.shape), scan.dtype)
@@ -45,11 +45,11 @@ def write_dataexchange(scan: RawScan, path: Path, progress: Progress) -> None:
             exchange[f"theta{suffix}"] = np.nan_to_num(frames.angle_deg)
             exchange[f"theta{suffix}"].attrs["units"] = "degrees"
         _describe(file, scan)
-        write_keepsake(file["measurement"], scan)
+        write_round_trip(file["measurement"], scan)
 
 
 def _describe(file: h5py.File, scan: RawScan) -> None:
-    geometry, about = scan.geometry, scan.about
+    geometry, provenance = scan.geometry, scan.provenance
     lengths_mm = {_PIXELS[0]: geometry.pixel_mm, _PIXELS[0].replace("_x", "_y"): geometry.pixel_mm}
     if isinstance(geometry, ConeGeometry):
         lengths_mm[_SOURCE] = geometry.source_object_mm
@@ -60,11 +60,11 @@ def _describe(file: h5py.File, scan: RawScan) -> None:
     if scan.exposure_s is not None:
         file["measurement/instrument/detector/exposure_time"] = scan.exposure_s
         file["measurement/instrument/detector/exposure_time"].attrs["units"] = "s"
-    file["measurement/sample/name"] = about.sample_name
-    file["measurement/sample/experimenter/name"] = about.operator
-    file["measurement/instrument/source/datetime"] = about.measured
-    file["process/name"] = about.written_by
-    file["process/about"] = about.as_text()
+    file["measurement/sample/name"] = provenance.sample_name
+    file["measurement/sample/experimenter/name"] = provenance.operator
+    file["measurement/instrument/source/datetime"] = provenance.measured
+    file["process/name"] = provenance.written_by
+    file["process/about"] = provenance.as_text()
 
 
 def holds_dataexchange(path: Path) -> bool:
@@ -76,7 +76,7 @@ def holds_dataexchange(path: Path) -> bool:
 def read_dataexchange(path: Path) -> ForeignScan:
     """Read the description of a scan, without frames. Raises ValueError naming what is missing or wrong."""
     with h5py.File(path, "r") as file:
-        kept = read_keepsake(file["measurement"]) if "measurement" in file else None
+        round_trip = read_round_trip(file["measurement"]) if "measurement" in file else None
         frames: dict[str, ForeignFrames] = {}
         shape: tuple[int, int] | None = None
         for stream, suffix in SUFFIXES.items():
@@ -85,12 +85,12 @@ def read_dataexchange(path: Path) -> ForeignScan:
             if data is None and stream == "dark":
                 continue
             if not isinstance(data, h5py.Dataset) or data.ndim != 3 or data.dtype.kind not in "uif":
-                raise ValueError(f"{path}: needs numbers (frame, row, column) in /{name}, got {_what(data)}")
+                raise ValueError(f"{path}: needs numbers (frame, row, column) in /{name}, got {_type_and_shape(data)}")
             if shape is not None and data.shape[1:] != shape:
                 raise ValueError(f"{path}: /{name} has frames of {data.shape[1:]} pixels, /exchange/data has {shape}")
             shape = data.shape[1:]
             angles = _angles(file, path, f"exchange/theta{suffix}", len(data), stream == "primary")
-            frames[stream] = ForeignFrames(f"/{name}", np.arange(len(data)), readings_of(kept, stream, angles))
+            frames[stream] = ForeignFrames(f"/{name}", np.arange(len(data)), readings_of(round_trip, stream, angles))
         assert shape is not None
         return ForeignScan(
             path=path,
@@ -104,13 +104,13 @@ def read_dataexchange(path: Path) -> ForeignScan:
                 source_object_mm=_length_mm(file, _SOURCE),
                 object_detector_mm=_length_mm(file, _CAMERA),
             ),
-            about={
+            metadata={
                 "sample_name": _text(file, "measurement/sample/name") or path.stem,
                 "title": _text(file, "exchange/title"),
                 "measured": _text(file, "measurement/instrument/source/datetime"),
                 "exposure_s": _number(file, "measurement/instrument/detector/exposure_time"),
             },
-            kept=kept,
+            round_trip=round_trip,
         )
 
 
@@ -119,7 +119,7 @@ def _angles(file: h5py.File, path: Path, name: str, count: int, needed: bool) ->
     theta = file.get(name)
     if not isinstance(theta, h5py.Dataset) or theta.shape != (count,) or theta.dtype.kind not in "uif":
         if needed:
-            raise ValueError(f"{path}: needs {count} angles in /{name}, one per frame, got {_what(theta)}")
+            raise ValueError(f"{path}: needs {count} angles in /{name}, one per frame, got {_type_and_shape(theta)}")
         return np.zeros(count)
     angles = theta[...].astype(float)
     return np.degrees(angles) if str(theta.attrs.get("units", "deg")).lower().startswith("rad") else angles
@@ -146,5 +146,5 @@ def _text(file: h5py.File, name: str) -> str:
     return str(np.ravel(entry.asstr()[()])[0])
 
 
-def _what(found: Any) -> str:
+def _type_and_shape(found: Any) -> str:
     return f"{found.dtype} {found.shape}" if isinstance(found, h5py.Dataset) else "nothing"

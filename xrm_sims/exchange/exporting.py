@@ -16,7 +16,7 @@ from xrm_sims.exchange.raw import write_raw
 from xrm_sims.exchange.scans import read_scan
 from xrm_sims.exchange.tables import read_tables, write_tables
 from xrm_sims.exchange.tiff import write_imagej, write_ome_tiff
-from xrm_sims.exchange.writing import Progress, appearing
+from xrm_sims.exchange.writing import Progress, atomic_path
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def export_run(
         raise ValueError(f"--to: needs one of {', '.join(FORMATS)}, got {to!r}")
     form = FORMATS[to]
     source = form.read(uid, data, licence)
-    path = Path(f"{source.about.run_uids[0][:8]}{form.suffix}") if out is None else Path(out)
-    with appearing(path, int(form.bulk * source.nbytes), overwrite=overwrite) as beside:
+    path = Path(f"{source.provenance.run_uids[0][:8]}{form.suffix}") if out is None else Path(out)
+    with atomic_path(path, int(form.bulk * source.nbytes), overwrite=overwrite) as beside:
         form.write(source, beside, progress)
     return path

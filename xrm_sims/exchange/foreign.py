@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.exchange.round_trip import READINGS, Keepsake
+from xrm_sims.exchange.round_trip import READINGS, RoundTrip
 from xrm_sims.geometry import ConeGeometry, Geometry, ParallelGeometry, geometry_from_dict
 
-LEAST_MAGNIFICATION = 1.01  # below it the beam is treated as parallel, as at a synchrotron
+MIN_MAGNIFICATION = 1.01  # below it the beam is treated as parallel, as at a synchrotron
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class ForeignScan:
-    """A tomography in a foreign file. ``about`` may hold ``sample_name``, ``title``, ``measured``,
+    """A tomography in a foreign file. ``metadata`` may hold ``sample_name``, ``title``, ``measured``,
     ``energy_kev``, ``exposure_s``."""
 
     path: Path
@@ -45,8 +45,8 @@ class ForeignScan:
     shape: tuple[int, int]
     frames: dict[str, ForeignFrames]
     lengths: Lengths
-    about: dict[str, Any] = field(default_factory=dict)
-    kept: Keepsake | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    round_trip: RoundTrip | None = None
 
     def geometry(self, pixel_um: float | None = None, axis_column: float | None = None) -> Geometry:
         """Return the geometry, with a volume as large as the detector's field.
@@ -59,8 +59,8 @@ class ForeignScan:
         Raises ValueError when the pixel size is unknown.
         """
         angles = self.frames["primary"].readings["rotation_angle_deg"]
-        if self.kept is not None and pixel_um is None and axis_column is None:
-            return geometry_from_dict(self.kept.starts[0]["geometry"] | {"angles_deg": angles.tolist()})
+        if self.round_trip is not None and pixel_um is None and axis_column is None:
+            return geometry_from_dict(self.round_trip.starts[0]["geometry"] | {"angles_deg": angles.tolist()})
         rows, columns = self.shape
         middle = (columns - 1) / 2
         common: dict[str, Any] = {
@@ -69,19 +69,19 @@ class ForeignScan:
             "volume_shape": (rows, columns, columns),
             "detector_offset_px": (0.0, 0.0 if axis_column is None else axis_column - middle),
         }
-        told = self.lengths
-        if pixel_um is None and told.pixel_mm and told.source_object_mm and told.source_detector_mm:
-            shrink = told.source_object_mm / told.source_detector_mm
+        lengths = self.lengths
+        if pixel_um is None and lengths.pixel_mm and lengths.source_object_mm and lengths.source_detector_mm:
+            shrink = lengths.source_object_mm / lengths.source_detector_mm
             return ConeGeometry(
-                source_object_mm=told.source_object_mm,
-                source_detector_mm=told.source_detector_mm,
-                pixel_mm=told.pixel_mm,
-                voxel_um=told.pixel_mm * 1e3 * shrink,
+                source_object_mm=lengths.source_object_mm,
+                source_detector_mm=lengths.source_detector_mm,
+                pixel_mm=lengths.pixel_mm,
+                voxel_um=lengths.pixel_mm * 1e3 * shrink,
                 **common,
             )
-        pitch_um = pixel_um or told.specimen_pixel_um or (told.pixel_mm and 1e3 * told.pixel_mm)
+        pitch_um = pixel_um or lengths.specimen_pixel_um or (lengths.pixel_mm and 1e3 * lengths.pixel_mm)
         if not pitch_um:
-            raise ValueError(f"{self.path}: has no pixel size; give it as seen at the specimen with --pixel-um")
+            raise ValueError(f"{self.path}: has no pixel size; give its size at the specimen with --pixel-um")
         return ParallelGeometry(pixel_um=pitch_um, voxel_um=pitch_um, **common)
 
 
@@ -96,19 +96,22 @@ def geometry_from_lengths(
     """Return the distances of a cone beam if they magnify, else the pixel size of a parallel beam at the specimen."""
     if source_object_mm and object_detector_mm and pixel_mm and not synchrotron:
         source_detector_mm = source_object_mm + object_detector_mm
-        if source_detector_mm >= LEAST_MAGNIFICATION * source_object_mm:
+        if source_detector_mm >= MIN_MAGNIFICATION * source_object_mm:
             return Lengths(pixel_mm, specimen_pixel_um, source_object_mm, source_detector_mm)
     return Lengths(pixel_mm, specimen_pixel_um)
 
 
 def readings_of(
-    kept: Keepsake | None, stream: str, angles_deg: NDArray[np.float64], current_na: NDArray[np.float64] | None = None
+    round_trip: RoundTrip | None,
+    stream: str,
+    angles_deg: NDArray[np.float64],
+    current_na: NDArray[np.float64] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Return the readings of a stream by data key: those of the round trip, else those of the format, if finite."""
-    if kept is not None and len(kept.readings[stream]["rotation_angle_deg"]) == len(angles_deg):
-        told = kept.readings[stream]
+    if round_trip is not None and len(round_trip.readings[stream]["rotation_angle_deg"]) == len(angles_deg):
+        readings = round_trip.readings[stream]
     else:
-        told = {"rotation_angle_deg": angles_deg}
+        readings = {"rotation_angle_deg": angles_deg}
         if current_na is not None:
-            told["beam_current_na"] = current_na
-    return {key: told[key] for key in READINGS if key in told and np.isfinite(told[key]).all()}
+            readings["beam_current_na"] = current_na
+    return {key: readings[key] for key in READINGS if key in readings and np.isfinite(readings[key]).all()}

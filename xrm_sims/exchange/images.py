@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import as_catalog, parts_of, results_beside
 from xrm_sims.data.stored import RASTER_KEY, stored_frames, stored_raster
-from xrm_sims.exchange.provenance import About, about_runs
+from xrm_sims.exchange.provenance import Provenance, provenance_of_runs
 from xrm_sims.scan_type import ScanType
 
 IMAGES = {  # data key and title
@@ -31,7 +31,7 @@ class Channel:
     mass_u: float | None = None
 
     @property
-    def words(self) -> str:
+    def name_and_mass(self) -> str:
         return self.label if self.mass_u is None else f"{self.label} ({self.mass_u:.4f} u)"
 
 
@@ -50,7 +50,7 @@ class Image:
     axes: str
     pixel_um: float
     units: str
-    about: About
+    provenance: Provenance
     channels: tuple[Channel, ...] = ()
     centre_um: tuple[float, ...] = (0.0, 0.0, 0.0)
     labels: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
         return _measured(run, data, everything.get(first, {}), licence)
     if first not in everything or "volume" not in everything[first]:
         tomography = kind == ScanType.TOMOGRAPHY
-        advice = f"xrm-sims reconstruct {first[:8]} makes one" if tomography else "it is no image either"
+        advice = f"run xrm-sims reconstruct {first[:8]}" if tomography else "export needs a volume or an image"
         raise ValueError(f"run {first} ({kind or 'run of unknown type'}) has no volume; {advice}")
     kept = results.find(catalog, first, "volume")
     volume, about = kept["volume"], dict(kept.metadata)
@@ -99,7 +99,7 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
         axes="zyx",
         pixel_um=float(about["voxel_um"]),
         units=str(about.get("units", "")),
-        about=about_runs([catalog[first].metadata["start"]], "CT volume", licence),
+        provenance=provenance_of_runs([catalog[first].metadata["start"]], "CT volume", licence),
         labels=_labels(everything[first], tuple(volume.shape)),
     )
 
@@ -118,7 +118,7 @@ def _measured(run: Any, data: Any, of_run: Any, licence: str | None) -> Image:
         axes="tcyx" if len(frames.shape) == 4 else "tyx",
         pixel_um=float(start["fov_um"]) / columns,
         units="counts",
-        about=about_runs([part.start for part in parts_of(run)], title, licence),
+        provenance=provenance_of_runs([part.start for part in parts_of(run)], title, licence),
         channels=channels,
         centre_um=tuple(start.get("centre_um", (0.0, 0.0))),
         labels=_labels(of_run, (rows, columns)),

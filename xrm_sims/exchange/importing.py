@@ -47,8 +47,8 @@ class Choices:
 
     def as_start(self) -> dict[str, Any]:
         """Return the keys of the start document that replace those of the file."""
-        said = {"sample_name": self.sample_name, "licence": self.licence}
-        return {"operator": self.operator or getpass.getuser()} | {key: word for key, word in said.items() if word}
+        given = {"sample_name": self.sample_name, "licence": self.licence}
+        return {"operator": self.operator or getpass.getuser()} | {key: text for key, text in given.items() if text}
 
 
 def import_file(
@@ -59,11 +59,11 @@ def import_file(
     Raises
     ------
     ValueError when the file is missing, truncated, of another format or inconsistent; RuntimeError when the data root
-    cannot be written. Then the catalogue holds nothing of it.
+    cannot be written. Then the catalogue is unchanged.
     """
     path = Path(path).resolve()
     if not path.exists():
-        raise ValueError(f"{path}: is not there")
+        raise ValueError(f"{path}: does not exist")
     layout = Layout.of(data)
     if is_stack(path):
         return import_stack(path, layout, choices.sidecar, choices.as_start(), progress)
@@ -82,23 +82,23 @@ def import_file(
 
 def _read_scan(path: Path, choices: Choices) -> ForeignScan:
     if path.is_dir() or not h5py.is_hdf5(path):
-        raise ValueError(f"{path}: is neither HDF5 (NXtomo, DataExchange) nor TIFF, which is what can be imported")
-    with _in_one_sentence(path):
+        raise ValueError(f"{path}: is neither HDF5 (NXtomo, DataExchange) nor TIFF; give one of these")
+    with _errors_naming_file(path):
         if holds_dataexchange(path):
             scan = read_dataexchange(path)
         elif holds_nxtomo(path):
             scan = read_nxtomo(path, choices.entry)
         else:
-            raise ValueError(f"{path}: holds neither an NXtomo entry nor DataExchange's /exchange/data")
+            raise ValueError(f"{path}: has neither an NXtomo entry nor DataExchange's /exchange/data")
     for stream, what in (("primary", "projections"), ("flat", "flats")):
         if stream not in scan.frames or not len(scan.frames[stream].indices):
-            raise ValueError(f"{path}: holds no {what}, a scan needs some")
+            raise ValueError(f"{path}: has no {what}; a scan needs them")
     return scan
 
 
 @contextmanager
-def _in_one_sentence(path: Path) -> Iterator[None]:
-    """Turn errors of a format's library into a ValueError with the file's name."""
+def _errors_naming_file(path: Path) -> Iterator[None]:
+    """Raise errors of a format's library as a ValueError of one line that names the file."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -106,5 +106,5 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
             raise
         raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     except (OSError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
-        told = " ".join(str(error).strip("'\"").split()) or type(error).__name__
-        raise ValueError(f"{path}: is damaged or not what it should be ({told})") from error
+        reason = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+        raise ValueError(f"{path}: is damaged or has another layout ({reason})") from error

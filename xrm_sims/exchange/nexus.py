@@ -1,7 +1,7 @@
-"""NXtomo (NeXus): written and read through the library ``nxtomo``; frames go in and stay out block by block.
+"""NXtomo (NeXus) through the library ``nxtomo``: frames are written block by block, and reading leaves them in the file.
 
 Image keys are 0 projection, 1 flat, 2 dark; drift references are -1 in ``image_key_control`` (0 in ``image_key``), the
-library's word for images taken for alignment. The source's distance is negative, because it lies upstream of the
+library's key for images taken for alignment. The source's distance is negative, because it lies upstream of the
 specimen (NXsource), the detector's positive. Rows of our detector run upwards and columns along +y; seen from above the
 specimen turns counter-clockwise.
 """
@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
-from xrm_sims.exchange.round_trip import read_keepsake, write_keepsake
+from xrm_sims.exchange.round_trip import read_round_trip, write_round_trip
 from xrm_sims.exchange.scans import RawScan
-from xrm_sims.exchange.writing import Progress, hdf5_with_room, library
+from xrm_sims.exchange.writing import Progress, library, preallocated_hdf5
 from xrm_sims.geometry import ConeGeometry
 
 ENTRY = "entry"
@@ -28,11 +28,11 @@ _DATA = "instrument/detector/data"
 
 def write_nxtomo(scan: RawScan, path: Path, progress: Progress) -> None:
     """Write all frames of a scan as one NXtomo entry."""
-    about = scan.about
-    entry = _described(scan)
+    provenance = scan.provenance
+    entry = _entry_without_frames(scan)
     entry.instrument.detector.data = np.zeros((1, 1, 1), scan.dtype)  # replaced by the frames below
     entry.save(str(path), data_path=ENTRY)
-    with hdf5_with_room(path, "r+", scan.nbytes) as file:
+    with preallocated_hdf5(path, "r+", scan.nbytes) as file:
         group = file[ENTRY]
         attributes = dict(group[_DATA].attrs)
         del group[_DATA]
@@ -43,27 +43,27 @@ def write_nxtomo(scan: RawScan, path: Path, progress: Progress) -> None:
             data[place] = frames
             progress("NXtomo", place.stop / len(scan.frames))
         group.create_group("notes").attrs["NX_class"] = "NXnote"
-        group["notes/data"] = about.as_text()
+        group["notes/data"] = provenance.as_text()
         group["notes/type"] = "text/plain"
-        group["experiment_identifier"] = " ".join(about.run_uids)
-        group["program_name"] = about.written_by
-        write_keepsake(group, scan)
+        group["experiment_identifier"] = " ".join(provenance.run_uids)
+        group["program_name"] = provenance.written_by
+        write_round_trip(group, scan)
 
 
-def _described(scan: RawScan) -> Any:
+def _entry_without_frames(scan: RawScan) -> Any:
     """Return the library's NXtomo object with everything but the frames."""
     application = library("nxtomo.application.nxtomo")
     unit = library("pint").get_application_registry()
     first, geometry, count = scan.starts[0], scan.geometry, len(scan.frames)
     entry = application.NXtomo()
-    entry.title = scan.about.title
+    entry.title = scan.provenance.title
     entry.start_time = datetime.fromtimestamp(first["time"], UTC)
     detector, source = entry.instrument.detector, entry.instrument.source
     detector.image_key_control = np.array([KEYS[stream] for stream in scan.streams])
     detector.x_pixel_size = detector.y_pixel_size = geometry.pixel_mm * 1e-3 * unit.meter
     if scan.exposure_s is not None:
         detector.count_time = np.full(count, scan.exposure_s) * unit.second
-    entry.sample.name = scan.about.sample_name
+    entry.sample.name = scan.provenance.sample_name
     entry.sample.rotation_angle = np.nan_to_num(scan.frames.angle_deg) * unit.degree
     pitch_m = geometry.pixel_mm * 1e-3 / geometry.magnification
     entry.sample.x_pixel_size = entry.sample.y_pixel_size = pitch_m * unit.meter
@@ -98,11 +98,11 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
     with h5py.File(path, "r") as file:
         data = file[name].get(_DATA) or file[name].get("data/data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3:
-            raise ValueError(f"{path}: {name} holds no frames (n, row, column) in {_DATA}")
+            raise ValueError(f"{path}: {name} has no frames (n, row, column) in {_DATA}")
         dataset, count, shape = data.name, len(data), tuple(data.shape[1:])
-        kept = read_keepsake(file[name])
+        round_trip = read_round_trip(file[name])
     if detector.image_key_control is None or loaded.sample.rotation_angle is None:
-        raise ValueError(f"{path}: {name} tells no image_key or no rotation_angle, needs one of each per frame")
+        raise ValueError(f"{path}: {name} has no image_key or no rotation_angle; needs one of each per frame")
     keys = np.array([key.value for key in detector.image_key_control])
     angles = np.atleast_1d(loaded.sample.rotation_angle.to("degree").magnitude).astype(float)
     columns = {"image_key": keys, "rotation_angle": angles}
@@ -117,7 +117,7 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
         stream: ForeignFrames(
             dataset,
             np.flatnonzero(keys == key),
-            readings_of(kept, stream, angles[keys == key], currents[keys == key]),
+            readings_of(round_trip, stream, angles[keys == key], currents[keys == key]),
         )
         for stream, key in KEYS.items()
     }
@@ -135,14 +135,14 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
             object_detector_mm=_length(detector.distance, "mm"),
             synchrotron=source is not None and source.type is not None and "ynchrotron" in source.type.value,
         ),
-        about={
+        metadata={
             "sample_name": loaded.sample.name or path.stem,
             "title": loaded.title or "",
-            "measured": _when(loaded.start_time),
+            "measured": _iso_time(loaded.start_time),
             "energy_kev": _length(loaded.instrument.beam.incident_energy if loaded.instrument.beam else None, "keV"),
             "exposure_s": exposure,
         },
-        kept=kept,
+        round_trip=round_trip,
     )
 
 
@@ -172,5 +172,5 @@ def _length(quantity: Any, unit: str) -> float | None:
     return size if np.isfinite(size) and size > 0 else None
 
 
-def _when(time: datetime | str | None) -> str:
+def _iso_time(time: datetime | str | None) -> str:
     return time.isoformat() if isinstance(time, datetime) else str(time or "")

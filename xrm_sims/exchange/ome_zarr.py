@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from xrm_sims.exchange.images import BLOCK_BYTES, Image
 from xrm_sims.exchange.writing import Progress, library
 
 VERSION = "0.5"
-SMALLEST = 128  # pixels along the longest edge of the coarsest level, at most
+COARSEST_PX = 128  # pixels along the longest edge of the coarsest level, at most
 CHUNK_ZYX = (32, 256, 256)
 COLOURS = ("00FF00", "FF0000", "0000FF", "FFFF00", "FF00FF", "00FFFF")
 CONTRAST = (0.1, 99.9)  # percentiles of the initial grey range of a viewer
@@ -32,37 +33,40 @@ _AXES = {"t": {"name": "t", "type": "time"}, "c": {"name": "c", "type": "channel
 
 def write_ome_zarr(image: Image, path: Path, progress: Progress) -> None:
     """Write an image as a pyramid, and each of its label arrays as a pyramid below ``labels``."""
-    with _all_chunks_done():
+    with _wait_for_all_chunks():
         _write(image, library("zarr").create_group(path, zarr_format=3), progress)
 
 
 @contextmanager
-def _all_chunks_done() -> Iterator[None]:
+def _wait_for_all_chunks() -> Iterator[None]:
     """Wait for all chunks at the end of the block: Zarr writes chunks concurrently and raises the first error, or
     Ctrl-C, while other chunks are still being written."""
     try:
         yield
     finally:
-        library("zarr.core.sync").sync(_others_done())
+        library("zarr.core.sync").sync(_finish_other_tasks())
 
 
-async def _others_done() -> None:
+async def _finish_other_tasks() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others)
 
 
 def _write(image: Image, root: Any, progress: Progress) -> None:
-    report = _Shares(progress, 1 + len(image.labels))
-    coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, halve_mean, report)
+
+    def report(pyramid: int, share: float) -> None:
+        progress("OME-Zarr", (pyramid + share) / (1 + len(image.labels)))
+
+    coarsest = _write_pyramid(root, image.data, image.axes, image.dtype, halve_mean, partial(report, 0))
     levels = _levels(image.shape, image.axes)
     root.attrs["ome"] = {
         "version": VERSION,
-        "multiscales": [_multiscales(image, image.axes, levels, image.about.title, "mean")],
+        "multiscales": [_multiscales(image, image.axes, levels, image.provenance.title, "mean")],
         "omero": _omero(image, coarsest),
     }
     root.attrs["xrm_sims"] = {
-        **image.about.as_dict(),
+        **image.provenance.as_dict(),
         "units": image.units,
         "channels": [{"label": one.label, "mass_u": one.mass_u} for one in image.channels],
     }
@@ -70,13 +74,12 @@ def _write(image: Image, root: Any, progress: Progress) -> None:
         group = root.create_group("labels")
         group.attrs["ome"] = {"version": VERSION, "labels": list(image.labels)}
         axes = "".join(axis for axis in image.axes if axis in "zyx")
-        for name, array in image.labels.items():
-            _write_label(group.create_group(name), name, array, axes, image, report)
+        for number, (name, array) in enumerate(image.labels.items(), 1):
+            _write_label(group.create_group(name), name, array, axes, image, partial(report, number))
 
 
-def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: _Shares) -> None:
+def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: Callable[[float], None]) -> None:
     dtype = np.dtype(np.uint8) if np.dtype(array.dtype).kind == "b" else np.dtype(array.dtype)
-    report.next()
     _write_pyramid(group, array, axes, dtype, halve_pick, report)
     group.attrs["ome"] = {
         "version": VERSION,
@@ -86,9 +89,9 @@ def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, rep
 
 
 def _levels(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
-    """Return shapes from fine to coarse: spatial axes are halved while the longest is above ``SMALLEST``."""
+    """Return shapes from fine to coarse: spatial axes are halved while the longest is above ``COARSEST_PX``."""
     levels = [tuple(shape)]
-    while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "yx") > SMALLEST:
+    while max(n for n, axis in zip(levels[-1], axes, strict=True) if axis in "yx") > COARSEST_PX:
         levels.append(tuple(-(-n // f) for n, f in zip(levels[-1], _factors(axes), strict=True)))
     return levels
 
@@ -98,7 +101,12 @@ def _factors(axes: str) -> tuple[int, ...]:
 
 
 def _write_pyramid(
-    group: Any, source: Any, axes: str, dtype: np.dtype[Any], halve: Callable[..., NDArray[Any]], report: _Shares
+    group: Any,
+    source: Any,
+    axes: str,
+    dtype: np.dtype[Any],
+    halve: Callable[..., NDArray[Any]],
+    report: Callable[[float], None],
 ) -> NDArray[Any]:
     """Write all levels and return the coarsest."""
     levels = _levels(tuple(source.shape), axes)
@@ -147,7 +155,7 @@ def _first_um(image: Image, axis: str) -> float:
 
 def _omero(image: Image, coarsest: NDArray[Any]) -> dict[str, Any]:
     """Return the initial settings of a viewer: name, colour and contrast of each channel."""
-    names = [one.words for one in image.channels] or [f"{image.about.scan_type} ({image.units})"]
+    names = [one.name_and_mass for one in image.channels] or [f"{image.provenance.scan_type} ({image.units})"]
     axis = image.axes.find("c")
     shown = []
     for number, name in enumerate(names):
@@ -156,17 +164,4 @@ def _omero(image: Image, coarsest: NDArray[Any]) -> dict[str, Any]:
         window = {"min": float(values.min()), "max": float(values.max()), "start": low, "end": max(high, low + 1e-9)}
         colour = COLOURS[number % len(COLOURS)] if image.channels else "FFFFFF"
         shown.append({"label": name, "color": colour, "active": True, "window": window})
-    return {"name": image.about.title, "channels": shown}
-
-
-class _Shares:
-    """Progress of several pyramids as one share."""
-
-    def __init__(self, progress: Progress, count: int) -> None:
-        self._progress, self._count, self._before = progress, count, 0
-
-    def next(self) -> None:
-        self._before += 1
-
-    def __call__(self, share: float) -> None:
-        self._progress("OME-Zarr", (self._before + share) / self._count)
+    return {"name": image.provenance.title, "channels": shown}

@@ -1,5 +1,4 @@
-"""What every exported file says of its data: whose, of what, measured when, from which runs, by which versions, and
-under which licence it may be used."""
+"""Provenance in every exported file: sample, operator, time, runs, versions of software, and licence."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
-class About:
-    """Facts of the runs behind a file; ``measured`` is the beginning of the first of them (ISO 8601, UTC)."""
+class Provenance:
+    """Provenance of a file; ``measured`` is the start of its first run (ISO 8601, UTC)."""
 
     title: str
     run_uids: tuple[str, ...]
@@ -27,29 +26,29 @@ class About:
     written_by: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain strings, lists and tables."""
+        """Return plain strings, lists and dictionaries, for JSON."""
         return asdict(self) | {"run_uids": list(self.run_uids)}
 
     def as_text(self) -> str:
-        """One ``name: value`` per line."""
-        words = {
+        """Return one line ``name: value`` for each field."""
+        lines = {
             **self.as_dict(),
             "run_uids": " ".join(self.run_uids),
             "measured_with": ", ".join(f"{name} {version}" for name, version in self.measured_with.items()),
         }
-        return "\n".join(f"{name}: {value}" for name, value in words.items())
+        return "\n".join(f"{name}: {value}" for name, value in lines.items())
 
 
-def about_runs(starts: Sequence[Mapping[str, Any]], what: str, licence: str | None = None) -> About:
-    """About data of runs, from their start documents; ``licence`` stands over the one they state.
+def provenance_of_runs(starts: Sequence[Mapping[str, Any]], what: str, licence: str | None = None) -> Provenance:
+    """Return the provenance from start documents; ``licence`` replaces theirs.
 
     Parameters
     ----------
-    starts : one for each part, the first part first.
+    starts : start document of each part, in order.
     what : the kind of data, for the title.
     """
     first = starts[0]
-    return About(
+    return Provenance(
         title=f"{what} of {first.get('sample_name', 'an unnamed sample')}",
         run_uids=tuple(str(start["uid"]) for start in starts),
         scan_type=str(first.get("scan_type", "run")),
@@ -63,5 +62,5 @@ def about_runs(starts: Sequence[Mapping[str, Any]], what: str, licence: str | No
 
 
 def iso(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC."""
+    """Return seconds since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

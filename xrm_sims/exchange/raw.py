@@ -1,6 +1,7 @@
-"""Raw numbers with headers: NRRD's ``.nhdr`` for Fiji, 3D Slicer and ParaView, an ``.hx`` script for Avizo and Amira.
+"""Raw numbers with headers, in one folder.
 
-The numbers are little-endian, x fastest. The ``.raw`` file comes with its headers beside it, in one folder.
+Fiji, 3D Slicer and ParaView read NRRD's ``.nhdr``, Avizo and Amira the ``.hx`` script. The numbers are
+little-endian; x varies fastest.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ _AMIRA = {
 
 
 def write_raw(image: Image, folder: Path, progress: Progress) -> None:
-    """``volume.raw`` (or ``image.raw``) with its headers in a new folder."""
+    """Write ``volume.raw`` or ``image.raw`` and its headers into a new folder.
+
+    Raises ValueError for a number type that NRRD does not have.
+    """
     if image.dtype.name not in _NRRD:
-        raise ValueError(f"raw: numbers of type {image.dtype.name} have no name in NRRD")
+        raise ValueError(f"raw: NRRD has no number type {image.dtype.name}; choose another format")
     stem = "volume" if image.axes == "zyx" else "image"
     folder.mkdir()
     with open(folder / f"{stem}.raw", "wb") as file:
@@ -40,7 +44,7 @@ def _nrrd(image: Image, raw: str) -> str:
     kinds = ["space" if axis in "zyx" else "list" for axis in reversed(image.axes)]
     lines = [
         "NRRD0004",
-        f"# {image.about.title}",
+        f"# {image.provenance.title}",
         f"type: {_NRRD[image.dtype.name]}",
         f"dimension: {len(image.shape)}",
         f"sizes: {' '.join(str(n) for n in reversed(image.shape))}",
@@ -50,22 +54,22 @@ def _nrrd(image: Image, raw: str) -> str:
         "endian: little",
         "encoding: raw",
         f"data file: {raw}",
-        *(line.replace(": ", ":=", 1) for line in image.about.as_text().splitlines()),
+        *(line.replace(": ", ":=", 1) for line in image.provenance.as_text().splitlines()),
         f"sample units:={image.units}",
-        *(f"channel {n}:={one.words}" for n, one in enumerate(image.channels)),
+        *(f"channel {n}:={one.name_and_mass}" for n, one in enumerate(image.channels)),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _amira(image: Image, raw: str) -> str:
-    """A script that loads the raw file with its size; the bounding box goes from voxel centre to voxel centre."""
+    """Return a script that loads the raw file; the bounding box goes from voxel centre to voxel centre."""
     depth, height, width = image.shape
     box = " ".join(f"{-half:g} {half:g}" for half in (0.5 * (n - 1) * image.pixel_um for n in (width, height, depth)))
     kind = _AMIRA[image.dtype.name]
-    about = "\n".join(f"# {line}" for line in [*image.about.as_text().splitlines(), f"units: {image.units}"])
+    comments = "\n".join(f"# {line}" for line in [*image.provenance.as_text().splitlines(), f"units: {image.units}"])
     return (
         "# Amira Script\n"
-        f"{about}\n# lengths in micrometres\n"
+        f"{comments}\n# lengths in micrometres\n"
         f"[ load -unit um -raw ${{SCRIPTDIR}}/{raw} little xfastest {kind} 1 {width} {height} {depth} {box} ] "
         f"setLabel {{{raw}}}\n"
     )

@@ -1,7 +1,7 @@
-"""What a scan file keeps for whoever reads it back with this package, beside what its format has a place for.
+"""Data of a scan that its file format has no field for, so that this package can import the file unchanged.
 
-A group ``xrm_sims``: the start documents and the detector's configuration as JSON, and by stream the angles, beam
-currents and times of the frames as they were read, in our units, bit for bit.
+The group ``xrm_sims`` holds the start documents and the detector's configuration as JSON, and for each stream the
+angles, beam currents and times of the frames, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ READINGS = {"rotation_angle_deg": "angle_deg", "beam_current_na": "current_na", 
 
 
 @dataclass(frozen=True)
-class Keepsake:
-    """``readings[stream][key]`` is (n,) of that stream's frames in the order of the file."""
+class RoundTrip:
+    """Contents of the group; ``readings[stream][key]`` has one value (n,) for each frame, in the order of the file."""
 
     starts: list[dict[str, Any]]
     configuration: dict[str, Any]
     readings: dict[str, dict[str, NDArray[np.float64]]]
 
 
-def write_keepsake(parent: h5py.Group, scan: RawScan) -> None:
+def write_round_trip(parent: h5py.Group, scan: RawScan) -> None:
+    """Write the group ``xrm_sims`` of a scan."""
     group = parent.create_group(GROUP)
     group.attrs.update({"NX_class": "NXcollection", "description": "as xrm-sims recorded it; for reading it back"})
-    group["about"] = json.dumps(scan.about.as_dict())
+    group["about"] = json.dumps(scan.provenance.as_dict())
     group["start_documents"] = json.dumps(scan.starts)
     group["configuration"] = json.dumps(scan.configuration)
     for stream in STREAMS:
@@ -41,12 +42,15 @@ def write_keepsake(parent: h5py.Group, scan: RawScan) -> None:
             group[f"{stream}/{key}"] = getattr(frames, column)
 
 
-def read_keepsake(parent: h5py.Group) -> Keepsake | None:
-    """None in a file that others made. Raises KeyError, TypeError or ValueError when it is damaged."""
+def read_round_trip(parent: h5py.Group) -> RoundTrip | None:
+    """Return the group's contents; None in a file of other software.
+
+    Raises KeyError, TypeError or ValueError when the group is damaged.
+    """
     if GROUP not in parent:
         return None
     group = parent[GROUP]
     readings = {stream: {key: group[f"{stream}/{key}"][...] for key in READINGS} for stream in STREAMS}
-    return Keepsake(
+    return RoundTrip(
         json.loads(group["start_documents"].asstr()[()]), json.loads(group["configuration"].asstr()[()]), readings
     )

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from event_model import StreamRange, compose_run, compose_stream_resource
 
+from xrm_sims.data.arrays import PROJECTION_KEY, READING_UNITS
+from xrm_sims.data.frames import MIMETYPE
 from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan
 from xrm_sims.exchange.provenance import iso
 from xrm_sims.exchange.store import FrameFile
 from xrm_sims.geometry import Geometry
 from xrm_sims.scan_type import ScanType
 
-IMAGE_KEY = "widepix_image"
-UNITS = {"rotation_angle_deg": "deg", "beam_current_na": "nA", "instrument_time_s": "s"}
-CARRIED = ("sample_name", "beam", "exposure_s", "num_projections", "step_deg", "licence", "versions")
+KEPT_KEYS = ("sample_name", "beam", "exposure_s", "num_projections", "step_deg", "licence", "versions")
 Document = tuple[str, Any]  # a document is a typed dict of event-model's
 
 
@@ -25,15 +25,15 @@ def scan_documents(
     scan: ForeignScan,
     geometry: Geometry,
     files: Mapping[str, FrameFile],
-    said: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     linked: bool,
 ) -> Iterator[Document]:
-    """Yield the documents of a tomography run. ``said`` replaces sample, operator and licence of the file."""
+    """Yield the documents of a tomography run. ``metadata`` replaces that of the file."""
     angles = geometry.angles_deg
-    kept = scan.kept
+    round_trip = scan.round_trip
     start = {
-        **({key: kept.starts[0][key] for key in CARRIED if key in kept.starts[0]} if kept else _told(scan)),
-        **said,
+        **_metadata_from_file(scan),
+        **metadata,
         "plan_name": "import",
         "scan_type": ScanType.TOMOGRAPHY.value,
         "detectors": ["widepix"],
@@ -45,15 +45,15 @@ def scan_documents(
         "imported": {
             **origin(scan.path.name, scan.format, linked),
             "entry": scan.entry,
-            "measured": iso(kept.starts[0]["time"]) if kept else scan.about.get("measured") or "",
-            "run_uids": [one["uid"] for one in kept.starts] if kept else [],
+            "measured": iso(round_trip.starts[0]["time"]) if round_trip else scan.metadata.get("measured") or "",
+            "run_uids": [one["uid"] for one in round_trip.starts] if round_trip else [],
         },
     }
     start.setdefault("num_projections", len(angles))
     run = compose_run(metadata=start, validate=True)
     yield "start", run.start_doc
     for stream, file in files.items():
-        configuration = kept.configuration if kept else {}
+        configuration = round_trip.configuration if round_trip else {}
         yield from _stream(run, stream, scan.frames[stream], file, configuration)
     yield "stop", run.compose_stop()
 
@@ -75,26 +75,31 @@ def stack_documents(uid: str, start: Mapping[str, Any], key: str, file: FrameFil
     yield "stop", {**run.compose_stop(), "num_events": {} if file is None else {"primary": file.count}}
 
 
-def _told(scan: ForeignScan) -> dict[str, Any]:
-    about = scan.about
-    told: dict[str, Any] = {"sample_name": about.get("sample_name", scan.path.stem)}
-    if about.get("exposure_s"):
-        told["exposure_s"] = about["exposure_s"]
-    if about.get("energy_kev"):
-        told["beam"] = {"energy_kev": about["energy_kev"]}
-    return told
+def _metadata_from_file(scan: ForeignScan) -> dict[str, Any]:
+    if scan.round_trip is not None:
+        first = scan.round_trip.starts[0]
+        return {key: first[key] for key in KEPT_KEYS if key in first}
+    metadata = scan.metadata
+    start: dict[str, Any] = {"sample_name": metadata.get("sample_name", scan.path.stem)}
+    if metadata.get("exposure_s"):
+        start["exposure_s"] = metadata["exposure_s"]
+    if metadata.get("energy_kev"):
+        start["beam"] = {"energy_kev": metadata["energy_kev"]}
+    return start
 
 
 def _stream(
     run: Any, stream: str, frames: ForeignFrames, file: FrameFile, configuration: dict[str, Any]
 ) -> Iterator[Document]:
     readings = {key: np.asarray(values, float).tolist() for key, values in frames.readings.items()}
-    numbers = {key: {"source": "import", "dtype": "number", "shape": [], "units": UNITS[key]} for key in readings}
+    numbers = {
+        key: {"source": "import", "dtype": "number", "shape": [], "units": READING_UNITS[key]} for key in readings
+    }
     bundle = run.compose_descriptor(
-        name=stream, data_keys={IMAGE_KEY: _image_key(file), **numbers}, configuration=configuration
+        name=stream, data_keys={PROJECTION_KEY: _image_key(file), **numbers}, configuration=configuration
     )
     yield "descriptor", bundle.descriptor_doc
-    yield from _frames(run, bundle, IMAGE_KEY, file)
+    yield from _frames(run, bundle, PROJECTION_KEY, file)
     stamps = dict.fromkeys(readings, run.start_doc["time"])
     for n in range(file.count):
         data = {key: values[n] for key, values in readings.items()}
@@ -103,7 +108,7 @@ def _stream(
 
 def _frames(run: Any, bundle: Any, key: str, file: FrameFile) -> Iterator[Document]:
     resource = compose_stream_resource(
-        mimetype=file.mimetype, uri=file.uri, data_key=key, parameters=file.parameters, start=run.start_doc
+        mimetype=MIMETYPE, uri=file.uri, data_key=key, parameters=file.parameters, start=run.start_doc
     )
     yield "stream_resource", resource.stream_resource_doc
     yield (
@@ -119,7 +124,7 @@ def _image_key(file: FrameFile) -> dict[str, Any]:
         "source": "import",
         "dtype": "array",
         "dtype_numpy": file.dtype.str,
-        "shape": list(file.shape),
+        "shape": list(file.frame_shape),
         "external": "STREAM:",
         "units": "counts",
     }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recon.frames.documents import FrameSet, TomographyConsumer
 from xrm_sims.data.catalog import find_run, parts_of
 from xrm_sims.data.frames import read_block
-from xrm_sims.exchange.provenance import About, about_runs
+from xrm_sims.exchange.provenance import Provenance, provenance_of_runs
 from xrm_sims.geometry import Geometry, geometry_from_dict
 from xrm_sims.scan_type import ScanType
 
@@ -35,7 +35,7 @@ class RawScan:
     configuration: dict[str, Any]
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    about: About
+    provenance: Provenance
 
     def of(self, stream: str) -> FrameSet:
         """Return the frames of one stream."""
@@ -47,8 +47,8 @@ class RawScan:
 
     @property
     def exposure_s(self) -> float | None:
-        told = self.starts[0].get("exposure_s")
-        return None if told is None else float(told)
+        exposure_s = self.starts[0].get("exposure_s")
+        return None if exposure_s is None else float(exposure_s)
 
 
 def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan:
@@ -73,22 +73,13 @@ def read_scan(uid: str, data: Any = None, licence: str | None = None) -> RawScan
         for stream in STREAMS:
             sets.append(consumer.frames(stream))
             names.append(np.full(len(sets[-1]), stream))
-    streams, frames = np.concatenate(names), _joined(sets)
+    streams, frames = np.concatenate(names), sum(sets, FrameSet())
     if not (streams == "primary").any():
-        raise ValueError(f"run {starts[0]['uid']}: holds no projections, there is nothing to export")
+        raise ValueError(f"run {starts[0]['uid']}: has no projections to export")
     if np.isfinite(frames.time_s).all():
         order = np.argsort(frames.time_s, kind="stable")
         streams, frames = streams[order], frames.chosen(order)
     first = read_block(frames.places[0][0], frames.places[0][1], frames.places[0][1] + 1)
     geometry = geometry_from_dict(starts[0]["geometry"])
-    about = about_runs(starts, "tomography", licence)
-    return RawScan(tuple(starts), geometry, streams, frames, configuration, first.shape[1:], first.dtype, about)
-
-
-def _joined(sets: list[FrameSet]) -> FrameSet:
-    return FrameSet(
-        [place for one in sets for place in one.places],
-        np.concatenate([one.angle_deg for one in sets]),
-        np.concatenate([one.current_na for one in sets]),
-        np.concatenate([one.time_s for one in sets]),
-    )
+    provenance = provenance_of_runs(starts, "tomography", licence)
+    return RawScan(tuple(starts), geometry, streams, frames, configuration, first.shape[1:], first.dtype, provenance)

@@ -13,7 +13,9 @@ SUFFIXES = (".yaml", ".yml", ".json")
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Sidecar(BaseModel):
+class SidecarBase(BaseModel):
+    """Fields of every description."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sample_name: str
@@ -23,7 +25,7 @@ class _Sidecar(BaseModel):
     notes: str = ""
 
 
-class VolumeSidecar(_Sidecar):
+class VolumeSidecar(SidecarBase):
     """A reconstructed CT volume, slices (z, y, x) from the bottom up. ``slope`` and ``intercept`` convert grey values
     into attenuation in 1/um; without them grey values are stored unchanged."""
 
@@ -34,7 +36,7 @@ class VolumeSidecar(_Sidecar):
     units: str = "grey value"
 
 
-class SeSidecar(_Sidecar):
+class SeSidecar(SidecarBase):
     """A secondary-electron image; ``source`` is the scanning beam."""
 
     kind: Literal["se_image"]
@@ -50,7 +52,7 @@ class ChannelSidecar(BaseModel):
     mass_u: Length
 
 
-class SimsSidecar(_Sidecar):
+class SimsSidecar(SidecarBase):
     """SIMS maps: counts in pages (frame, channel), with the channel as the fast index."""
 
     kind: Literal["sims_raster"]
@@ -81,14 +83,14 @@ def read_sidecar(path: Path) -> VolumeSidecar | SeSidecar | SimsSidecar:
     """Read a description. Raises ValueError naming the file and the missing, unknown or invalid field."""
     yaml = library("yaml")
     try:
-        told: Any = yaml.safe_load(path.read_text("utf-8"))
+        fields: Any = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: is no YAML or JSON ({' '.join(str(error).split())})") from error
-    if not isinstance(told, dict):
+        raise ValueError(f"{path}: is not YAML or JSON ({' '.join(str(error).split())})") from error
+    if not isinstance(fields, dict):
         raise ValueError(f"{path}: needs a table of names and values, such as kind: ct_volume")
     try:
-        return _ADAPTER.validate_python(told)
+        return _ADAPTER.validate_python(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != told.get("kind")) or "kind"
+        where = ".".join(str(part) for part in first["loc"] if part != fields.get("kind")) or "kind"
         raise ValueError(f"{path}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error

@@ -18,8 +18,8 @@ from xrm_sims.data import open_results, results
 from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import record_whole
 from xrm_sims.exchange.runs import origin, stack_documents
-from xrm_sims.exchange.sidecar import SeSidecar, SimsSidecar, VolumeSidecar, find_sidecar, read_sidecar
-from xrm_sims.exchange.store import FrameFiles, described
+from xrm_sims.exchange.sidecar import SeSidecar, SidecarBase, SimsSidecar, VolumeSidecar, find_sidecar, read_sidecar
+from xrm_sims.exchange.store import FrameFiles
 from xrm_sims.exchange.writing import Progress, library
 
 ENDINGS = (".tif", ".tiff")
@@ -27,7 +27,7 @@ SLAB_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class Pages:
+class TiffPages:
     """The pages of a stack, all of one shape and type, read on demand."""
 
     files: list[tuple[Path, int]]
@@ -44,11 +44,13 @@ class Pages:
         for n, (path, page) in enumerate(self.files[start:stop]):
             try:
                 pages[n] = tifffile.imread(path, key=page)
-            except Exception as error:  # tifffile raises whatever the damage makes of it
-                raise ValueError(f"{path}: page {page} cannot be read ({_words(error)}); is the file whole?") from error
+            except Exception as error:  # tifffile raises many types of error
+                raise ValueError(
+                    f"{path}: page {page} cannot be read ({_one_line(error)}); is the file whole?"
+                ) from error
         if pages.dtype.kind == "f" and not np.isfinite(pages).all():
             bad = start + int(np.flatnonzero(~np.isfinite(pages).all(axis=(1, 2)))[0])
-            raise ValueError(f"{self.files[bad][0]}: page {self.files[bad][1]} holds numbers that are not finite")
+            raise ValueError(f"{self.files[bad][0]}: page {self.files[bad][1]} has numbers that are not finite")
         return pages
 
 
@@ -57,70 +59,78 @@ def is_stack(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS or (path.is_dir() and bool(_slices(path)))
 
 
-def import_stack(path: Path, layout: Layout, sidecar: Path | None, said: Mapping[str, Any], progress: Progress) -> str:
+def import_stack(
+    path: Path, layout: Layout, sidecar: Path | None, metadata: Mapping[str, Any], progress: Progress
+) -> str:
     """Import a stack according to its description; return the uid of the new run. See ``import_file``."""
-    told = read_sidecar(find_sidecar(path, sidecar))
+    description = read_sidecar(find_sidecar(path, sidecar))
     pages = open_pages(path)
-    facts = {key: word for key, word in (("instrument", told.instrument), ("licence", told.licence)) if word}
     start: dict[str, Any] = {
-        "sample_name": told.sample_name,
-        **facts,
-        **said,
+        "sample_name": description.sample_name,
+        **description.model_dump(include={"instrument", "licence"}, exclude_defaults=True),
+        **metadata,
         "plan_name": "import",
-        "scan_type": told.kind,
-        "imported": {**origin(path.name, "TIFF", False), "measured": told.measured, "notes": told.notes},
+        "scan_type": description.kind,
+        "imported": {**origin(path.name, "TIFF", False), "measured": description.measured, "notes": description.notes},
     }
-    if isinstance(told, VolumeSidecar):
-        return _import_volume(pages, told, layout, start, progress)
-    return _import_frames(pages, told, layout, start, progress)
+    if isinstance(description, VolumeSidecar):
+        return _import_volume(pages, description, layout, start, progress)
+    return _import_frames(pages, description, layout, start, progress)
 
 
-def open_pages(path: Path) -> Pages:
+def open_pages(path: Path) -> TiffPages:
     """Return the pages of a TIFF or a folder of TIFFs. Raises ValueError for a damaged file, and for unequal pages."""
     tifffile = library("tifffile")
     found: list[tuple[Path, int]] = []
     shapes: dict[tuple[Any, ...], Path] = {}
     for file in _slices(path) if path.is_dir() else [path]:
         try:
-            with _complaints() as complaints, tifffile.TiffFile(file) as tiff:
-                described_by = {(page.shape, str(page.dtype)) for page in tiff.pages}
+            with _collect_logged_errors() as errors, tifffile.TiffFile(file) as tiff:
+                page_types = {(page.shape, str(page.dtype)) for page in tiff.pages}
                 count = len(tiff.pages)
-        except Exception as error:  # tifffile raises whatever the damage makes of it
-            raise ValueError(f"{file}: is no TIFF or a damaged one ({_words(error)})") from error
-        if complaints:
-            raise ValueError(f"{file}: is a damaged TIFF ({complaints[0]}); is the file whole?")
+        except Exception as error:  # tifffile raises many types of error
+            raise ValueError(f"{file}: is not a TIFF, or is damaged ({_one_line(error)})") from error
+        if errors:
+            raise ValueError(f"{file}: is a damaged TIFF ({errors[0]}); is the file whole?")
         found += [(file, page) for page in range(count)]
-        shapes |= {one: file for one in described_by if one not in shapes}
+        shapes |= {one: file for one in page_types if one not in shapes}
     if len(shapes) != 1:
         raise ValueError(f"{path}: needs pages of one size and type, got {', '.join(map(str, shapes)) or 'none'}")
     ((shape, dtype),) = shapes
     if len(shape) != 2 or np.dtype(dtype).kind not in "uif":
         raise ValueError(f"{path}: needs grey pages (row, column) of numbers, got {dtype} {shape}")
-    return Pages(found, shape, np.dtype(dtype))
+    return TiffPages(found, shape, np.dtype(dtype))
 
 
-def _import_volume(pages: Pages, told: VolumeSidecar, layout: Layout, start: dict[str, Any], progress: Progress) -> str:
+def _import_volume(
+    pages: TiffPages, description: VolumeSidecar, layout: Layout, start: dict[str, Any], progress: Progress
+) -> str:
     import dask.array
 
     depth = len(pages)
     if min(depth, *pages.shape) < 4:
-        raise ValueError(f"{pages.files[0][0]}: a volume needs 4 voxels each way, got {(depth, *pages.shape)}")
+        raise ValueError(f"{pages.files[0][0]}: a volume needs 4 voxels along each axis, got {(depth, *pages.shape)}")
     rows = max(1, SLAB_BYTES // (4 * int(np.prod(pages.shape))))
     chunks = tuple(min(rows, depth - begin) for begin in range(0, depth, rows))
 
     def slab(block_info: Any = None) -> NDArray[np.float32]:
         begin, end = block_info[None]["array-location"][0]
         progress("volume", end / depth)
-        return (told.slope * pages.read(begin, end) + told.intercept).astype(np.float32)
+        return (description.slope * pages.read(begin, end) + description.intercept).astype(np.float32)
 
     volume = dask.array.map_blocks(
         slab, chunks=(chunks, (pages.shape[0],), (pages.shape[1],)), dtype=np.float32, meta=np.empty((0, 0, 0), "f4")
     )
     uid = str(uuid.uuid4())
-    about = {"units": told.units, "axes": ["z", "y", "x"], "voxel_um": told.voxel_um, "imported": start["imported"]}
+    about = {
+        "units": description.units,
+        "axes": ["z", "y", "x"],
+        "voxel_um": description.voxel_um,
+        "imported": start["imported"],
+    }
     try:
         results.save(layout.root, uid, "volume", {"volume": volume}, about)
-        return record_whole(layout.root, stack_documents(uid, {**start, "voxel_um": told.voxel_um}, "", None))
+        return record_whole(layout.root, stack_documents(uid, {**start, "voxel_um": description.voxel_um}, "", None))
     except BaseException:
         everything = open_results(layout.root)
         if uid in everything:
@@ -129,31 +139,30 @@ def _import_volume(pages: Pages, told: VolumeSidecar, layout: Layout, start: dic
 
 
 def _import_frames(
-    pages: Pages, told: SeSidecar | SimsSidecar, layout: Layout, start: dict[str, Any], progress: Progress
+    pages: TiffPages, description: SeSidecar | SimsSidecar, layout: Layout, start: dict[str, Any], progress: Progress
 ) -> str:
-    facts = told.model_dump(exclude_none=True, exclude={*_COMMON, "kind"}, mode="json")
-    each = len(told.channels) if isinstance(told, SimsSidecar) else 1
+    facts = description.model_dump(exclude_none=True, exclude={*SidecarBase.model_fields, "kind"}, mode="json")
+    each = len(description.channels) if isinstance(description, SimsSidecar) else 1
     if len(pages) % each:
-        raise ValueError(f"{pages.files[0][0]}: {len(pages)} pages are no whole number of frames of {each} channels")
+        raise ValueError(f"{pages.files[0][0]}: {len(pages)} pages cannot be divided into frames of {each} channels")
     count = len(pages) // each
     start |= {**facts, "shape": list(pages.shape), "num_points": count, "frames": count}
     key, shape = "se_image", pages.shape
-    if isinstance(told, SimsSidecar):
+    if isinstance(description, SimsSidecar):
         key, shape = "sector_counts", (each, *pages.shape)  # type: ignore[assignment]
     with FrameFiles(layout) as files:
         with files.write("primary", shape, pages.dtype) as writer:
             for frame in range(count):
                 counts = pages.read(frame * each, (frame + 1) * each)
-                if isinstance(told, SimsSidecar) and (counts < 0).any():
-                    raise ValueError(f"{pages.files[frame * each][0]}: frame {frame} holds negative numbers, no counts")
+                if isinstance(description, SimsSidecar) and (counts < 0).any():
+                    raise ValueError(
+                        f"{pages.files[frame * each][0]}: frame {frame} has negative numbers; counts are needed"
+                    )
                 writer.append(counts.reshape(shape))
                 progress("frames", (frame + 1) / count)
-        uid = record_whole(layout.root, stack_documents(str(uuid.uuid4()), start, key, described(writer)))
+        uid = record_whole(layout.root, stack_documents(str(uuid.uuid4()), start, key, writer))
         files.keep()
     return uid
-
-
-_COMMON = {"sample_name", "instrument", "measured", "licence", "notes"}
 
 
 def _slices(folder: Path) -> list[Path]:
@@ -166,18 +175,18 @@ def _slices(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def _collect_logged_errors() -> Iterator[list[str]]:
     """Collect the errors that tifffile logs, because it skips damaged pages without raising."""
-    told: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: told.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(" ".join(record.getMessage().split()))  # type: ignore[method-assign]
     logger = logging.getLogger("tifffile")
     logger.addHandler(handler)
     try:
-        yield told
+        yield messages
     finally:
         logger.removeHandler(handler)
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

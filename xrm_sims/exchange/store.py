@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.data.frames import MIMETYPE, FrameWriter
+from xrm_sims.data.frames import FrameWriter
 from xrm_sims.data.layout import Layout
 from xrm_sims.exchange.foreign import ForeignScan
 from xrm_sims.exchange.writing import Progress
@@ -26,15 +26,17 @@ BLOCK = 32
 
 
 @dataclass(frozen=True)
-class FrameFile:
-    """Contents of a stream resource for a file, and the shape and type of its frames."""
+class LinkedFrames:
+    """A file of links to frames, with the attributes of :class:`FrameWriter` that documents need."""
 
     uri: str
     parameters: dict[str, Any]
     count: int
-    shape: tuple[int, ...]
+    frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    mimetype: str = MIMETYPE
+
+
+FrameFile = FrameWriter | LinkedFrames
 
 
 class FrameFiles:
@@ -42,41 +44,40 @@ class FrameFiles:
 
     def __init__(self, layout: Layout) -> None:
         self._stem = layout.frames / time.strftime("%Y-%m-%d") / f"{uuid.uuid4().hex[:12]}-imported"
-        self._made: list[Path] = []
+        self._paths: list[Path] = []
 
     def keep(self) -> None:
         """Keep the files, which now belong to a run."""
-        self._made.clear()
+        self._paths.clear()
 
     def __enter__(self) -> FrameFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for path in self._made:
+        for path in self._paths:
             path.unlink(missing_ok=True)
 
     def write(self, stream: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FrameWriter:
         """Return a new file for appending frames."""
-        path = self._path(stream)
-        return FrameWriter(path, DATASET, shape, dtype, {"units": "counts"})
+        return FrameWriter(self._path(stream), DATASET, shape, dtype, {"units": "counts"})
 
-    def copy(self, scan: ForeignScan, stream: str, progress: Progress) -> FrameFile:
+    def copy(self, scan: ForeignScan, stream: str, progress: Progress) -> FrameWriter:
         """Copy the frames of a stream from the foreign file block by block.
 
-        Raises ValueError naming the file when frames cannot be read, RuntimeError when the disk refuses.
+        Raises ValueError naming the file when frames cannot be read, RuntimeError when they cannot be written.
         """
         frames = scan.frames[stream]
         count = len(frames.indices)
         with h5py.File(scan.path, "r") as source:
             data = source[frames.dataset]
-            with self.write(stream, scan.shape, _machine(data.dtype)) as writer:
+            with self.write(stream, scan.shape, _native(data.dtype)) as writer:
                 for start in range(0, count, BLOCK):
                     for frame in _read(scan.path, data, frames.indices[start : start + BLOCK]):
                         writer.append(frame)
                     progress(f"copying {stream}", min(start + BLOCK, count) / count)
-        return described(writer)
+        return writer
 
-    def link(self, scan: ForeignScan, stream: str) -> FrameFile:
+    def link(self, scan: ForeignScan, stream: str) -> LinkedFrames:
         """Create a file with links to the frames of the foreign file.
 
         Raises ValueError when the foreign file is truncated.
@@ -86,9 +87,9 @@ class FrameFiles:
         with h5py.File(scan.path, "r") as source:
             data = source[frames.dataset]
             _read(scan.path, data, frames.indices[-1:])
-            shape, dtype = data.shape, _machine(data.dtype)
+            shape, dtype = data.shape, _native(data.dtype)
             if data.is_virtual:
-                raise ValueError(f"{scan.path}: {frames.dataset} is itself made of links; import it with --copy")
+                raise ValueError(f"{scan.path}: {frames.dataset} consists of links; import it with --copy")
         layout = h5py.VirtualLayout((len(frames.indices), *scan.shape), dtype)
         origin = h5py.VirtualSource(str(scan.path), frames.dataset, shape, dtype)
         for begin, end in _runs(frames.indices):
@@ -97,24 +98,20 @@ class FrameFiles:
         with h5py.File(path, "x", libver="latest") as file:
             file.create_virtual_dataset(DATASET, layout).attrs["units"] = "counts"
         parameters = {"dataset": DATASET, "chunk_shape": [1, *scan.shape], "swmr": True}
-        return FrameFile(f"file://localhost{path.as_posix()}", parameters, len(frames.indices), scan.shape, dtype)
+        return LinkedFrames(f"file://localhost{path.as_posix()}", parameters, len(frames.indices), scan.shape, dtype)
 
     def _path(self, stream: str) -> Path:
         path = self._stem.with_name(f"{self._stem.name}-{stream}.h5")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RuntimeError(f"{path.parent}: cannot be made ({error.strerror})") from error
-        self._made.append(path)
+            raise RuntimeError(f"{path.parent}: cannot be created ({error.strerror})") from error
+        self._paths.append(path)
         return path
 
 
-def described(writer: FrameWriter) -> FrameFile:
-    return FrameFile(writer.uri, writer.parameters, writer.count, writer.frame_shape, writer.dtype)
-
-
-def _machine(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type in native byte order. Raises ValueError for other types than numbers."""
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in native byte order. Raises ValueError for types that are not numbers."""
     if dtype.kind not in "uif":
         raise ValueError(f"frames: needs numbers, got {dtype}")
     return dtype.newbyteorder("=")

@@ -14,7 +14,7 @@ import pandas
 
 from xrm_sims.data import find_run
 from xrm_sims.data.catalog import as_catalog, results_beside
-from xrm_sims.exchange.provenance import About, about_runs
+from xrm_sims.exchange.provenance import Provenance, provenance_of_runs
 from xrm_sims.exchange.round_trip import READINGS
 from xrm_sims.exchange.scans import read_scan
 from xrm_sims.exchange.writing import Progress
@@ -26,7 +26,7 @@ class Tables:
     """Tables by name, and their provenance."""
 
     frames: dict[str, pandas.DataFrame]
-    about: About
+    provenance: Provenance
 
     @property
     def nbytes(self) -> int:
@@ -38,22 +38,22 @@ def read_tables(uid: str, data: Any = None, licence: str | None = None) -> Table
     start = find_run(uid, data).metadata["start"]
     first = start.get("resumes_uid", start["uid"])
     of_run = results_beside(as_catalog(data)).get(first, {})
-    tables: dict[str, pandas.DataFrame] = {}
-    for kind, result in of_run.items():
-        if not result.metadata.get("complete"):
-            continue
-        for name, part in result.items():
-            if part.structure_family == "table":
-                tables[kind if name == kind else f"{kind}-{name}"] = _flat(part.read())
-    if "drift" in of_run and of_run["drift"].metadata.get("complete"):
-        tables["drift"] = _drift({name: part.read() for name, part in of_run["drift"].items()})
+    complete = {kind: dict(result.items()) for kind, result in of_run.items() if result.metadata.get("complete")}
+    tables = {
+        kind if name == kind else f"{kind}-{name}": _flat(part.read())
+        for kind, parts in complete.items()
+        for name, part in parts.items()
+        if part.structure_family == "table"
+    }
+    if "drift" in complete:
+        tables["drift"] = _drift({name: part.read() for name, part in complete["drift"].items()})
     if start.get("scan_type") == ScanType.TOMOGRAPHY:
         scan = read_scan(uid, data)
         columns = {key: getattr(scan.frames, column) for key, column in READINGS.items()}
         tables["frames"] = pandas.DataFrame({"stream": scan.streams, **columns})
     if not tables:
-        raise ValueError(f"run {first}: has no table among its results, there is nothing to export as csv")
-    return Tables(tables, about_runs([start], "tables", licence))
+        raise ValueError(f"run {first}: has no table among its results to export as csv")
+    return Tables(tables, provenance_of_runs([start], "tables", licence))
 
 
 def write_tables(tables: Tables, folder: Path, progress: Progress) -> None:
@@ -61,7 +61,7 @@ def write_tables(tables: Tables, folder: Path, progress: Progress) -> None:
     folder.mkdir()
     for done, (name, table) in enumerate(tables.frames.items(), 1):
         with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-            file.writelines(f"# {line}\n" for line in tables.about.as_text().splitlines())
+            file.writelines(f"# {line}\n" for line in tables.provenance.as_text().splitlines())
             table.to_csv(file, index=False)
         progress("csv", done / len(tables.frames))
 
@@ -87,7 +87,7 @@ def _numbers(value: Any) -> list[float] | None:
     if not (isinstance(value, str) and value[:1] + value[-1:] == "[]"):
         return None
     try:
-        return [float(word) for word in value[1:-1].replace(",", " ").split()]
+        return [float(text) for text in value[1:-1].replace(",", " ").split()]
     except ValueError:
         return None
 

@@ -13,25 +13,30 @@ from xrm_sims.exchange.images import Image
 from xrm_sims.exchange.writing import Progress, library
 
 IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-IMAGEJ_LARGEST_BYTES = (4 << 30) - (32 << 20)
+IMAGEJ_MAX_BYTES = (4 << 30) - (32 << 20)
 
 
 def write_ome_tiff(image: Image, path: Path, progress: Progress) -> None:
     """Write pages in the order of the axes; units, uids, versions, licence and masses become OME annotations."""
     size = {f"PhysicalSize{axis}": image.pixel_um for axis in image.axes.upper() if axis in "ZYX"}
     masses = {f"mass_u {one.label}": f"{one.mass_u!r}" for one in image.channels if one.mass_u is not None}
-    about = {name: str(value) for name, value in image.about.as_dict().items()}
+    provenance = {name: str(value) for name, value in image.provenance.as_dict().items()}
     metadata: dict[str, Any] = {
         "axes": image.axes.upper(),
-        "Name": image.about.title,
-        "Description": f"{image.about.as_text()}\nunits: {image.units}",
+        "Name": image.provenance.title,
+        "Description": f"{image.provenance.as_text()}\nunits: {image.units}",
         **size,
         **{f"{name}Unit": "µm" for name in size},
-        "MapAnnotation": {**about, "run_uids": " ".join(image.about.run_uids), "units": image.units, **masses},
+        "MapAnnotation": {
+            **provenance,
+            "run_uids": " ".join(image.provenance.run_uids),
+            "units": image.units,
+            **masses,
+        },
     }
     if image.channels:
         metadata["Channel"] = {"Name": [one.label for one in image.channels]}
-    with library("tifffile").TiffWriter(path, ome=True, bigtiff=image.nbytes > IMAGEJ_LARGEST_BYTES) as writer:
+    with library("tifffile").TiffWriter(path, ome=True, bigtiff=image.nbytes > IMAGEJ_MAX_BYTES) as writer:
         writer.write(
             _pages(image, image.dtype, progress, "OME-TIFF"),
             shape=image.shape,
@@ -51,16 +56,16 @@ def write_imagej(image: Image, path: Path, progress: Progress) -> None:
     """
     dtype = image.dtype if image.dtype.name in IMAGEJ_TYPES else np.dtype(np.float32)
     size = int(np.prod(image.shape, dtype=np.int64)) * dtype.itemsize
-    if size > IMAGEJ_LARGEST_BYTES:
+    if size > IMAGEJ_MAX_BYTES:
         raise ValueError(
-            f"{path}: ImageJ's TIFF ends at 4.3 GB, this image has {size / 1e9:.1f} GB; use ome-tiff or ome-zarr"
+            f"{path}: ImageJ's TIFF holds at most 4.3 GB, this image has {size / 1e9:.1f} GB; use ome-tiff or ome-zarr"
         )
-    labels = [one.words for one in image.channels] * (image.shape[0] if image.axes.startswith("t") else 1)
+    labels = [one.name_and_mass for one in image.channels] * (image.shape[0] if image.axes.startswith("t") else 1)
     metadata: dict[str, Any] = {
         "axes": image.axes.upper(),
         "unit": "um",
         "spacing": image.pixel_um,
-        "Info": f"{image.about.as_text()}\nunits: {image.units}",
+        "Info": f"{image.provenance.as_text()}\nunits: {image.units}",
     }
     if labels:
         metadata["Labels"] = labels

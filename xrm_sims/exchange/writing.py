@@ -17,8 +17,8 @@ from xrm_sims.atomic_write import sync
 from xrm_sims.data.frames import error_number, trim
 
 Progress = Callable[[str, float], None]  # called with the stage and its finished share
-HEADROOM_BYTES = 4 << 20  # what a file needs beside its numbers
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+HEADROOM_BYTES = 4 << 20  # space of a file beside its numbers
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def library(name: str) -> ModuleType:
@@ -27,12 +27,12 @@ def library(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
         raise RuntimeError(
-            f"{missing.name} is not installed, which this format needs; pip install 'xrm-sims[exchange]'"
+            f"{missing.name} is not installed and this format needs it; pip install 'xrm-sims[exchange]'"
         ) from None
 
 
 @contextmanager
-def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a path beside ``path`` to write a file or folder to; rename it to ``path`` when the block succeeds.
 
     Parameters
@@ -47,12 +47,12 @@ def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> 
     """
     path = path.resolve()
     if path.exists() and not overwrite:
-        raise ValueError(f"{path}: is there already; choose another name or add --overwrite")
+        raise ValueError(f"{path}: already exists; choose another name or add --overwrite")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(path, needed_bytes)
+        _check_free_space(path, needed_bytes)
     except OSError as error:
-        raise RuntimeError(f"{path}: its folder cannot be used ({error.strerror})") from error
+        raise RuntimeError(f"{path}: the folder cannot be used ({error.strerror})") from error
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
@@ -63,15 +63,15 @@ def appearing(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -> 
         number = error_number(error)
         if number is None and not isinstance(error, OSError):
             raise
-        reason = str(error) if number is None else os.strerror(number)  # numpy tells how much was written, not why
-        advice = "nothing of it was kept" if number and number not in _FULL else "free space and try again"
+        reason = str(error) if number is None else os.strerror(number)  # numpy's message lacks the reason
+        advice = "no part of it was kept" if number and number not in _DISK_FULL else "free space and try again"
         raise RuntimeError(f"{path}: could not be written ({reason}); {advice}") from error
     finally:
         _remove(beside)
 
 
 @contextmanager
-def hdf5_with_room(path: Path, mode: str, needed_bytes: int) -> Iterator[h5py.File]:
+def preallocated_hdf5(path: Path, mode: str, needed_bytes: int) -> Iterator[h5py.File]:
     """Open an HDF5 file for writing with its space allocated in advance, because HDF5 cannot recover from a full disk;
     unused space is released at the end."""
     with h5py.File(path, mode) as file:
@@ -81,7 +81,7 @@ def hdf5_with_room(path: Path, mode: str, needed_bytes: int) -> Iterator[h5py.Fi
     trim(path)
 
 
-def _check_room(path: Path, needed_bytes: int) -> None:
+def _check_free_space(path: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed_bytes + HEADROOM_BYTES:
         raise ValueError(

@@ -12,7 +12,7 @@ from xrm_sims.app.report import sections
 from xrm_sims.app.report.holdings import Holdings, Map, Scan, open_holdings
 from xrm_sims.app.report.sections import Section
 from xrm_sims.app.tomography.tomogram import Tomogram
-from xrm_sims.exchange.writing import appearing
+from xrm_sims.exchange.writing import atomic_path
 from xrm_sims.scan_type import ScanType
 
 
@@ -40,7 +40,7 @@ def write_report(
     path = Path(f"report-{re.sub(r'[^0-9A-Za-z_]', '_', held.uid[:8])}.html") if out is None else out
     if path.is_dir():
         raise ValueError(f"--out: {path} is a folder; name a file, such as {path / 'report.html'}")
-    with appearing(path, overwrite=overwrite) as beside:
+    with atomic_path(path, overwrite=overwrite) as beside:
         beside.write_text(page(held, progress), encoding="utf-8")
     return path
 

@@ -30,7 +30,7 @@ from xrm_sims.data import find_run, results
 from xrm_sims.data.catalog import as_catalog, results_beside
 from xrm_sims.exchange.images import Image, read_image
 from xrm_sims.exchange.ome_zarr import write_ome_zarr
-from xrm_sims.exchange.writing import Progress, appearing
+from xrm_sims.exchange.writing import Progress, atomic_path
 from xrm_sims.scan_type import ScanType
 
 VERSION = 1
@@ -54,7 +54,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        return f"{self.image.about.run_uids[0][:8]}-{self.image.about.scan_type}"
+        return f"{self.image.provenance.run_uids[0][:8]}-{self.image.provenance.scan_type}"
 
     @property
     def path(self) -> str:
@@ -73,7 +73,7 @@ class Item:
         return {
             "path": self.path,
             "split": self.split,
-            "kind": image.about.scan_type,
+            "kind": image.provenance.scan_type,
             "specimen": self.specimen,
             "axes": image.axes,
             "shape": list(image.shape),
@@ -87,7 +87,7 @@ class Item:
             "likeness": self.likeness,
             "no_truth_because": self.why_not or None,
             **self.place,
-            "about": image.about.as_dict(),
+            "about": image.provenance.as_dict(),
         }
 
 
@@ -118,11 +118,11 @@ def export_dataset(
     items: dict[tuple[str, ...], Item] = {}
     for done, uid in enumerate(uids, 1):
         item = _item(uid, data, labels, licence)
-        items.setdefault(item.image.about.run_uids[:1], item)
+        items.setdefault(item.image.provenance.run_uids[:1], item)
         progress("looking", done / len(uids))
     chosen = list(items.values())
     _split(chosen)
-    with appearing(out, sum(item.nbytes for item in chosen), overwrite=overwrite) as beside:
+    with atomic_path(out, sum(item.nbytes for item in chosen), overwrite=overwrite) as beside:
         beside.mkdir()
         for item in chosen:
             _write(item, beside, progress)
@@ -133,13 +133,13 @@ def export_dataset(
 
 def _item(uid: str, data: Path, labels: bool | None, licence: str | None) -> Item:
     image = read_image(uid, data, licence)
-    first = image.about.run_uids[0]
+    first = image.provenance.run_uids[0]
     item = Item(image, _named(first, data), place=_place(first, data))
     if labels is False:
         item.why_not = "labels were switched off"
         return item
     try:
-        if image.about.scan_type != ScanType.TOMOGRAPHY:
+        if image.provenance.scan_type != ScanType.TOMOGRAPHY:
             specimen_name(first, data)
             item.why_not = "the true material at each pixel is not stored"
             return item
@@ -219,8 +219,8 @@ def _card(items: Sequence[Item]) -> dict[str, Any]:
     return {
         "format": "xrm-sims dataset",
         "version": VERSION,
-        "licences": sorted({item.image.about.licence for item in items}),
-        "written_by": items[0].image.about.written_by,
+        "licences": sorted({item.image.provenance.licence for item in items}),
+        "written_by": items[0].image.provenance.written_by,
         "splits": {split: [item.path for item in items if item.split == split] for split in SPLITS},
         "classes": CLASSES,
         "items": [item.as_dict() for item in items],
@@ -228,24 +228,24 @@ def _card(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def _readme(items: Sequence[Item]) -> str:
-    about = items[0].image.about
+    provenance = items[0].image.provenance
     rows = [
         f"| `{item.path}` | {item.specimen} | {' × '.join(map(str, item.image.shape))} ({item.image.axes}) | "
         f"{item.image.pixel_um:g} µm | {item.image.units} | "
         f"{'truth' if item.truth is not None else f'no truth: {item.why_not}'} |"
         for item in items
     ]
-    runs = [f"- `{item.name}`: {' '.join(item.image.about.run_uids)}, measured {_with(item)}" for item in items]
-    licences = ", ".join(sorted({item.image.about.licence for item in items}))
+    runs = [f"- `{item.name}`: {' '.join(item.image.provenance.run_uids)}, measured {_with(item)}" for item in items]
+    licences = ", ".join(sorted({item.image.provenance.licence for item in items}))
     classes = ", ".join(f"{code} {name}" for name, code in CLASSES.items())
     return _README.format(
-        licences=licences, written_by=about.written_by, rows="\n".join(rows), classes=classes, runs="\n".join(runs)
+        licences=licences, written_by=provenance.written_by, rows="\n".join(rows), classes=classes, runs="\n".join(runs)
     )
 
 
 def _with(item: Item) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in item.image.about.measured_with.items())
-    return f"{item.image.about.measured} with {versions or 'unknown software'}"
+    versions = ", ".join(f"{name} {version}" for name, version in item.image.provenance.measured_with.items())
+    return f"{item.image.provenance.measured} with {versions or 'unknown software'}"
 
 
 _README = """# Volumes and maps of battery cathodes
