@@ -180,7 +180,9 @@ class _CommandQueue:
         self._server = server
         self._lock = asyncio.Lock()
         self._busy = server.add(f"{name}:Busy", ChannelInteger(value=0))
-        self._message = server.add(f"{name}:Message", _Text(value="", max_length=TEXT_BYTES, string_encoding="utf-8"))
+        self._message = server.add(
+            f"{name}:Message", ChannelChar(value="", max_length=TEXT_BYTES, string_encoding="utf-8")
+        )
 
         async def stop(_: Any) -> None:
             device.channel.stop(False)
@@ -242,10 +244,6 @@ class _Setpoint:
         return data
 
 
-class _Text(ChannelChar):
-    """Long text, UTF-8."""
-
-
 def _to_python_value(data: Any, labels: Any) -> Any:
     """Return the value that a client has put as a plain Python value."""
     if isinstance(data, (list, tuple, np.ndarray)) and len(data) == 1:
@@ -275,7 +273,7 @@ def _channel(
     elif "enum_strings" in metadata:
         base = ChannelEnum
     elif isinstance(like, str):
-        base, metadata = _Text, {"max_length": TEXT_BYTES, "string_encoding": "utf-8"}
+        base, metadata = ChannelChar, {"max_length": TEXT_BYTES, "string_encoding": "utf-8"}
     elif isinstance(like, (int, list)):
         base = ChannelInteger
     else:

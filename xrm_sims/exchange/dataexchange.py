@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
+from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, Lengths, readings_of
 from xrm_sims.exchange.round_trip import read_round_trip, write_round_trip
 from xrm_sims.exchange.scans import RawScan
 from xrm_sims.exchange.writing import Progress, preallocated_hdf5
@@ -98,9 +98,8 @@ def read_dataexchange(path: Path) -> ForeignScan:
             entry="/exchange",
             shape=shape,
             frames=frames,
-            lengths=geometry_from_lengths(
+            lengths=Lengths(
                 pixel_mm=next((size for name in _PIXELS if (size := _length_mm(file, name))), None),
-                specimen_pixel_um=None,
                 source_object_mm=_length_mm(file, _SOURCE),
                 object_detector_mm=_length_mm(file, _CAMERA),
             ),

@@ -26,12 +26,16 @@ class ForeignFrames:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Distances in a file; None where the file has none."""
+    """Distances in a file; None where the file has none.
+
+    synchrotron : whether the file names a synchrotron as source; then the beam is parallel.
+    """
 
     pixel_mm: float | None = None
     specimen_pixel_um: float | None = None
     source_object_mm: float | None = None
-    source_detector_mm: float | None = None
+    object_detector_mm: float | None = None
+    synchrotron: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,48 +74,30 @@ class ForeignScan:
             "detector_offset_px": (0.0, 0.0 if axis_column is None else axis_column - middle),
         }
         lengths = self.lengths
-        if pixel_um is None and lengths.pixel_mm and lengths.source_object_mm and lengths.source_detector_mm:
-            shrink = lengths.source_object_mm / lengths.source_detector_mm
-            return ConeGeometry(
-                source_object_mm=lengths.source_object_mm,
-                source_detector_mm=lengths.source_detector_mm,
-                pixel_mm=lengths.pixel_mm,
-                voxel_um=lengths.pixel_mm * 1e3 * shrink,
-                **common,
-            )
-        pitch_um = pixel_um or lengths.specimen_pixel_um or (lengths.pixel_mm and 1e3 * lengths.pixel_mm)
+        pixel_mm, source_mm, flight_mm = lengths.pixel_mm, lengths.source_object_mm, lengths.object_detector_mm
+        if pixel_um is None and pixel_mm and source_mm and flight_mm and not lengths.synchrotron:
+            source_detector_mm = source_mm + flight_mm
+            if source_detector_mm >= MIN_MAGNIFICATION * source_mm:
+                voxel_um = pixel_mm * 1e3 * (source_mm / source_detector_mm)
+                return ConeGeometry(
+                    source_object_mm=source_mm,
+                    source_detector_mm=source_detector_mm,
+                    pixel_mm=pixel_mm,
+                    voxel_um=voxel_um,
+                    **common,
+                )
+        pitch_um = pixel_um or lengths.specimen_pixel_um or (pixel_mm and 1e3 * pixel_mm)
         if not pitch_um:
             raise ValueError(f"{self.path}: has no pixel size; give its size at the specimen with --pixel-um")
         return ParallelGeometry(pixel_um=pitch_um, voxel_um=pitch_um, **common)
 
 
-def geometry_from_lengths(
-    *,
-    pixel_mm: float | None,
-    specimen_pixel_um: float | None,
-    source_object_mm: float | None,
-    object_detector_mm: float | None,
-    synchrotron: bool = False,
-) -> Lengths:
-    """Return the distances of a cone beam if they magnify, else the pixel size of a parallel beam at the specimen."""
-    if source_object_mm and object_detector_mm and pixel_mm and not synchrotron:
-        source_detector_mm = source_object_mm + object_detector_mm
-        if source_detector_mm >= MIN_MAGNIFICATION * source_object_mm:
-            return Lengths(pixel_mm, specimen_pixel_um, source_object_mm, source_detector_mm)
-    return Lengths(pixel_mm, specimen_pixel_um)
-
-
 def readings_of(
-    round_trip: RoundTrip | None,
-    stream: str,
-    angles_deg: NDArray[np.float64],
-    current_na: NDArray[np.float64] | None = None,
+    round_trip: RoundTrip | None, stream: str, angles_deg: NDArray[np.float64], current_na: Any = np.nan
 ) -> dict[str, NDArray[np.float64]]:
     """Return the readings of a stream by data key: those of the round trip, else those of the format, if finite."""
     if round_trip is not None and len(round_trip.readings[stream]["rotation_angle_deg"]) == len(angles_deg):
         readings = round_trip.readings[stream]
     else:
-        readings = {"rotation_angle_deg": angles_deg}
-        if current_na is not None:
-            readings["beam_current_na"] = current_na
+        readings = {"rotation_angle_deg": angles_deg, "beam_current_na": current_na}
     return {key: readings[key] for key in READINGS if key in readings and np.isfinite(readings[key]).all()}

@@ -18,7 +18,7 @@ from xrm_sims.data.layout import Layout
 from xrm_sims.data.recorder import record_whole
 from xrm_sims.exchange.dataexchange import holds_dataexchange, read_dataexchange
 from xrm_sims.exchange.foreign import ForeignScan
-from xrm_sims.exchange.nexus import holds_nxtomo, read_nxtomo
+from xrm_sims.exchange.nexus import nxtomo_entries, read_nxtomo
 from xrm_sims.exchange.runs import scan_documents
 from xrm_sims.exchange.stacks import import_stack, is_stack
 from xrm_sims.exchange.store import FrameFiles
@@ -86,7 +86,7 @@ def _read_scan(path: Path, choices: Choices) -> ForeignScan:
     with _errors_naming_file(path):
         if holds_dataexchange(path):
             scan = read_dataexchange(path)
-        elif holds_nxtomo(path):
+        elif nxtomo_entries(path):
             scan = read_nxtomo(path, choices.entry)
         else:
             raise ValueError(f"{path}: has neither an NXtomo entry nor DataExchange's /exchange/data")

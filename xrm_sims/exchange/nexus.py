@@ -1,4 +1,4 @@
-"""NXtomo (NeXus) through the library ``nxtomo``: frames are written block by block, and reading leaves them in the file.
+"""NXtomo (NeXus) through the library ``nxtomo``; frames are written block by block and stay in the file on import.
 
 Image keys are 0 projection, 1 flat, 2 dark; drift references are -1 in ``image_key_control`` (0 in ``image_key``), the
 library's key for images taken for alignment. The source's distance is negative, because it lies upstream of the
@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, geometry_from_lengths, readings_of
+from xrm_sims.exchange.foreign import ForeignFrames, ForeignScan, Lengths, readings_of
 from xrm_sims.exchange.round_trip import read_round_trip, write_round_trip
 from xrm_sims.exchange.scans import RawScan
 from xrm_sims.exchange.writing import Progress, library, preallocated_hdf5
@@ -128,7 +128,7 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
         entry=name,
         shape=shape,
         frames=frames,
-        lengths=geometry_from_lengths(
+        lengths=Lengths(
             pixel_mm=_length(detector.x_pixel_size, "mm"),
             specimen_pixel_um=_length(loaded.sample.x_pixel_size, "um"),
             source_object_mm=_length(source.distance if source else None, "mm"),
@@ -146,17 +146,13 @@ def read_nxtomo(path: Path, entry: str | None = None) -> ForeignScan:
     )
 
 
-def holds_nxtomo(path: Path) -> bool:
-    """Return whether an HDF5 file has an NXtomo entry."""
-    return bool(_entries(path))
-
-
-def _entries(path: Path) -> list[str]:
+def nxtomo_entries(path: Path) -> list[str]:
+    """Return the paths of the NXtomo entries in an HDF5 file."""
     return list(library("nxtomo.application.nxtomo").NXtomo.get_valid_entries(str(path)))
 
 
 def _entry(path: Path, wanted: str | None) -> str:
-    entries = _entries(path)
+    entries = nxtomo_entries(path)
     if wanted is not None and f"/{wanted.strip('/')}" not in entries:
         raise ValueError(f"{path}: has no NXtomo {wanted!r}; it has {', '.join(entries)}")
     if wanted is None and len(entries) > 1:

@@ -26,6 +26,7 @@ COARSEST_PX = 128  # pixels along the longest edge of the coarsest level, at mos
 CHUNK_ZYX = (32, 256, 256)
 COLOURS = ("00FF00", "FF0000", "0000FF", "FFFF00", "FF00FF", "00FFFF")
 CONTRAST = (0.1, 99.9)  # percentiles of the initial grey range of a viewer
+Report = Callable[[float], None]  # called with the finished share of a pyramid
 _AXES = {"t": {"name": "t", "type": "time"}, "c": {"name": "c", "type": "channel"}} | {
     axis: {"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"
 }
@@ -78,7 +79,7 @@ def _write(image: Image, root: Any, progress: Progress) -> None:
             _write_label(group.create_group(name), name, array, axes, image, partial(report, number))
 
 
-def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: Callable[[float], None]) -> None:
+def _write_label(group: Any, name: str, array: Any, axes: str, image: Image, report: Report) -> None:
     dtype = np.dtype(np.uint8) if np.dtype(array.dtype).kind == "b" else np.dtype(array.dtype)
     _write_pyramid(group, array, axes, dtype, halve_pick, report)
     group.attrs["ome"] = {
@@ -101,12 +102,7 @@ def _factors(axes: str) -> tuple[int, ...]:
 
 
 def _write_pyramid(
-    group: Any,
-    source: Any,
-    axes: str,
-    dtype: np.dtype[Any],
-    halve: Callable[..., NDArray[Any]],
-    report: Callable[[float], None],
+    group: Any, source: Any, axes: str, dtype: np.dtype[Any], halve: Callable[..., NDArray[Any]], report: Report
 ) -> NDArray[Any]:
     """Write all levels and return the coarsest."""
     levels = _levels(tuple(source.shape), axes)

@@ -22,11 +22,7 @@ Document = tuple[str, Any]  # a document is a typed dict of event-model's
 
 
 def scan_documents(
-    scan: ForeignScan,
-    geometry: Geometry,
-    files: Mapping[str, FrameFile],
-    metadata: Mapping[str, Any],
-    linked: bool,
+    scan: ForeignScan, geometry: Geometry, files: Mapping[str, FrameFile], metadata: Mapping[str, Any], linked: bool
 ) -> Iterator[Document]:
     """Yield the documents of a tomography run. ``metadata`` replaces that of the file."""
     angles = geometry.angles_deg

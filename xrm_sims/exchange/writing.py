@@ -56,7 +56,9 @@ def atomic_path(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
-        _sync_all(beside)
+        for inner in sorted(beside.rglob("*"), reverse=True) if beside.is_dir() else ():
+            sync(inner)
+        sync(beside)
         _rename(beside, path)
         sync(path.parent)
     except (OSError, RuntimeError) as error:
@@ -67,7 +69,10 @@ def atomic_path(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -
         advice = "no part of it was kept" if number and number not in _DISK_FULL else "free space and try again"
         raise RuntimeError(f"{path}: could not be written ({reason}); {advice}") from error
     finally:
-        _remove(beside)
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -103,17 +108,3 @@ def _rename(beside: Path, path: Path) -> None:
         aside.replace(path)
         raise
     shutil.rmtree(aside)
-
-
-def _sync_all(path: Path) -> None:
-    """Synchronise a file, or everything in a folder, to the disk."""
-    for inner in sorted(path.rglob("*"), reverse=True) if path.is_dir() else ():
-        sync(inner)
-    sync(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
