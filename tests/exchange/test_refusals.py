@@ -80,7 +80,7 @@ def test_a_disk_that_is_too_small_is_refused_before_writing(measured, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (["{raster}", "--to", "nxtomo"], "is a sims_raster, this format needs a tomography"),
         (["{raster}", "--to", "csv"], "has no table among its results"),
@@ -89,14 +89,14 @@ def test_a_disk_that_is_too_small_is_refused_before_writing(measured, tmp_path, 
         (["{tomogram}", "--to", "gif", "--out", "{there}"], "already exists; choose another name or add --overwrite"),
     ],
 )
-def test_exports_are_refused(measured, command, tmp_path, args, words):
+def test_exports_are_refused(measured, command, tmp_path, args, message):
     there = tmp_path / "there"
     there.write_text("precious")
     names = {"raster": measured.raster, "tomogram": measured.tomogram, "there": there}
     ended = command("export", *(word.format(**names) for word in args), "--data", measured.data)
     assert ended.code == 1
     (line,) = own_lines(ended.err)
-    assert re.search(words, line), line
+    assert re.search(message, line), line
     assert there.read_text() == "precious"
 
 
@@ -132,7 +132,7 @@ def change(path, name, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "message"),
     [
         ("theta", None, "needs 12 angles in /exchange/theta, one per frame, got nothing"),
         ("theta", np.zeros(7), r"needs 12 angles in /exchange/theta, one per frame, got float64 \(7,\)"),
@@ -145,14 +145,14 @@ def change(path, name, value):
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_inconsistent_scans_are_refused(measured, scan_file, name, value, words):
+def test_inconsistent_scans_are_refused(measured, scan_file, name, value, message):
     change(scan_file, name, value)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         import_file(scan_file, measured.data, Choices(pixel_um=1.0))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (lambda content: content[: len(content) // 2], "is damaged or has another layout .*truncated file"),
         (lambda content: content[:40], "is damaged|is neither HDF5"),
@@ -161,9 +161,9 @@ def test_inconsistent_scans_are_refused(measured, scan_file, name, value, words)
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_damaged_and_unknown_files_are_refused(measured, scan_file, spoil, words):
+def test_damaged_and_unknown_files_are_refused(measured, scan_file, spoil, message):
     scan_file.write_bytes(spoil(scan_file.read_bytes()))
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         import_file(scan_file, measured.data, Choices(pixel_um=1.0))
 
 

@@ -75,7 +75,7 @@ def test_an_image(tmp_path, measured):
 
 
 @pytest.mark.parametrize(
-    ("sidecar", "changes", "words"),
+    ("sidecar", "changes", "message"),
     [
         (VOLUME, {"voxel_um": -1}, "voxel_um: input should be greater than 0"),
         (VOLUME, {"kind": "photo"}, "kind: .*'ct_volume', 'se_image', 'sims_raster'"),
@@ -85,9 +85,9 @@ def test_an_image(tmp_path, measured):
     ],
 )
 @pytest.mark.usefixtures("nothing_new")
-def test_invalid_descriptions_are_refused(tmp_path, measured, sidecar, changes, words):
+def test_invalid_descriptions_are_refused(tmp_path, measured, sidecar, changes, message):
     path = write_stack(tmp_path / "x.tif", np.ones((12, 8, 8), np.uint16), sidecar, **changes)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         import_file(path, measured.data)
 
 
@@ -99,9 +99,9 @@ def test_invalid_stacks_are_refused(tmp_path, measured):
         r"ct.tif: is a damaged TIFF": whole[: len(whole) // 2],
         r"ct.tif: is not a TIFF, or is damaged": b"GIF89a" + bytes(200),
     }
-    for words, content in cases.items():
+    for message, content in cases.items():
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=message):
             import_file(path, measured.data)
     write_stack(path, np.full((12, 8, 8), np.nan, np.float32), VOLUME)
     with pytest.raises(ValueError, match="page 0 has numbers that are not finite"):

@@ -73,6 +73,6 @@ def export_run(
     form = FORMATS[to]
     source = form.read(uid, data, licence)
     path = Path(f"{source.provenance.run_uids[0][:8]}{form.suffix}") if out is None else Path(out)
-    with atomic_path(path, int(form.bulk * source.nbytes), overwrite=overwrite) as beside:
-        form.write(source, beside, progress)
+    with atomic_path(path, int(form.bulk * source.nbytes), overwrite=overwrite) as temporary:
+        form.write(source, temporary, progress)
     return path

@@ -85,22 +85,22 @@ def read_image(uid: str, data: Any = None, licence: str | None = None) -> Image:
     kind = start.get("scan_type", "")
     first = start.get("resumes_uid", start["uid"])
     catalog = as_catalog(data)
-    everything = results_beside(catalog)
+    all_results = results_beside(catalog)
     if kind in IMAGES:
-        return _measured(run, data, everything.get(first, {}), licence)
-    if first not in everything or "volume" not in everything[first]:
+        return _measured(run, data, all_results.get(first, {}), licence)
+    if first not in all_results or "volume" not in all_results[first]:
         tomography = kind == ScanType.TOMOGRAPHY
         advice = f"run xrm-sims reconstruct {first[:8]}" if tomography else "export needs a volume or an image"
         raise ValueError(f"run {first} ({kind or 'run of unknown type'}) has no volume; {advice}")
-    kept = results.find(catalog, first, "volume")
-    volume, about = kept["volume"], dict(kept.metadata)
+    result = results.find(catalog, first, "volume")
+    volume, about = result["volume"], dict(result.metadata)
     return Image(
         data=volume,
         axes="zyx",
         pixel_um=float(about["voxel_um"]),
         units=str(about.get("units", "")),
         provenance=provenance_of_runs([catalog[first].metadata["start"]], "CT volume", licence),
-        labels=_labels(everything[first], tuple(volume.shape)),
+        labels=_labels(all_results[first], tuple(volume.shape)),
     )
 
 

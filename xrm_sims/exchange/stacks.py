@@ -132,9 +132,9 @@ def _import_volume(
         results.save(layout.root, uid, "volume", {"volume": volume}, about)
         return record_whole(layout.root, stack_documents(uid, {**start, "voxel_um": description.voxel_um}, "", None))
     except BaseException:
-        everything = open_results(layout.root)
-        if uid in everything:
-            everything[uid].delete(recursive=True, external_only=False)
+        all_results = open_results(layout.root)
+        if uid in all_results:
+            all_results[uid].delete(recursive=True, external_only=False)
         raise
 
 
@@ -142,21 +142,23 @@ def _import_frames(
     pages: TiffPages, description: SeSidecar | SimsSidecar, layout: Layout, start: dict[str, Any], progress: Progress
 ) -> str:
     facts = description.model_dump(exclude_none=True, exclude={*SidecarBase.model_fields, "kind"}, mode="json")
-    each = len(description.channels) if isinstance(description, SimsSidecar) else 1
-    if len(pages) % each:
-        raise ValueError(f"{pages.files[0][0]}: {len(pages)} pages cannot be divided into frames of {each} channels")
-    count = len(pages) // each
+    channels = len(description.channels) if isinstance(description, SimsSidecar) else 1
+    if len(pages) % channels:
+        raise ValueError(
+            f"{pages.files[0][0]}: {len(pages)} pages cannot be divided into frames of {channels} channels"
+        )
+    count = len(pages) // channels
     start |= {**facts, "shape": list(pages.shape), "num_points": count, "frames": count}
     key, shape = "se_image", pages.shape
     if isinstance(description, SimsSidecar):
-        key, shape = "sector_counts", (each, *pages.shape)  # type: ignore[assignment]
+        key, shape = "sector_counts", (channels, *pages.shape)  # type: ignore[assignment]
     with FrameFiles(layout) as files:
         with files.write("primary", shape, pages.dtype) as writer:
             for frame in range(count):
-                counts = pages.read(frame * each, (frame + 1) * each)
+                counts = pages.read(frame * channels, (frame + 1) * channels)
                 if isinstance(description, SimsSidecar) and (counts < 0).any():
                     raise ValueError(
-                        f"{pages.files[frame * each][0]}: frame {frame} has negative numbers; counts are needed"
+                        f"{pages.files[frame * channels][0]}: frame {frame} has negative numbers; counts are needed"
                     )
                 writer.append(counts.reshape(shape))
                 progress("frames", (frame + 1) / count)

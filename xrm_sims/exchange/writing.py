@@ -53,13 +53,13 @@ def atomic_path(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -
         _check_free_space(path, needed_bytes)
     except OSError as error:
         raise RuntimeError(f"{path}: the folder cannot be used ({error.strerror})") from error
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield beside
-        for inner in sorted(beside.rglob("*"), reverse=True) if beside.is_dir() else ():
+        yield temporary
+        for inner in sorted(temporary.rglob("*"), reverse=True) if temporary.is_dir() else ():
             sync(inner)
-        sync(beside)
-        _rename(beside, path)
+        sync(temporary)
+        _rename(temporary, path)
         sync(path.parent)
     except (OSError, RuntimeError) as error:
         number = error_number(error)
@@ -69,10 +69,10 @@ def atomic_path(path: Path, needed_bytes: int = 0, *, overwrite: bool = False) -
         advice = "no part of it was kept" if number and number not in _DISK_FULL else "free space and try again"
         raise RuntimeError(f"{path}: could not be written ({reason}); {advice}") from error
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         else:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -95,15 +95,15 @@ def _check_free_space(path: Path, needed_bytes: int) -> None:
         )
 
 
-def _rename(beside: Path, path: Path) -> None:
+def _rename(temporary: Path, path: Path) -> None:
     """Rename; an existing folder is moved aside first, and back if the renaming fails."""
     if not path.is_dir():
-        beside.replace(path)
+        temporary.replace(path)
         return
-    aside = beside.with_name(f"{beside.name}.old")
+    aside = temporary.with_name(f"{temporary.name}.old")
     path.replace(aside)
     try:
-        beside.replace(path)
+        temporary.replace(path)
     except OSError:
         aside.replace(path)
         raise
