@@ -24,7 +24,7 @@ _POLL_S = 0.5
 
 
 class EpicsDrivers:
-    """The drivers of one instrument, an attribute for each device.
+    """The drivers of one instrument, with an attribute for each device.
 
     Raises RuntimeError when no server has this prefix.
     """

@@ -59,7 +59,7 @@ def export_run(
     to : one of ``FORMATS``. NXtomo and DataExchange take the frames of a tomography; image formats its volume, or the
         counts of a raster, an SE image or an EDS map; csv its tables.
     out : file to create (a folder for ome-zarr, raw and csv); default: a name from the run's uid, in this folder.
-    licence : licence of the data; replaces the one that the run states.
+    licence : licence of the data; replaces that of the run.
     overwrite : whether an existing file of that name is replaced.
     progress : called with the stage and its finished share.
 

@@ -42,7 +42,7 @@ class Image:
     data : anything with shape, dtype and ``data[start:stop]``.
     axes : one letter per dimension: t frame, c channel, z y x.
     pixel_um : edge of a pixel or voxel, the same along z, y and x.
-    centre_um : of the field along x and y (and z, for a volume), in the frame of its scan or specimen.
+    centre_um : centre of the field along x and y (and z, for a volume), in the frame of its scan or specimen.
     labels : arrays of whole numbers over the spatial axes, by name.
     """
 

@@ -27,7 +27,7 @@ from xrm_sims.exchange.writing import Progress
 
 @dataclass(frozen=True)
 class Choices:
-    """Options of an import; they replace what the file states.
+    """Options of an import; they replace values of the file.
 
     link : link the frames instead of copying them into the data root.
     entry : path of the scan in an HDF5 file that holds several.

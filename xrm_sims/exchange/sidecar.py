@@ -65,7 +65,7 @@ class SimsSidecar(SidecarBase):
 
 
 Sidecar = Annotated[VolumeSidecar | SeSidecar | SimsSidecar, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[VolumeSidecar | SeSidecar | SimsSidecar] = TypeAdapter(Sidecar)
+_ADAPTER: TypeAdapter[Sidecar] = TypeAdapter(Sidecar)
 
 
 def find_sidecar(stack: Path, given: Path | None = None) -> Path:
@@ -79,7 +79,7 @@ def find_sidecar(stack: Path, given: Path | None = None) -> Path:
     raise ValueError(f"{stack}: needs a description beside it ({names}); docs/exchange.md shows one")
 
 
-def read_sidecar(path: Path) -> VolumeSidecar | SeSidecar | SimsSidecar:
+def read_sidecar(path: Path) -> Sidecar:
     """Read a description. Raises ValueError naming the file and the missing, unknown or invalid field."""
     yaml = library("yaml")
     try:

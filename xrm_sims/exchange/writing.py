@@ -1,4 +1,4 @@
-"""Atomic writing of exported files and folders: written beside, synchronised, renamed; a failure leaves nothing."""
+"""Write files and folders under a temporary name, synchronise and rename them; a failure leaves nothing."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _check_free_space(path: Path, needed_bytes: int) -> None:
 
 
 def _rename(temporary: Path, path: Path) -> None:
-    """Rename; an existing folder is moved aside first, and back if the renaming fails."""
+    """Rename a file or folder; first move an existing folder away, and move it back if renaming fails."""
     if not path.is_dir():
         temporary.replace(path)
         return
