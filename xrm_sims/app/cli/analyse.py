@@ -198,7 +198,7 @@ def correlate(
 ) -> None:
     """Mill to a buried defect, map it and overlay both.
 
-    The command stops with an error where a defect, a plane or a registration is not certain.
+    The command stops with an error if a defect, a plane or a registration is not certain.
 
     Example: xrm-sims correlate --auto --seed 7 --out loop
     """

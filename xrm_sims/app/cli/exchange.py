@@ -18,7 +18,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 def export(
     runs: Annotated[
         list[str],
-        uid_of("a run; several for a dataset"),
+        uid_of("each run (several only for a dataset)"),
     ],
     to: Annotated[
         str,

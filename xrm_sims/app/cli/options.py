@@ -46,7 +46,7 @@ Clock = Annotated[
 Operator = Annotated[str, typer.Option("--operator", help="Name of the operator; recorded in every run.")]
 AnalysisFile = Annotated[
     Path | None,
-    typer.Option("--settings", help="TOML file with settings of the analysis; wins over settings.toml of the data."),
+    typer.Option("--settings", help="TOML file with settings of the analysis; overrides settings.toml of the data."),
 ]
 Preflight = Annotated[bool, typer.Option("--preflight", help="Only print time, dose, disk space and limits; no beam.")]
 

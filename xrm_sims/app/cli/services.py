@@ -64,7 +64,9 @@ def queue(
 
 @app.command()
 def live(
-    run: Annotated[str, typer.Argument(help="Uid of a run or its first characters; latest: the running one.")],
+    run: Annotated[
+        str, typer.Argument(help="Uid or first characters of a run; latest: the running scan, else the next one.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the picture.")] = Path("live"),
     every_s: Annotated[float, typer.Option(help="Shortest time between two pictures.")] = 2.0,
     data: ExistingData = None,
@@ -101,7 +103,7 @@ def watch(
 def serve(
     data: ExistingData = None,
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
-    users: Annotated[bool, typer.Option("--users", help="Users (xrm-sims add-user) log in and read.")] = False,
+    users: Annotated[bool, typer.Option("--users", help="Require a log-in; xrm-sims add-user adds users.")] = False,
     host: Annotated[str, typer.Option(help="Network interface to listen on; others need --users.")] = "127.0.0.1",
 ) -> None:
     """Serve the catalogue with Tiled.
