@@ -180,6 +180,17 @@ class LiveVolume:
             self._settle(restart=self._refine(align=True))
         return due
 
+    def correct_hardening_if_due(self) -> bool:
+        """Correct beam hardening once, as soon as enough views are aligned: the volume may start anew."""
+        due = self._hardening_due()
+        if due and self._refine(align=False):
+            self._settle(restart=True)
+        return due
+
+    def _hardening_due(self) -> bool:
+        enough = len(self.views) >= min(HARDENING_VIEWS, len(self.seen) / 2)
+        return self._hardening is None and self.aligned > 0 and enough
+
     def _in_time(self, seen: int) -> bool:
         """Whether a correction leaves time for the views that arrive meanwhile, at the pace so far."""
         scan_s = (time.perf_counter() - self._began_s) / seen * (len(self.seen) - seen)
@@ -208,7 +219,7 @@ class LiveVolume:
             self._align_s = time.perf_counter() - began_s if self.aligned else 0.0  # the first compiles code
             self.aligned = len(views)
             self._milestones = [m for m in self._milestones if m > self.aligned]
-        if self._hardening is None and self.aligned and len(views) >= min(HARDENING_VIEWS, len(self.seen) / 2):
+        if self._hardening_due():
             self._hardening = correct_beam_hardening(replace(prepared, geometry=self.geometry))
             restart |= self._hardening.k != 0
         self._p[views], self._weights[views] = p, weights

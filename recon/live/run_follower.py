@@ -57,10 +57,11 @@ class RunFollower:
 
     def advance(self) -> bool:
         """Read the frames that have arrived, or else improve the volume; False when there is nothing to do."""
-        self.volume.estimate_missing()
+        volume = self.volume
+        volume.estimate_missing()
         if self._read_new():
-            return self.volume.align_if_due(idle=False) or self.volume.improve()
-        return self.volume.improve() or self.volume.align_if_due(idle=True)
+            return volume.align_if_due(idle=False) or volume.correct_hardening_if_due() or volume.improve()
+        return volume.correct_hardening_if_due() or volume.improve() or volume.align_if_due(idle=True)
 
     def finish(self) -> Reconstruction:
         """Return the reconstruction when the run has ended. ValueError without flats or usable projections."""

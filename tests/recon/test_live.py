@@ -1,6 +1,7 @@
 """Live reconstruction while a RunEngine takes a scan with the real devices on the twin."""
 
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -74,6 +75,17 @@ def test_the_live_volume_is_as_good_as_the_one_made_afterwards(taken, truth):
     np.testing.assert_array_equal(made.times_s, afterwards.times_s)
     difference = made.shifts_px - afterwards.shifts_px
     assert (difference - difference.mean(axis=0)).std(axis=0).max() < 0.3
+
+
+def test_beam_hardening_is_corrected_before_the_run_ends(taken):
+    documents, _, _, _ = taken
+    follower = RunFollower(documents[0][1])
+    for name, doc in documents[1:-1]:
+        follower.arrivals(name, doc)
+        if name == "event":
+            with suppress(ValueError):  # no flats so far
+                follower.advance()
+    assert follower.volume._hardening is not None
 
 
 def test_progress_and_slice_can_be_read_at_any_time(taken):
